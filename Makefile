@@ -1,0 +1,80 @@
+# Every command of the project; each makes the environment it needs, once. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check fix bench docs wheel clean
+
+PYTHON ?= python3
+VENV ?= .venv
+PEERS ?= .venv-peers
+BIN := $(VENV)/bin
+# Twice quiet: errors only. Build back ends are pinned like everything else.
+PIP := -m pip --disable-pip-version-check -qq install
+CONSTRAIN := --constraint constraints.txt --build-constraint constraints.txt
+EXTRAS := torch,recipes,ray,evaluation,colbert,corpus
+# More arguments for the tool behind a command: make test ARGS="tests/test_vectors.py -x"
+ARGS ?=
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.light ## Embed and search medical passages with the bundled model, offline
+	@$(BIN)/medembed demo $(ARGS)
+
+test: $(VENV)/.full ## Run the tests: offline, on the CPU
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/.full ## Run the slow tests too, and those for a GPU where there is one
+	@$(BIN)/python -m pytest -m "not network and not bench" $(ARGS)
+
+check: $(VENV)/.full ## Format, lint, types and layers, as CI runs them
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: $(VENV)/.full ## Mend what the formatter and the linter can mend themselves
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.full $(PEERS)/.ready ## Measure speed, memory and fidelity beside the peers (ARGS="passages queries ...")
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is an error
+	@$(BIN)/mkdocs build --strict --quiet
+
+wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/
+	@$(BIN)/python -m build --outdir dist . > /dev/null
+	@ls -l dist
+
+clean: ## Remove the environments and everything that was built
+	rm -rf $(VENV) $(PEERS) dist build site
+
+# Stamps: an environment is made once, and again when what it is made of changes.
+
+$(VENV)/bin/pip-is-new:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medembed needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say which one: make PYTHON=python3.12")'
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP) --upgrade 'pip>=25.3'
+	@touch $@
+
+$(VENV)/.light: $(VENV)/bin/pip-is-new pyproject.toml constraints.txt
+	@echo "Installing medembed (no torch) into $(VENV) ..."
+	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable .
+	@touch $@
+
+$(VENV)/.full: $(VENV)/bin/pip-is-new pyproject.toml constraints.txt
+	@echo "Installing medembed with its extras and the development tools into $(VENV); torch makes this the long one ..."
+	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable '.[$(EXTRAS)]' --group test --group check
+	@touch $@ $(VENV)/.light
+
+$(VENV)/.docs: $(VENV)/.full
+	@echo "Installing the documentation tools into $(VENV) ..."
+	@$(BIN)/python $(PIP) $(CONSTRAIN) --group docs
+	@touch $@
+
+$(PEERS)/.ready: tests/benchmarks/peers.txt
+	@echo "Installing the peers to compare with into $(PEERS) ..."
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python $(PIP) --requirement tests/benchmarks/peers.txt
+	@touch $@
