@@ -1,0 +1,1 @@
+"""Measuring retrieval: tasks, results, comparisons that can be trusted, a leaderboard."""

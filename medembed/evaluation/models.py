@@ -1,0 +1,170 @@
+"""What a user may give as MODEL, and what results say of it: name, revision, variant, size, licence, base model."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from medembed import checkpoint as checkpoints
+from medembed.errors import SettingError
+from medembed.registry import MODELS, ModelSpec
+
+Kind = Literal["medembed", "sentence-transformers", "mteb"]
+Prompts = Literal["model", "none"]
+
+BM25 = "bm25"
+MTEB_BM25 = "mteb/baseline-bm25s"
+
+# What the published models were tuned from; their own cards and mteb's entry for "small" say it wrongly or not at all.
+TUNED_FROM: Mapping[str, str] = MappingProxyType(
+    {
+        "abhinand/MedEmbed-small-v0.1": "BAAI/bge-small-en-v1.5",
+        "abhinand/MedEmbed-base-v0.1": "BAAI/bge-base-en-v1.5",
+        "abhinand/MedEmbed-large-v0.1": "BAAI/bge-large-en-v1.5",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How models are run; whatever changes the vectors becomes part of the results' name.
+
+    Attributes:
+        device: As for ``MedEmbed``.
+        precision: As for ``MedEmbed``; anything but ``"auto"`` is filed as a variant.
+        threads: CPU threads; None for one per core.
+        prompts: ``"model"`` uses the model's own query and document prompts, ``"none"`` leaves them out.
+        truncate_dim: Keep this many dimensions; None for all.
+        local_files_only: Never download a model.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    prompts: Prompts = "model"
+    truncate_dim: int | None = None
+    local_files_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing."""
+        if self.prompts not in ("model", "none"):
+            raise SettingError(f"prompts={self.prompts!r}: choose 'model' (the model's own) or 'none'")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model to measure, identified but not loaded.
+
+    Attributes:
+        kind: Who runs it: medembed, sentence-transformers, or mteb's own implementation.
+        source: What to load it by.
+        name: ``organisation/model`` in the results.
+        revision: Commit, or ``sha256-…`` of the weights; None where only mteb knows.
+        variant: What differs from the model as published, by name; empty for nothing.
+        facts: Fields of mteb's ``ModelMeta`` known without loading: size, licence, base model ...
+    """
+
+    kind: Kind
+    source: str
+    name: str
+    revision: str | None = None
+    variant: Mapping[str, str | int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def model_ref(model: str | Path, setup: Setup) -> ModelRef:
+    """Identify a model; files are looked up or downloaded, weights are not loaded.
+
+    Args:
+        model: A medembed name, a hub id or a folder; ``bm25``; ``st:FOLDER`` for sentence-transformers' own encoding of
+            a folder; ``mteb:NAME`` for a model as mteb implements it. ``LABEL=FOLDER`` names a folder in the results.
+        setup: How it will be run.
+
+    Returns:
+        The reference.
+
+    Raises:
+        MedEmbedError: No such model, or its files cannot be used.
+    """
+    text = str(model)
+    if text == BM25 or text.startswith("mteb:"):
+        return _of_mteb(MTEB_BM25 if text == BM25 else text.removeprefix("mteb:"), setup)
+    label, text = _labelled(text)
+    kind: Kind = "sentence-transformers" if text.startswith("st:") else "medembed"
+    source = text.removeprefix("st:")
+    found = checkpoints.fetch(source, local_files_only=setup.local_files_only)
+    return ModelRef(
+        kind=kind,
+        source=str(found.folder) if kind == "sentence-transformers" else source,
+        name=f"local/{label}" if label else _results_name(source, found.spec),
+        revision=found.revision,
+        variant=_variant(kind, found.spec, setup),
+        facts=_facts(found.folder, found.spec),
+    )
+
+
+def _of_mteb(name: str, setup: Setup) -> ModelRef:
+    if setup.prompts == "none" and name != MTEB_BM25:
+        raise SettingError(f"mteb:{name} applies mteb's own prompts; run it by its hub id to leave them out")
+    return ModelRef(kind="mteb", source=name, name=name)
+
+
+def _labelled(text: str) -> tuple[str | None, str]:
+    label = re.match(r"([\w.-]+)=(.+)", text)
+    if label is None or Path(text).exists():
+        return None, text
+    return label[1], label[2]
+
+
+def _results_name(source: str, spec: ModelSpec) -> str:
+    if spec.repo:
+        return spec.repo
+    if source in MODELS:
+        return f"medembed/{source}"
+    return f"local/{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(source).expanduser().resolve().name)}"
+
+
+def _variant(kind: Kind, spec: ModelSpec, setup: Setup) -> dict[str, str | int]:
+    variant: dict[str, str | int] = {}
+    if kind != "medembed":
+        variant["engine"] = kind
+    # A model without prompts gives the same vectors either way: one result, not two.
+    if setup.prompts == "none" and any(spec.prompts.values()):
+        variant["prompts"] = "none"
+    if setup.precision != "auto" and kind == "medembed":
+        variant["precision"] = setup.precision
+    if setup.truncate_dim is not None:
+        variant["dimensions"] = setup.truncate_dim
+    return variant
+
+
+def _facts(folder: Path, spec: ModelSpec) -> dict[str, Any]:
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    front = text.split("---")[1] if text.startswith("---") and text.count("---") > 1 else ""
+    base = re.search(r"^base_model:\s*(?:\n\s*-\s*)?([\w./-]+)", front, re.MULTILINE)
+    licence = re.search(r"^license:\s*([\w.-]+)", front, re.MULTILINE)
+    known_licence = spec.licence if spec.licence != "unknown" else (licence[1] if licence else None)
+    return {
+        "n_parameters": spec.parameters or count_parameters(folder),
+        "embed_dim": spec.dimension or None,
+        "max_tokens": spec.max_seq_length or None,
+        "license": known_licence,
+        "adapted_from": TUNED_FROM.get(spec.repo or "", base[1] if base else None),
+        "use_instructions": any(spec.prompts.values()),
+        "reference": f"https://huggingface.co/{spec.repo}" if spec.repo else None,
+    }
+
+
+def count_parameters(folder: Path) -> int:
+    """Number of weights in a folder's safetensors files, from their headers alone."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as tensors:
+            total += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+    return total

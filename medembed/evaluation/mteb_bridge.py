@@ -1,0 +1,395 @@
+"""The only file that imports mteb: our folders as its tasks, our models as its encoders, its results written whole.
+
+Written against mteb 2.26: ``AbsTaskRetrieval.load_data``, ``AbsEncoder.encode``, ``SearchEncoderWrapper``,
+``ResultCache`` and ``mteb.evaluate``.
+"""
+
+import difflib
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mteb
+import numpy as np
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.get_tasks import _TASKS_REGISTRY
+from mteb.models import ModelMeta, SearchEncoderWrapper, SentenceTransformerEncoderWrapper
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.results import TaskResult
+from mteb.types import PromptType
+
+import medembed
+from medembed.errors import ResultsError, TaskDownloadError, UnknownTaskError
+from medembed.evaluation import beir
+from medembed.evaluation.arrow_tables import read_folder
+from medembed.evaluation.models import ModelRef, Setup
+from medembed.evaluation.tasks import TASK_SETS, TaskRef
+from medembed.model import MedEmbed
+from medembed.tokenizer import TruncationWarning
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Scores held at a time while a corpus is searched: queries x documents of a chunk, 32 M float32 = 128 MB.
+SCORES_IN_MEMORY = 32_000_000
+CHUNK_ROWS = (1_000, 20_000)
+# Rows mteb hands over at a time; the encoder plans its own batches over a whole chunk.
+LOADER_ROWS = 1_024
+
+
+# ------------------------------------------------------------------------------------------------ tasks
+
+
+def load_tasks(refs: Sequence[TaskRef]) -> list[Any]:
+    """Turn references into mteb tasks, nothing downloaded or read yet.
+
+    Raises:
+        UnknownTaskError: A name that mteb does not know; the message names the nearest ones.
+    """
+    tasks: list[Any] = []
+    for ref in refs:
+        if ref.folder is not None:
+            tasks.append(folder_task(ref.name, ref.folder))
+        elif ref.name in (known := _benchmarks()):
+            tasks.extend(known[ref.name].tasks)
+        else:
+            tasks.append(_named(ref))
+    return tasks
+
+
+def _benchmarks() -> dict[str, Any]:
+    found = {benchmark.name: benchmark for benchmark in mteb.get_benchmarks()}
+    return found | {alias: benchmark for benchmark in found.values() for alias in benchmark.aliases or ()}
+
+
+def _named(ref: TaskRef) -> Any:
+    if ref.name not in _TASKS_REGISTRY:
+        everything = {name.lower(): name for name in (*_TASKS_REGISTRY, *_benchmarks(), *TASK_SETS)}
+        near = difflib.get_close_matches(ref.name.lower(), everything, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(repr(everything[name]) for name in near)}?" if near else ""
+        raise UnknownTaskError(
+            f"no task {ref.name!r}: {hint} Give a task of mteb, a set ({', '.join(TASK_SETS)}), a benchmark such as "
+            "'MTEB(Medical, v1)', or a BEIR folder; a relative folder begins with ./"
+        )
+    return mteb.get_task(ref.name, hf_subsets=list(ref.subsets) if ref.subsets else None)
+
+
+def folder_task(name: str, folder: beir.BeirFolder) -> Any:
+    """A BEIR folder as an mteb retrieval task; a name mteb already uses gets ``-local`` appended."""
+    metadata = TaskMetadata(
+        name=f"{name}-local" if name in _TASKS_REGISTRY else name,
+        description="A folder on this disk in BEIR's layout.",
+        dataset={"path": f"local/{name}", "revision": beir.revision(folder)},
+        type="Retrieval",
+        category="t2t",
+        modalities=["text"],
+        eval_splits=[folder.split],
+        eval_langs=["eng-Latn"],
+        main_score="ndcg_at_10",
+    )
+    # mteb keeps a task's metadata on its class, and drops a copy on the instance when it unloads the data.
+    return type("FolderTask", (_FolderTask,), {"metadata": metadata, "folder": folder})()
+
+
+class _FolderTask(AbsTaskRetrieval):
+    """Reads its data from a folder instead of the hub."""
+
+    folder: beir.BeirFolder
+    metadata: TaskMetadata
+
+    def load_data(self, **_: Any) -> None:
+        """Check and read the folder; its texts wait on disk until they are needed."""
+        if self.data_loaded:
+            return
+        self._scratch = tempfile.TemporaryDirectory(prefix="medembed-evaluate-")
+        corpus, queries, qrels = read_folder(self.folder, Path(self._scratch.name))
+        data = {"corpus": corpus, "queries": queries, "relevant_docs": qrels, "top_ranked": None}
+        self.dataset = {"default": {self.folder.split: data}}
+        self.data_loaded = True
+
+    def unload_data(self) -> None:
+        """Forget the data and remove the scratch files."""
+        super().unload_data()
+        self._scratch.cleanup()
+
+
+# ----------------------------------------------------------------------------------------------- models
+
+
+class MedEmbedEncoder(AbsEncoder):
+    """A `MedEmbed` as mteb calls encoders: queries and documents with the model's own prompts, unless told otherwise.
+
+    Attributes:
+        seconds: Time spent inside ``encode`` so far.
+        texts: Texts encoded so far.
+    """
+
+    def __init__(self, ref: ModelRef, setup: Setup, loaded: MedEmbed | None = None) -> None:
+        self.mteb_model_meta = model_meta(ref)
+        self.model = loaded or MedEmbed(
+            ref.source,
+            device=setup.device,
+            precision=setup.precision,  # type: ignore[arg-type]
+            threads=setup.threads,
+            truncate_dim=setup.truncate_dim,
+            local_files_only=setup.local_files_only,
+        )
+        self.prompted = setup.prompts == "model"
+        self.seconds = 0.0
+        self.texts = 0
+
+    def encode(  # type: ignore[override]
+        self, inputs: Any, *, prompt_type: PromptType | None = None, **_: Any
+    ) -> "NDArray[np.float32]":
+        """Encode what mteb hands over. *Shape:* ``(texts, dimension)``, float32, in order."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        encode = self.model.encode
+        if self.prompted and prompt_type is not None:
+            encode = self.model.encode_query if prompt_type == PromptType.query else self.model.encode_document  # type: ignore[assignment]
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            # Benchmarks hold long documents on purpose; what was cut is counted in the details file instead.
+            warnings.simplefilter("ignore", TruncationWarning)
+            vectors = encode(texts, show_progress=None)
+        self.seconds += time.perf_counter() - start
+        self.texts += len(texts)
+        return vectors
+
+    def describe(self) -> dict[str, Any]:
+        """What the details file says of the encoding so far."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "texts": self.texts,
+            "truncated_texts": self.model.truncated.texts,
+            "max_seq_length": self.model.max_seq_length,
+            "device": self.model.device,
+            "precision": self.model.precision,
+        }
+
+
+class BoundedSearch(SearchEncoderWrapper):
+    """mteb's exact search with a chunk of the corpus sized so that the score matrix fits `SCORES_IN_MEMORY`."""
+
+    def search(self, queries: Any, **options: Any) -> Any:
+        """Search as mteb does."""
+        self.corpus_chunk_size = int(np.clip(SCORES_IN_MEMORY // max(1, len(queries)), *CHUNK_ROWS))
+        return super().search(queries, **options)
+
+
+def load_model(ref: ModelRef, setup: Setup) -> Any:
+    """Load a model as an object mteb can measure."""
+    if ref.kind == "medembed":
+        return MedEmbedEncoder(ref, setup)
+    if ref.kind == "mteb":
+        return mteb.get_model(ref.source, device=None if setup.device == "auto" else setup.device)
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(ref.source, device=None if setup.device == "auto" else setup.device)
+    if setup.prompts == "none":
+        model.prompts = dict.fromkeys(model.prompts, "")
+    wrapped = SentenceTransformerEncoderWrapper(model)
+    wrapped.mteb_model_meta = model_meta(ref)
+    return wrapped
+
+
+def model_meta(ref: ModelRef) -> ModelMeta:
+    """Describe a model as mteb does, without asking the hub."""
+    if ref.kind == "mteb":
+        return mteb.get_model_meta(ref.source)
+    known = {key: value for key, value in ref.facts.items() if value is not None}
+    identity = {"name": ref.name, "revision": ref.revision, "experiment_kwargs": dict(ref.variant) or None}
+    return ModelMeta.create_empty(
+        overwrites={**known, **identity, "framework": ["Sentence Transformers"], "languages": ["eng-Latn"]}
+    )
+
+
+# ---------------------------------------------------------------------------------------------- measuring
+
+
+class WholeFiles(mteb.ResultCache):
+    """Result files of mteb, each appearing whole, and beside them what it does not keep: scores per query."""
+
+    describe: Callable[[], dict[str, Any]]
+
+    def result_path(self, task: Any, meta: ModelMeta) -> Path:
+        """Where the result of a task is, or will be."""
+        return Path(self.get_task_result_path(task.metadata.name, meta))
+
+    def details_path(self, task: Any, meta: ModelMeta) -> Path:
+        """Where scores per query, times and machine are: the same path below ``details/``."""
+        return self.cache_path / "details" / self.result_path(task, meta).relative_to(self.cache_path / "results")
+
+    def is_complete(self, task: Any, meta: ModelMeta) -> bool:
+        """Whether the task was measured at this revision of model and data, in every part, with scores per query."""
+        path = self.result_path(task, meta)
+        if not path.is_file() or not self.details_path(task, meta).is_file():
+            return False
+        result = self._load(path)
+        return result.dataset_revision == task.metadata.revision and not result.get_missing_evaluations(task)
+
+    def is_outdated(self, task: Any, meta: ModelMeta) -> bool:
+        """Whether a result is there that cannot be completed: other data, or no scores per query beside it."""
+        path = self.result_path(task, meta)
+        if not path.is_file():
+            return False
+        return (
+            not self.details_path(task, meta).is_file() or self._load(path).dataset_revision != task.metadata.revision
+        )
+
+    def score(self, task: Any, meta: ModelMeta) -> float:
+        """Main score of a result that is there, over the task's own sub-sets."""
+        return float(self._load(self.result_path(task, meta)).validate_and_filter_scores(task).get_score())
+
+    @staticmethod
+    def _load(path: Path) -> TaskResult:
+        try:
+            return TaskResult.from_disk(path)
+        except (ValueError, KeyError, OSError) as error:
+            raise ResultsError(
+                f"{path}: not a result of mteb ({type(error).__name__}); remove it to measure again"
+            ) from error
+
+    def save_to_cache(self, task_result: TaskResult, model_name: Any, *args: Any, **options: Any) -> None:
+        """Write aside, then move: details first, the result last, so that a result that is there is complete."""
+        final = Path(self.get_task_result_path(task_result.task_name, model_name))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.cache_path))
+        try:
+            staged = mteb.ResultCache(aside)
+            target = Path(staged.get_task_result_path(task_result.task_name, model_name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (final.parent / "run_settings.jsonl").is_file():
+                shutil.copy2(final.parent / "run_settings.jsonl", target.parent)
+            staged.save_to_cache(task_result, model_name, *args, **options)
+            details = self.cache_path / "details" / final.relative_to(self.cache_path / "results")
+            details.parent.mkdir(parents=True, exist_ok=True)
+            (aside / "details.json").write_text(json.dumps(self.describe()), encoding="utf-8")
+            (aside / "details.json").replace(details)
+            for file in sorted(target.parent.iterdir(), key=lambda file: file.name == final.name):
+                file.replace(final.parent / file.name)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+# pytrec_eval's name of a measure → mteb's
+PER_QUERY = {
+    "ndcg_cut_10": "ndcg_at_10",
+    "ndcg_cut_1": "ndcg_at_1",
+    "map_cut_100": "map_at_100",
+    "P_10": "precision_at_10",
+    "recall_10": "recall_at_10",
+    "recall_100": "recall_at_100",
+}
+
+
+@contextmanager
+def keep_per_query(task: Any, kept: dict[str, Any]) -> Iterator[None]:
+    """While open, what mteb's metrics say of each query of a retrieval task is added to ``kept[split][subset]``."""
+    original = getattr(task, "task_specific_scores", None)
+    if original is None:
+        yield
+        return
+
+    def recording(scores: Mapping[str, Mapping[str, float]], *args: Any, hf_split: str, hf_subset: str) -> Any:
+        ids = sorted(scores)
+        columns = {ours: [round(scores[i][theirs], 6) for i in ids] for theirs, ours in PER_QUERY.items()}
+        kept.setdefault(hf_split, {})[hf_subset] = {"query_ids": ids, **columns}
+        return original(scores, *args, hf_split=hf_split, hf_subset=hf_subset)
+
+    task.task_specific_scores = recording
+    try:
+        yield
+    finally:
+        del task.task_specific_scores
+
+
+def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
+    """Measure one model on one task, continuing a result that lacks some sub-sets, and write it.
+
+    Args:
+        model: From :func:`load_model`.
+        task: From :func:`load_tasks`.
+        cache: Where results are kept.
+
+    Returns:
+        mteb's result.
+
+    Raises:
+        TaskDataError: A BEIR folder with a mistake.
+        TaskDownloadError: The task's data are not here and cannot be had.
+    """
+    meta = model.mteb_model_meta
+    outdated = cache.is_outdated(task, meta)
+    per_query = {} if outdated else _earlier_per_query(cache, task, meta)
+    cache.describe = _describer(model, task, per_query)
+    searcher = BoundedSearch(model) if isinstance(model, AbsEncoder) and isinstance(task, AbsTaskRetrieval) else model
+    _load_data(task)
+    try:
+        with keep_per_query(task, per_query):
+            return mteb.evaluate(
+                searcher,
+                task,
+                co2_tracker=False,
+                encode_kwargs={"batch_size": LOADER_ROWS, "show_progress_bar": False},
+                cache=cache,
+                overwrite_strategy="always" if outdated else "only-missing",
+                show_progress_bar=False,
+            ).task_results[0]
+    finally:
+        task.unload_data()
+
+
+def _earlier_per_query(cache: WholeFiles, task: Any, meta: ModelMeta) -> dict[str, Any]:
+    if not cache.result_path(task, meta).is_file() or not cache.details_path(task, meta).is_file():
+        return {}
+    earlier: dict[str, Any] = json.loads(cache.details_path(task, meta).read_text(encoding="utf-8"))["per_query"]
+    return earlier
+
+
+def _describer(model: Any, task: Any, per_query: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """What goes into the details file, as it stands when mteb writes a result."""
+    encoder = model if isinstance(model, MedEmbedEncoder) else None
+    if encoder is not None:
+        encoder.seconds, encoder.texts = 0.0, 0
+    start = time.perf_counter()
+
+    def describe() -> dict[str, Any]:
+        return {
+            "task": task.metadata.name,
+            "dataset_revision": task.metadata.revision,
+            "medembed_version": medembed.__version__,
+            "mteb_version": version("mteb"),
+            "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
+            "seconds": round(time.perf_counter() - start, 3),
+            "encoding": encoder.describe() if encoder is not None else None,
+            "per_query": per_query,
+        }
+
+    return describe
+
+
+def _load_data(task: Any) -> None:
+    try:
+        task.load_data()
+    except OSError as error:
+        if isinstance(task, _FolderTask):
+            raise
+        import datasets
+
+        repo, revision = task.metadata.dataset["path"], task.metadata.dataset["revision"]
+        home = Path(datasets.config.HF_DATASETS_CACHE) / repo.replace("/", "___")
+        raise TaskDownloadError(
+            f"{task.metadata.name} needs the dataset {repo} at revision {revision}, which is not in {home} and cannot "
+            f"be downloaded ({type(error).__name__}: {error}). With a network, and HF_HUB_OFFLINE unset, run this "
+            "again; or run it on another machine and copy that folder here. Local BEIR folders need no network."
+        ) from error
