@@ -1,0 +1,66 @@
+"""medembed: medical text embeddings, fast and faithful on any CPU, offline from the first call.
+
+Example:
+    >>> from medembed import MedEmbed
+    >>> MedEmbed(threads=1).encode("myocardial infarction").shape
+    (384,)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medembed import errors, vectors
+    from medembed.encoding import Cut
+    from medembed.engines.fake_engine import FakeEngine
+    from medembed.engines.interface import Engine
+    from medembed.model import MedEmbed
+    from medembed.registry import MODELS, ModelSpec
+    from medembed.tokenizer import TruncationWarning
+
+__version__ = "0.1.0"
+
+# public name → the module that holds it; imported when first used, so that `import medembed` costs next to nothing
+_HOMES = {
+    "Cut": "medembed.encoding",
+    "Engine": "medembed.engines.interface",
+    "FakeEngine": "medembed.engines.fake_engine",
+    "MODELS": "medembed.registry",
+    "MedEmbed": "medembed.model",
+    "ModelSpec": "medembed.registry",
+    "TruncationWarning": "medembed.tokenizer",
+    "errors": "medembed",
+    "vectors": "medembed",
+}
+
+__all__ = [
+    "MODELS",
+    "Cut",
+    "Engine",
+    "FakeEngine",
+    "MedEmbed",
+    "ModelSpec",
+    "TruncationWarning",
+    "__version__",
+    "errors",
+    "vectors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'medembed' has no attribute {name!r}")
+    home = _HOMES[name]
+    found = (
+        importlib.import_module(f"medembed.{name}")
+        if home == "medembed"
+        else getattr(importlib.import_module(home), name)
+    )
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

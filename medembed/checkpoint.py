@@ -1,0 +1,119 @@
+"""A model's name → a folder on this disk and what it says of itself: bundled, local, cached or downloaded."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medembed import hub, model_files, tensors
+from medembed.errors import MissingFileError, SettingError
+from medembed.registry import BUNDLED, MODELS, ModelSpec, unknown_model
+
+BUNDLED_FOLDER = Path(__file__).parent / "weights" / BUNDLED
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model whose files are on this disk.
+
+    Attributes:
+        folder: Where its files are.
+        spec: What is known of it, completed from its files.
+        config: Its ``config.json``.
+        revision: The commit it is pinned to, or ``sha256-…`` of its files.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    config: dict[str, Any]
+    revision: str
+
+
+def fetch(
+    model: str, *, revision: str | None = None, cache_dir: str | None = None, local_files_only: bool = False
+) -> Checkpoint:
+    """Find a model on this disk, or download it at a pinned commit.
+
+    Args:
+        model: A registry name, a hub id (``organisation/model``) or the path of a folder.
+        revision: Commit, tag or branch to use instead of the pinned one; hub models only.
+        cache_dir: Where downloads are kept; None for the Hugging Face cache.
+        local_files_only: Never use the network.
+
+    Returns:
+        The model's files and description.
+
+    Raises:
+        UnknownModelError: No such name, and it looks like neither a hub id nor a folder.
+        ModelNotCachedError: Not on this disk, and downloading is off or failed.
+        CheckpointError: The files cannot be loaded.
+        SettingError: ``revision`` for a model that has none.
+    """
+    known = MODELS.get(model) or _foreign(model)
+    if known.repo is None:
+        if revision is not None:
+            raise SettingError(
+                f"revision={revision!r} was given, but {model!r} is a folder on this disk, not a hub model: leave revision out"
+            )
+        folder = BUNDLED_FOLDER if model == BUNDLED else Path(model).expanduser()
+        return _described(folder, known, tensors.fingerprint(_existing(folder)))
+    commit, folder = hub.snapshot(
+        known.repo, revision or known.revision, cache_dir=cache_dir, local_files_only=local_files_only
+    )
+    return _described(folder, replace(known, revision=commit), commit)
+
+
+def _foreign(model: str) -> ModelSpec:
+    """The spec of a folder or a hub id that the registry does not know."""
+    is_path = Path(model).expanduser().is_dir() or model.startswith((".", "/", "~"))
+    if not is_path and not HUB_ID.fullmatch(model):
+        raise unknown_model(model)
+    # pooling stays "mean" where the folder names none, as sentence-transformers does
+    return ModelSpec(
+        name=model, repo=None if is_path else model, revision=None, dimension=0, max_seq_length=0, pooling="mean"
+    )
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise MissingFileError(
+            f"there is no folder {folder}: give the path of a folder that holds config.json, tokenizer.json and model.safetensors"
+        )
+    model_files.read_config(folder)
+    return folder
+
+
+def _described(folder: Path, known: ModelSpec, revision: str) -> Checkpoint:
+    config = model_files.read_config(folder)
+    if not (folder / "tokenizer.json").is_file():
+        raise MissingFileError(
+            f"{folder} has no tokenizer.json. Write it once with: "
+            "python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('FOLDER').save_pretrained('FOLDER')\""
+        )
+    tensors.weight_files(folder)
+    return Checkpoint(folder=folder, spec=model_files.describe(folder, known), config=config, revision=revision)
+
+
+def export(checkpoint: Checkpoint, target: Path) -> None:
+    """Write a model as plain float32 safetensors, as sentence-transformers, transformers and trainers read it.
+
+    Args:
+        checkpoint: A model on this disk, compact or not.
+        target: Folder to write; must not exist yet.
+
+    Raises:
+        SettingError: ``target`` exists.
+    """
+    import shutil
+
+    from safetensors.numpy import save_file
+
+    if target.exists():
+        raise SettingError(f"{target} exists already: choose a new folder")
+    aside = target.with_name(target.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    skip = shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.bin", "*.onnx", "vector_ranges.json")
+    shutil.copytree(checkpoint.folder, aside, ignore=skip)
+    save_file(tensors.read_tensors(checkpoint.folder), aside / tensors.WHOLE, metadata={"format": "pt"})
+    aside.rename(target)

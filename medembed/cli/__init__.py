@@ -1,0 +1,55 @@
+"""The command line: one command a file, registered here. Thin: commands parse, call the library, and print."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from medembed import __version__
+from medembed.cli.demo import demo
+from medembed.cli.doctor import doctor
+from medembed.cli.encode import encode
+from medembed.cli.models import models_app
+from medembed.errors import MedEmbedError
+
+# exit codes: 0 done, 1 an error named in one line, 2 the command line itself was wrong, 130 interrupted
+app = typer.Typer(
+    name="medembed",
+    help="Medical text embeddings, fast and faithful on any CPU, offline from the first call.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo)
+app.command()(encode)
+app.add_typer(models_app, name="models")
+app.command()(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medembed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the program as a whole."""
+
+
+def main() -> None:
+    """Entry point: library errors become one line on standard error and exit code 1."""
+    try:
+        app()
+    except MedEmbedError as error:
+        typer.echo(f"medembed: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # `medembed ... | head`
+        sys.stderr.close()
+        sys.exit(0)

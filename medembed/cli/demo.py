@@ -1,0 +1,66 @@
+"""`medembed demo`: embed six hundred medical passages and answer questions from them, offline."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medembed import demo as corpus
+from medembed.cli import options
+from medembed.model import Floats, MedEmbed
+from medembed.registry import BUNDLED
+
+SHOWN_CHARS = 160
+
+
+def demo(
+    query: Annotated[
+        list[str] | None, typer.Option("--query", "-q", help="Your own question; may be repeated.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=50, help="Passages to show for each question.")] = 3,
+    model: options.Model = BUNDLED,
+    precision: options.Precision = options.PrecisionName.auto,
+    threads: options.Threads = None,
+) -> None:
+    """Embed 600 openly licensed medical passages and search them. Needs no network.
+
+    Examples: [bold]medembed demo[/bold] · [bold]medembed demo -q "itchy rash after hiking" -k 5[/bold]
+    """
+    console = Console()
+    passages = corpus.passages()
+    started = time.perf_counter()
+    with MedEmbed(model, precision=precision.value, threads=threads, overlong="chunk") as embedder:
+        console.print(f"{embedder!r}\nready in {time.perf_counter() - started:.2f} s", highlight=False)
+        texts = [passage.text for passage in passages]
+        documents, seconds = _timed(partial(embedder.encode_document, texts))
+        tokens = sum(embedder.count_tokens(texts))
+        console.print(
+            f"{len(texts)} passages ({tokens:,} tokens) embedded in {seconds:.1f} s: "
+            f"{len(texts) / seconds:.0f} passages/s, {tokens / seconds:,.0f} tokens/s\n", highlight=False,
+        )  # fmt: skip
+        for question in query or corpus.QUESTIONS:
+            vector, seconds = _timed(partial(embedder.encode_query, question))
+            scores = embedder.similarity(vector, documents)[0]
+            console.print(_answers(question, scores, passages, k))
+            console.print(f"query embedded in {seconds * 1000:.1f} ms\n", style="dim", highlight=False)
+    console.print("Passages: MedQuAD (NIH, CDC) and OpenStax, CC BY 4.0. Not medical advice.", style="dim")
+
+
+def _timed(run: Callable[[], Floats]) -> tuple[Floats, float]:
+    started = time.perf_counter()
+    return run(), time.perf_counter() - started
+
+
+def _answers(question: str, scores: Floats, passages: list[corpus.Passage], k: int) -> Table:
+    table = Table("score", "passage", "source", title=Text(question, style="bold"), title_justify="left", expand=True)
+    for index in np.argsort(-scores)[:k]:
+        passage = passages[int(index)]
+        body = Text.assemble((f"{passage.title}\n", "bold"), passage.text[:SHOWN_CHARS].rstrip() + " …")
+        table.add_row(f"{scores[index]:.3f}", body, passage.source.partition(":")[2])
+    return table

@@ -1,0 +1,56 @@
+"""`medembed encode`: a file of texts in, a file of vectors out, in bounded memory."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medembed import files
+from medembed.cli import options
+from medembed.model import MedEmbed
+from medembed.progress import bar
+from medembed.registry import BUNDLED
+
+
+def encode(
+    source: Annotated[Path, typer.Argument(help="Texts: .txt (one a line), .jsonl, .csv, .tsv or .parquet, also .gz.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Vectors: .npy, .jsonl or .parquet.")],
+    text_column: Annotated[str, typer.Option(help="Column or field that holds the text.")] = "text",
+    model: options.Model = BUNDLED,
+    kind: Annotated[
+        options.Kind, typer.Option(help="Which of the model's prompts to put before each text.")
+    ] = options.Kind.document,
+    precision: options.Precision = options.PrecisionName.auto,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    truncate_dim: Annotated[int | None, typer.Option(min=1, help="Keep this many dimensions.")] = None,
+    overlong: Annotated[
+        options.OverlongName, typer.Option(help="Texts above the model's limit.")
+    ] = options.OverlongName.truncate,
+) -> None:
+    """Embed the texts of a file.
+
+    Examples: [bold]medembed encode notes.jsonl -o notes.npy[/bold] · [bold]medembed encode q.txt -o q.parquet --kind query[/bold]
+    """
+    texts = files.read_texts(source, text_column)
+    with (
+        MedEmbed(
+            model,
+            precision=precision.value,
+            device=device,
+            threads=threads,
+            truncate_dim=truncate_dim,
+            overlong=overlong.value,
+        ) as embedder,
+        files.VectorWriter(output, embedder.dimension) as writer,
+        bar(None, None) as advance,
+    ):
+        started = time.perf_counter()
+        for rows in embedder.encode_stream(
+            texts, prompt=embedder.spec.prompts[kind.value], window=files.ROWS_AT_A_TIME
+        ):
+            writer.write(rows)
+            advance(len(rows))
+        seconds = time.perf_counter() - started
+    typer.echo(f"{writer.n_rows} vectors of {embedder.dimension} dimensions in {seconds:.1f} s: {output}", err=True)

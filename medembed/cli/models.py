@@ -1,0 +1,72 @@
+"""`medembed models`: which models there are, and how to bring or convert them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from medembed import checkpoint, hub
+from medembed.registry import MODELS, ModelSpec
+
+models_app = typer.Typer(help="List the known models; download or export one.", invoke_without_command=True)
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """List the known models and whether they are on this disk.
+
+    Example: [bold]medembed models[/bold]
+    """
+    if context.invoked_subcommand is not None:
+        return
+    table = Table("name", "dim", "tokens", "size", "on disk", "from", title_justify="left")
+    for spec in MODELS.values():
+        where = (
+            f"{spec.repo}\n@ {spec.revision or 'commit resolved and recorded on first download'}"
+            if spec.repo
+            else "this package"
+        )
+        table.add_row(
+            spec.name, str(spec.dimension), str(spec.max_seq_length), f"{spec.parameters / 1e6:.0f} M", _where(spec),
+            f"{where}\n{spec.note}; {spec.licence}",
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _where(spec: ModelSpec) -> str:
+    if spec.repo is None:
+        return "yes"
+    return "yes" if hub.is_cached(spec.repo, spec.revision) else "no"
+
+
+@models_app.command()
+def download(
+    model: Annotated[str, typer.Argument(help="A name or a hub id.")],
+    revision: Annotated[
+        str | None, typer.Option(help="Commit, tag or branch; the pinned commit when left out.")
+    ] = None,
+    cache_dir: Annotated[
+        str | None, typer.Option(help="Where to keep it; the Hugging Face cache when left out.")
+    ] = None,
+) -> None:
+    """Bring a model to this disk, so that it works offline afterwards.
+
+    Example: [bold]medembed models download small[/bold]
+    """
+    found = checkpoint.fetch(model, revision=revision, cache_dir=cache_dir)
+    typer.echo(f"{found.spec.name} at {found.revision}: {found.folder}")
+
+
+@models_app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A name, a hub id or a folder.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist yet.")],
+) -> None:
+    """Write a model as plain float32 safetensors, for sentence-transformers or for training.
+
+    Example: [bold]medembed models export mini ./mini[/bold]
+    """
+    checkpoint.export(checkpoint.fetch(model), target)
+    typer.echo(f"written: {target}")

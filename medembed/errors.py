@@ -1,0 +1,166 @@
+"""Every error medembed raises on purpose, in one tree.
+
+    MedEmbedError
+    ├── InputTypeError (TypeError)            an input that is not text
+    ├── InputFileError (ValueError)           a file of texts or vectors that cannot be read or written
+    ├── OverlongTextError (ValueError)        overlong="error" met a text above the limit
+    ├── SettingError (ValueError)             an argument outside what is allowed
+    │   ├── DeviceError                       a device this machine does not have
+    │   └── PrecisionError                    a precision this device cannot run well
+    ├── MissingExtraError (ImportError)       an optional dependency is not installed
+    ├── ClosedModelError (RuntimeError)       a model used after close()
+    ├── EngineError (RuntimeError)            the engine failed while computing
+    ├── UnknownModelError (ValueError)        neither a known name, a hub id nor a folder
+    ├── ModelNotCachedError (FileNotFoundError)  not on disk, and downloading is off or impossible
+    ├── CheckpointError (ValueError)          a model folder that cannot be loaded
+    │   ├── MissingFileError                  a file the model needs is absent
+    │   ├── CorruptFileError                  a file is truncated or unreadable
+    │   ├── UnsafeWeightsError                weights exist only as a pickle
+    │   ├── BadWeightsError                   NaN, or shapes that do not fit the config
+    │   └── UnsupportedModelError             an architecture or module no engine here can run
+    ├── EvaluationError (ValueError)          evaluation data or results that cannot be used
+    │   ├── UnknownTaskError                  neither a task, a set of tasks nor a folder
+    │   ├── TaskDataError                     a BEIR folder that breaks its format, with file and line
+    │   ├── TaskDownloadError                 a task's data are not on disk and cannot be downloaded
+    │   └── ResultsError                      result files that cannot be read or compared
+    ├── VectorError (ValueError)              vectors or quantisation ranges that do not fit
+    └── RecipeError (ValueError)              a recipe that cannot run
+        ├── UnknownRecipeError                no recipe of that name
+        ├── RecipeConfigError                 settings that are wrong, all of them listed
+        ├── SourceError                       a data file that is missing or not the one the recipe names
+        ├── EmptyStageError                   a stage left nothing for the next one
+        ├── WorkFolderBusyError               another run holds the work folder
+        ├── PairWriterError                   whoever writes the pairs cannot be reached or does not answer
+        └── ScoreError                        the model scores below what the recipe promises
+
+Each is also the built-in error named in brackets, so ``except ValueError`` works too. Messages say what happened,
+what was expected and what to do. They hold names, numbers and indices, never the texts themselves.
+"""
+
+
+class MedEmbedError(Exception):
+    """Root of every error medembed raises on purpose."""
+
+
+class InputTypeError(MedEmbedError, TypeError):
+    """An input that is not text; the message names its index and its type."""
+
+
+class InputFileError(MedEmbedError, ValueError):
+    """A file of texts or vectors that cannot be read or written; the message names the file and the line."""
+
+
+class OverlongTextError(MedEmbedError, ValueError):
+    """With ``overlong="error"``: a text has more tokens than the model reads."""
+
+
+class SettingError(MedEmbedError, ValueError):
+    """An argument outside what is allowed; the message lists what is."""
+
+
+class DeviceError(SettingError):
+    """A device that does not exist here or that no engine serves."""
+
+
+class PrecisionError(SettingError):
+    """A precision that the chosen device cannot run, or only uselessly slowly."""
+
+
+class MissingExtraError(MedEmbedError, ImportError):
+    """An optional dependency is missing; the message is the pip line that brings it."""
+
+
+class ClosedModelError(MedEmbedError, RuntimeError):
+    """A model used after ``close()``."""
+
+
+class EngineError(MedEmbedError, RuntimeError):
+    """The engine failed while computing: out of memory for a single text, or a non-finite vector."""
+
+
+class UnknownModelError(MedEmbedError, ValueError):
+    """Neither a known name, nor a hub id, nor a folder; the message names the nearest known ones."""
+
+
+class ModelNotCachedError(MedEmbedError, FileNotFoundError):
+    """The model is not on this disk and downloading is switched off or impossible."""
+
+
+class CheckpointError(MedEmbedError, ValueError):
+    """A model folder that cannot be loaded."""
+
+
+class MissingFileError(CheckpointError):
+    """A file the model needs is absent."""
+
+
+class CorruptFileError(CheckpointError):
+    """A file is truncated or cannot be read as what it should be."""
+
+
+class UnsafeWeightsError(CheckpointError):
+    """The weights exist only as a pickle, which can run code when loaded."""
+
+
+class BadWeightsError(CheckpointError):
+    """Weights that are not finite, or whose names or shapes do not fit ``config.json``."""
+
+
+class UnsupportedModelError(CheckpointError):
+    """An architecture, pooling or module that no engine here can run faithfully."""
+
+
+class VectorError(MedEmbedError, ValueError):
+    """Vectors or quantisation ranges whose shape, type or values do not fit."""
+
+
+class RecipeError(MedEmbedError, ValueError):
+    """A recipe that cannot run."""
+
+
+class UnknownRecipeError(RecipeError):
+    """Neither a shipped recipe nor a path to one; the message names the nearest."""
+
+
+class RecipeConfigError(RecipeError):
+    """Settings that are wrong; the message lists every problem and what is allowed."""
+
+
+class SourceError(RecipeError):
+    """A data file that is missing, or whose content is not what the recipe names."""
+
+
+class EmptyStageError(RecipeError):
+    """A stage left nothing for the next one; the message holds the counts of what was dropped and why."""
+
+
+class WorkFolderBusyError(RecipeError):
+    """Another run is at work in the same folder."""
+
+
+class PairWriterError(RecipeError):
+    """Whoever writes the pairs cannot be reached or refuses every request."""
+
+
+class ScoreError(RecipeError):
+    """The finished model scores below what the recipe promises."""
+
+
+class EvaluationError(MedEmbedError, ValueError):
+    """Evaluation data or results that cannot be used."""
+
+
+class UnknownTaskError(EvaluationError):
+    """Neither a task, nor a set of tasks, nor a BEIR folder; the message names the nearest ones."""
+
+
+class TaskDataError(EvaluationError):
+    """A BEIR folder that breaks its format; the message begins with the file and the line."""
+
+
+class TaskDownloadError(EvaluationError):
+    """A task's data are not on this disk and cannot be downloaded; the message says what is needed and where it goes."""
+
+
+class ResultsError(EvaluationError):
+    """Result files that cannot be read, or that hold nothing to compare."""

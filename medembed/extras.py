@@ -1,0 +1,46 @@
+"""Optional dependencies: import the module, or say which pip line brings it."""
+
+import importlib
+from types import ModuleType
+
+from medembed.errors import MissingExtraError
+
+# module → the extra of this package that installs it
+EXTRAS = {
+    "torch": "torch",
+    "transformers": "torch",
+    "sentence_transformers": "torch",
+    "pyarrow": "corpus",
+    "fsspec": "corpus",
+    "datasets": "recipes",
+    "accelerate": "recipes",
+    "openai": "recipes",
+    "tenacity": "recipes",
+    "bm25s": "evaluation",
+    "matplotlib": "evaluation",
+    "mteb": "evaluation",
+    "scipy": "evaluation",
+    "vllm": "vllm",
+    "ray": "ray",
+}
+
+
+def require(module: str) -> ModuleType:
+    """Import an optional module, or fail with the command that installs it.
+
+    Args:
+        module: Dotted name of the module, for instance ``"torch"`` or ``"pyarrow.parquet"``.
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingExtraError: The module, or something it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        extra = EXTRAS[module.partition(".")[0]]
+        raise MissingExtraError(
+            f"'{module}' cannot be imported here ({error}). It comes with an extra of medembed: pip install 'medembed[{extra}]'"
+        ) from error

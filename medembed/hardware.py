@@ -1,0 +1,88 @@
+"""What this machine can do, found out without importing any engine."""
+
+import functools
+import math
+import os
+import platform
+import sys
+from pathlib import Path
+
+
+def usable_cores() -> int:
+    """Physical cores this process may use: affinity, container limits and hyper-threads taken into account.
+
+    Hyper-threads share one set of matrix units, so a second stream on the same core only adds contention.
+
+    Returns:
+        At least 1.
+    """
+    logical = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = {_core_of(cpu) for cpu in logical}
+    quota = cgroup_cpu_quota()
+    return max(1, len(cores) if quota is None else min(len(cores), math.ceil(quota)))
+
+
+def _core_of(cpu: int) -> tuple[str, str]:
+    """(package, core) of a logical CPU, or the CPU itself where the system does not tell."""
+    folder = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
+    try:
+        return (folder / "physical_package_id").read_text().strip(), (folder / "core_id").read_text().strip()
+    except OSError:
+        return "", str(cpu)
+
+
+def cgroup_cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """CPUs that the container's limit allows, for cgroup v2 and v1.
+
+    Args:
+        root: Where the cgroup file system is mounted.
+
+    Returns:
+        CPUs, possibly a fraction; None without a limit.
+    """
+    try:
+        limit, period = (root / "cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        pass  # not cgroup v2: ask v1
+    try:
+        limit_us = int((root / "cpu" / "cpu.cfs_quota_us").read_text())
+        period_us = int((root / "cpu" / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return limit_us / period_us if limit_us > 0 else None
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets of the CPU as Linux names them (``amx_bf16``, ``avx512_bf16`` ...); empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "")
+    return frozenset(flags.split())
+
+
+def cpu_name() -> str:
+    """Marketing name of the CPU, or the machine type where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def accelerator() -> str | None:
+    """The accelerator this machine seems to have, judged by its driver's traces only.
+
+    Returns:
+        ``"cuda"``, ``"mps"`` or None. Whether torch can use it is for the torch engine to say.
+    """
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return "mps"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    system_root = os.environ.get("SYSTEMROOT", r"C:\Windows")
+    traces = ("/dev/nvidiactl", "/dev/dxg", f"{system_root}\\System32\\nvcuda.dll")
+    return "cuda" if any(Path(trace).exists() for trace in traces) else None

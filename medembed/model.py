@@ -1,0 +1,376 @@
+"""MedEmbed: the public class. Conveniences here; the work is in encoding.py and the engines."""
+
+import asyncio
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, get_args, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medembed import checkpoint as checkpoints
+from medembed import inputs, model_files, progress, vectors
+from medembed.encoding import Cut, Encoder
+from medembed.engines import Device, PrecisionSetting, load_engine
+from medembed.engines.interface import Engine
+from medembed.errors import ClosedModelError, SettingError, VectorError
+from medembed.microbatch import MicroBatcher
+from medembed.registry import BUNDLED, ModelSpec
+from medembed.tokenizer import Overlong, Tokenizer, TruncationWarning
+
+Floats = NDArray[np.float32]
+
+# texts tokenised and computed at a time: memory stays flat, and sorting by length still finds alike texts
+WINDOW = 10_000
+
+
+class MedEmbed:
+    """A medical embedding model, ready to encode.
+
+    Args:
+        model: ``"mini"`` (bundled, works offline), ``"small"``, ``"base"``, ``"large"``, a hub id, or a local folder.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or a list of CUDA devices.
+        precision: Number format of the computation: ``"auto"`` (the fastest that keeps a cosine of 0.9999),
+            ``"fp32"``, ``"bf16"``, ``"fp16"`` (GPUs) or ``"int8"`` (CPU; see the guide for its fidelity).
+        max_seq_length: Tokens to read of each text; None for the model's own limit.
+        truncate_dim: Keep this many dimensions and renormalise; None for all.
+        overlong: Texts above the limit: ``"truncate"`` cuts them with a warning, ``"error"`` refuses them, ``"chunk"``
+            embeds overlapping windows and averages them into one vector.
+        threads: CPU threads; None for one per usable physical core.
+        revision: Commit, tag or branch of a hub model; None for the pinned one.
+        cache_dir: Where downloads are kept; None for the Hugging Face cache.
+        local_files_only: Never use the network.
+        engine: An engine to use instead of choosing one, for instance ``FakeEngine()``.
+
+    Raises:
+        MedEmbedError: The model cannot be found or loaded, or a setting does not fit; see ``medembed.errors``.
+
+    Example:
+        >>> with MedEmbed(threads=1) as model:
+        ...     model.encode(["chest pain", "angina pectoris"]).shape
+        (2, 384)
+    """
+
+    def __init__(  # noqa: PLR0913 - the class has these settings, all keyword-only
+        self,
+        model: str | os.PathLike[str] = BUNDLED,
+        *,
+        device: Device = "auto",
+        precision: PrecisionSetting = "auto",
+        max_seq_length: int | None = None,
+        truncate_dim: int | None = None,
+        overlong: Overlong = "truncate",
+        threads: int | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        engine: Engine | None = None,
+    ) -> None:
+        """Find the model, start its engine."""
+        if overlong not in get_args(Overlong):
+            raise SettingError(f"overlong={overlong!r}: choose one of {', '.join(get_args(Overlong))}")
+        self._settings: dict[str, Any] = {
+            "model": os.fspath(model), "device": device, "precision": precision, "max_seq_length": max_seq_length,
+            "truncate_dim": truncate_dim, "overlong": overlong, "threads": threads, "revision": revision,
+            "cache_dir": None if cache_dir is None else os.fspath(cache_dir), "local_files_only": local_files_only, "engine": engine,
+        }  # fmt: skip
+        self._checkpoint = checkpoints.fetch(
+            self._settings["model"],
+            revision=revision,
+            cache_dir=self._settings["cache_dir"],
+            local_files_only=local_files_only,
+        )
+        self._max_seq_length = _within(
+            "max_seq_length", max_seq_length, self._checkpoint.spec.max_seq_length, self._positions()
+        )
+        self._lock = threading.Lock()
+        self._cut = Cut()
+        self._closed = False
+        self._batchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, MicroBatcher]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._encoder_pid = 0
+        full = self._encoder().engine.dimension
+        self._dimension = _within("truncate_dim", truncate_dim, full, full)
+
+    def _positions(self) -> int:
+        return model_files.position_limit(self._checkpoint.config)
+
+    def _encoder(self) -> Encoder:
+        """The running encoder; started again in a forked child, where the parent's threads do not exist."""
+        if self._closed:
+            raise ClosedModelError(
+                f"{self.name!r} was closed: make a new MedEmbed, or encode before leaving the with block"
+            )
+        if self._encoder_pid != os.getpid():
+            self._start()
+        return self._running
+
+    def _start(self) -> None:
+        # a lock held by another thread at the moment of a fork stays locked in the child, so a child takes a new one
+        if self._encoder_pid:
+            self._lock = threading.Lock()
+        with self._lock:
+            if self._encoder_pid == os.getpid():
+                return
+            given, settings, spec = self._settings["engine"], self._settings, self._checkpoint.spec
+            tokenizer = Tokenizer(
+                self._checkpoint.folder, self._max_seq_length, lowercase=model_files.lowercases(self._checkpoint.folder)
+            )
+            engine = given or load_engine(
+                self._checkpoint,
+                device=settings["device"],
+                precision=settings["precision"],
+                threads=settings["threads"],
+            )
+            self._running = Encoder(tokenizer, engine, overlong=settings["overlong"], normalised=spec.normalised)
+            self._encoder_pid = os.getpid()
+
+    @property
+    def name(self) -> str:
+        """The name, hub id or folder the model was asked for by."""
+        return self._checkpoint.spec.name
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What is known of the model: repository, licence, pooling, prompts ..."""
+        return self._checkpoint.spec
+
+    @property
+    def revision(self) -> str:
+        """The commit of a hub model, or ``"sha256-…"`` of a bundled or local model's files."""
+        return self._checkpoint.revision
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector, after ``truncate_dim``."""
+        return self._dimension
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens read of each text, special tokens included."""
+        return self._max_seq_length
+
+    @property
+    def device(self) -> str:
+        """Where the engine computes."""
+        return self._encoder().engine.device
+
+    @property
+    def precision(self) -> str:
+        """Number format of the engine's matrix products."""
+        return self._encoder().engine.precision
+
+    @property
+    def truncated(self) -> Cut:
+        """What ``overlong="truncate"`` has left out since the model was loaded: ``.texts`` and ``.tokens``."""
+        return self._cut
+
+    @property
+    def vector_ranges(self) -> Floats:
+        """Lowest and highest value per dimension, for int8 and uint8 vectors. *Shape:* ``(2, dimension)``.
+
+        Raises:
+            VectorError: The model's folder has none for this dimension; :meth:`calibrate` makes them.
+        """
+        stored = model_files.read_json(self._checkpoint.folder / "vector_ranges.json").get(str(self.dimension))
+        if stored is None:
+            raise VectorError(
+                f"{self.name!r} has no quantisation ranges for {self.dimension} dimensions: make them with ranges = model.calibrate(texts)"
+            )
+        return np.asarray(stored, dtype=np.float32)
+
+    @overload
+    def encode(self, texts: str, *, prompt: str | None = None, show_progress: bool | None = None) -> Floats: ...
+    @overload
+    def encode(
+        self, texts: Sequence[str], *, prompt: str | None = None, show_progress: bool | None = None
+    ) -> Floats: ...
+
+    def encode(
+        self, texts: str | Sequence[str], *, prompt: str | None = None, show_progress: bool | None = None
+    ) -> Floats:
+        """Encode texts as they are, or with a prompt of your own before each.
+
+        Args:
+            texts: One text, or a sequence of texts.
+            prompt: Put before each text.
+            show_progress: True or False; None shows a bar at a terminal once a call takes longer than two seconds.
+
+        Returns:
+            float32. One ``str`` gives *Shape:* ``(dimension,)``, a sequence ``(len(texts), dimension)``, in input order.
+
+        Raises:
+            InputTypeError: An item is not a ``str``.
+            OverlongTextError: ``overlong="error"`` and a text is too long.
+            ClosedModelError: After :meth:`close`.
+        """
+        if isinstance(texts, str):
+            one: Floats = self._encode([texts], prompt or "", False)[0]
+            return one
+        return self._encode(inputs.checked_texts(texts), prompt or "", show_progress)
+
+    def encode_query(self, texts: str | Sequence[str], *, show_progress: bool | None = None) -> Floats:
+        """Encode search queries: :meth:`encode` with the model's own query prompt."""
+        return self.encode(texts, prompt=self.spec.prompts["query"], show_progress=show_progress)
+
+    def encode_document(self, texts: str | Sequence[str], *, show_progress: bool | None = None) -> Floats:
+        """Encode texts to be found: :meth:`encode` with the model's own document prompt."""
+        return self.encode(texts, prompt=self.spec.prompts["document"], show_progress=show_progress)
+
+    def encode_stream(
+        self, texts: Iterable[str], *, prompt: str | None = None, window: int = WINDOW
+    ) -> Iterator[Floats]:
+        """Encode any iterable of texts in bounded memory.
+
+        Args:
+            texts: Any iterable of ``str``, also one that never ends.
+            prompt: Put before each text; for documents pass ``model.spec.prompts["document"]``.
+            window: Texts held and computed at a time.
+
+        Yields:
+            Matrices in input order, each *Shape:* ``(window, dimension)``; the last may be shorter.
+
+        Raises:
+            InputTypeError: An item is not a ``str``.
+            SettingError: ``window`` below 1.
+        """
+        if window < 1:
+            raise SettingError(f"window={window}: give at least 1 text")
+        for group in inputs.windows(texts, window):
+            yield self._encode(group, prompt or "", False)
+
+    def _encode(self, texts: list[str], prompt: str, show_progress: bool | None) -> Floats:
+        encoder = self._encoder()
+        out = np.empty((len(texts), self.dimension), dtype=np.float32)
+        cut = Cut()
+        with progress.bar(len(texts), show_progress) as advance:
+            for start in range(0, len(texts), WINDOW):
+                rows, more = encoder(texts[start : start + WINDOW], prompt, advance)
+                out[start : start + WINDOW] = (
+                    vectors.cut(rows, self.dimension) if self.dimension < rows.shape[1] else rows
+                )
+                cut += more
+        if cut.texts:
+            with self._lock:
+                self._cut += cut
+            warnings.warn(TruncationWarning(cut.texts, cut.tokens, self.max_seq_length), stacklevel=3)
+        return out
+
+    async def aencode(self, texts: str | Sequence[str], *, prompt: str | None = None) -> Floats:
+        """:meth:`encode` without blocking the event loop; single texts awaited at the same time share a batch."""
+        if isinstance(texts, str):
+            return await self._batcher(prompt or "")(texts)
+        return await asyncio.to_thread(partial(self.encode, texts, prompt=prompt, show_progress=False))
+
+    async def aencode_query(self, texts: str | Sequence[str]) -> Floats:
+        """:meth:`encode_query` without blocking the event loop; see :meth:`aencode`."""
+        return await self.aencode(texts, prompt=self.spec.prompts["query"])
+
+    async def aencode_document(self, texts: str | Sequence[str]) -> Floats:
+        """:meth:`encode_document` without blocking the event loop; see :meth:`aencode`."""
+        return await self.aencode(texts, prompt=self.spec.prompts["document"])
+
+    def _batcher(self, prompt: str) -> MicroBatcher:
+        """One per event loop and prompt; the loop's own thread is the only one to touch it."""
+        of_loop = self._batchers.setdefault(asyncio.get_running_loop(), {})
+        if prompt not in of_loop:
+            of_loop[prompt] = MicroBatcher(lambda texts: self._encode(texts, prompt, False))
+        return of_loop[prompt]
+
+    def similarity(self, a: Floats, b: Floats) -> Floats:
+        """Compare every vector of ``a`` with every vector of ``b``: the cosine, or the dot product of a model made for it.
+
+        Args:
+            a: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
+            b: *Shape:* ``(m, dimension)`` or ``(dimension,)``.
+
+        Returns:
+            *Shape:* ``(n, m)``, float32. For quantised vectors see :func:`medembed.vectors.similarity`.
+        """
+        return vectors.similarity(np.asarray(a, dtype=np.float32), np.asarray(b, dtype=np.float32))
+
+    def quantise(self, stored: Floats, kind: vectors.VectorKind) -> NDArray[Any]:
+        """Quantise vectors of this model with the model's own ranges; see :mod:`medembed.vectors`.
+
+        Args:
+            stored: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
+            kind: ``"int8"``, ``"uint8"``, ``"binary"``, ``"ubinary"`` or ``"float32"``.
+
+        Returns:
+            Array of the kind's dtype; binary kinds have ``dimension / 8`` columns.
+
+        Raises:
+            VectorError: Unknown kind, or the model has no ranges for this dimension.
+        """
+        return vectors.quantise(stored, kind, self.vector_ranges if kind in ("int8", "uint8") else None)
+
+    def calibrate(self, texts: Sequence[str]) -> Floats:
+        """Quantisation ranges from a sample of your own texts, to keep beside your vectors.
+
+        Args:
+            texts: At least 100, like those to be stored; a few thousand are better.
+
+        Returns:
+            *Shape:* ``(2, dimension)``, for :func:`medembed.vectors.quantise`.
+
+        Raises:
+            VectorError: Too few texts, or texts too much alike.
+        """
+        return vectors.calibrate(self.encode_document(texts))
+
+    def count_tokens(self, texts: Sequence[str], *, prompt: str | None = None) -> list[int]:
+        """Tokens of each text with prompt and special tokens, before anything is cut."""
+        return self._encoder().tokenizer.count(inputs.checked_texts(texts), prompt or "")
+
+    def warm_up(self) -> None:
+        """Run one short and one full-length text, so that the first real call pays no start-up cost."""
+        long = "pain " * self.max_seq_length
+        ids = self._encoder().tokenizer(["pain", long]).ids
+        for row in ids:
+            self._encoder().engine.pooled([row])
+
+    def close(self) -> None:
+        """Give back threads and memory. Encoding afterwards raises ``ClosedModelError``; closing again is fine."""
+        if not self._closed and self._encoder_pid == os.getpid():
+            self._running.close()
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        """Use as a context manager, closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the settings, not the weights: the other side loads the model itself."""
+        return partial(type(self), **self._settings), ()
+
+    def __repr__(self) -> str:
+        """Tell model, dimension, device, precision and engine."""
+        if self._closed:
+            return f"MedEmbed({self.name!r}, closed)"
+        engine = self._encoder().engine
+        return (
+            f"MedEmbed({self.name!r}, dimension={self.dimension}, max_seq_length={self.max_seq_length}, "
+            f"device={engine.device!r}, precision={engine.precision!r}, engine={engine.name!r})"
+        )
+
+
+def _within(name: str, asked: int | None, default: int, most: int) -> int:
+    """A setting checked against its largest value; tokenizers need room for a token between their special ones."""
+    if asked is None:
+        return default
+    least = 3 if name == "max_seq_length" else 1
+    if type(asked) is not int or not least <= asked <= most:
+        raise SettingError(f"{name}={asked!r}: this model takes a whole number from {least} to {most}")
+    return asked

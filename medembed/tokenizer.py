@@ -1,0 +1,164 @@
+"""Texts → token ids, unpadded, and what was too long for the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medembed.errors import CorruptFileError, OverlongTextError
+
+Overlong = Literal["truncate", "error", "chunk"]
+"""What to do with a text above the model's limit: cut it, refuse it, or embed it in overlapping windows."""
+
+# a quarter of each window is seen again in the next, so that a sentence cut at one edge stands whole in the other
+OVERLAP_SHARE = 4
+
+
+class TruncationWarning(UserWarning):
+    """Texts were longer than the model reads and were cut.
+
+    Attributes:
+        n_texts: How many texts were cut in this call.
+        n_tokens: How many tokens were left out in all.
+    """
+
+    def __init__(self, n_texts: int, n_tokens: int, limit: int) -> None:
+        """Word the warning; texts are never part of it."""
+        self.n_texts, self.n_tokens = n_texts, n_tokens
+        super().__init__(
+            f"{n_texts} text{'s were' if n_texts > 1 else ' was'} cut to {limit} tokens, leaving out {n_tokens} tokens in all. "
+            "MedEmbed(..., overlong='chunk') embeds them whole; overlong='error' refuses them."
+        )
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """Token ids of a group of texts, ready to be batched.
+
+    Attributes:
+        ids: One row of ids per window, special tokens included, unpadded.
+        owners: For each row, the position of its text in the group. Rows of one text are adjacent.
+        tokens: Tokens per text before anything was cut, special tokens included.
+    """
+
+    ids: list[list[int]]
+    owners: list[int]
+    tokens: list[int]
+
+
+class Tokenizer:
+    """A model's tokenizer, safe to use from several threads at once.
+
+    Args:
+        folder: A model folder with ``tokenizer.json``.
+        max_seq_length: Tokens the model reads, special tokens included.
+        lowercase: Lower-case texts first, as some older sentence-transformers folders ask.
+
+    Raises:
+        CorruptFileError: ``tokenizer.json`` cannot be read.
+    """
+
+    def __init__(self, folder: Path, max_seq_length: int, *, lowercase: bool = False) -> None:
+        """Read the tokenizer and learn which special tokens it puts around a text."""
+        from tokenizers import Tokenizer as Fast
+
+        try:
+            self._fast = Fast.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises bare Exception for anything wrong with the file
+            raise CorruptFileError(
+                f"{folder / 'tokenizer.json'} cannot be read as a tokenizer: download the model again"
+            ) from error
+        self._fast.no_truncation()
+        self._fast.no_padding()
+        self._lowercase = lowercase
+        self.max_seq_length = max_seq_length
+        self._prefix, self._suffix = self._special_tokens()
+
+    def _special_tokens(self) -> tuple[list[int], list[int]]:
+        bare, full = self._fast.encode("a", add_special_tokens=False).ids, self._fast.encode("a").ids
+        start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+        return full[:start], full[start + len(bare) :]
+
+    @property
+    def room(self) -> int:
+        """Tokens of text that fit beside the special tokens."""
+        return self.max_seq_length - len(self._prefix) - len(self._suffix)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the highest id this tokenizer can produce."""
+        return int(self._fast.get_vocab_size(with_added_tokens=True))
+
+    def count(self, texts: Sequence[str], prompt: str = "") -> list[int]:
+        """Tokens per text with its prompt and special tokens, before anything is cut."""
+        around = len(self._prefix) + len(self._suffix)
+        return [len(ids) + around for ids in self._bare([prompt + text for text in texts])]
+
+    def __call__(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        overlong: Overlong = "truncate",
+        first_index: Sequence[int] = (),
+    ) -> Tokenised:
+        """Tokenise a group of texts.
+
+        Args:
+            texts: The texts, without prompt.
+            prompt: Put before each text.
+            overlong: What to do with texts above the limit.
+            first_index: Position of each text in the caller's input, for error messages; their own positions if empty.
+
+        Returns:
+            Ids per window, and how many tokens each text had.
+
+        Raises:
+            OverlongTextError: ``overlong="error"`` and a text is too long.
+        """
+        bare = self._bare([prompt + text for text in texts])
+        around = len(self._prefix) + len(self._suffix)
+        rows: list[list[int]] = []
+        owners: list[int] = []
+        for owner, ids in enumerate(bare):
+            if len(ids) > self.room and overlong != "truncate":
+                if overlong == "error":
+                    raise self._too_long(first_index[owner] if first_index else owner, len(ids) + around)
+                windows = self._windows(texts[owner], prompt)
+            else:
+                windows = [ids[: self.room]]
+            rows += [[*self._prefix, *window, *self._suffix] for window in windows]
+            owners += [owner] * len(windows)
+        return Tokenised(rows, owners, [len(ids) + around for ids in bare])
+
+    def _too_long(self, index: int, tokens: int) -> OverlongTextError:
+        return OverlongTextError(
+            f"text {index} has {tokens} tokens, but the model reads {self.max_seq_length}: shorten it, "
+            "or use overlong='chunk' (embeds it whole in windows) or overlong='truncate'"
+        )
+
+    def _windows(self, text: str, prompt: str) -> list[list[int]]:
+        """Overlapping windows of one text, the prompt repeated before each."""
+        lead, body = self._bare([prompt, text])
+        # a prompt that leaves less than half the room for text is cut, or windows would not move forward
+        lead = lead[: self.room // 2]
+        width = self.room - len(lead)
+        step = max(1, width - width // OVERLAP_SHARE)
+        starts = range(0, max(1, len(body) - width + step), step)
+        return [[*lead, *body[start : start + width]] for start in starts]
+
+    def _bare(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids without special tokens."""
+        if self._lowercase:
+            texts = [text.lower() for text in texts]
+        try:
+            return self._encode(texts)
+        except (TypeError, UnicodeEncodeError):
+            # lone surrogates (from broken UTF-16) have no UTF-8 form; they become U+FFFD as a decoder would write it
+            return self._encode([text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts])
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        # One call per text: each call runs on one core and lets go of the interpreter lock, so the streams of an engine
+        # tokenise side by side and never use more cores than they were given.
+        encode: Any = self._fast.encode_batch_fast
+        return [encode([text], add_special_tokens=False)[0].ids for text in texts]
