@@ -1,0 +1,62 @@
+"""`medembed compare`: which model is better, and is it more than chance."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medembed.evaluation import plots, report
+from medembed.evaluation.comparison import Question
+from medembed.evaluation.comparison import compare as compare_models
+from medembed.evaluation.results import load_results
+
+
+class Format(StrEnum):
+    """How the report is written."""
+
+    markdown = "markdown"
+    json = "json"
+    html = "html"
+
+
+def compare(
+    results: Annotated[list[Path], typer.Argument(help="Output folders of `medembed evaluate`.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for report.md, .json, .html and the plots.")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", "-f", help="What is printed.")] = Format.markdown,
+    measure: Annotated[
+        str, typer.Option(help="ndcg_at_10, ndcg_at_1, map_at_100, precision_at_10, recall_at_10 or recall_at_100.")
+    ] = "ndcg_at_10",
+    against: Annotated[str | None, typer.Option(help="Compare every model with this one only.")] = None,
+    tuned: Annotated[list[str] | None, typer.Option(help="A tuned model; may be repeated.")] = None,
+    base: Annotated[list[str] | None, typer.Option(help="A base model to hold it against; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+) -> None:
+    """Compare models query by query, with paired tests, and say 'better' only where it holds.
+
+    Examples: [bold]medembed compare results -o report[/bold] · [bold]medembed compare ours theirs --against bm25s[/bold]
+    """
+    question = Question(measure=measure, against=against, tuned=tuned or (), base=base or (), seed=seed)
+    comparison = compare_models(load_results(results), question)
+    writers = {
+        Format.markdown: report.to_markdown,
+        Format.json: report.to_json,
+        Format.html: report.to_html,
+    }
+    typer.echo(writers[form](comparison))  # type: ignore[operator]
+    if output is not None:
+        drawn = plots.draw(comparison, output)
+        linked = {plots.TITLES[name]: path.name for name, path in drawn.items()}
+        inline = {plots.TITLES[name]: path.read_text(encoding="utf-8") for name, path in drawn.items()}
+        written = {
+            "report.md": report.to_markdown(comparison, linked),
+            "report.json": report.to_json(comparison),
+            "report.html": report.to_html(comparison, inline),
+        }
+        for name, text in written.items():
+            aside = output / f".{name}"
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(output / name)
+        typer.echo(f"report.md, report.json, report.html and {len(drawn)} plots (PNG, SVG) are in {output}", err=True)

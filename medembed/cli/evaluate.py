@@ -1,0 +1,115 @@
+"""`medembed evaluate`: measure models on retrieval tasks, through mteb."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from medembed.cli import options
+from medembed.errors import SettingError
+from medembed.evaluation.models import Prompts, Setup
+from medembed.evaluation.run import Outcome
+from medembed.evaluation.run import evaluate as measure
+from medembed.evaluation.smoke import SmokeResult
+from medembed.evaluation.smoke import smoke as measure_smoke
+from medembed.registry import BUNDLED
+
+PROMPTS: dict[str, tuple[Prompts, ...]] = {"model": ("model",), "none": ("none",), "both": ("model", "none")}
+
+
+def evaluate(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names, hub ids or folders; bm25; st:FOLDER; mteb:NAME; LABEL=FOLDER names a folder."),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tasks",
+            "-t",
+            help="medembed-five, medical-en, a benchmark, tasks of mteb or BEIR folders; repeat, or separate by commas.",
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; reused when run again.")] = Path(
+        "results"
+    ),
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Measure on the bundled slices: offline, two minutes.")
+    ] = False,
+    prompts: Annotated[
+        str, typer.Option(help="model: its own query and document prompts; none: without; both: two results.")
+    ] = "model",
+    split: Annotated[str | None, typer.Option(help="Split of the folders' judgements; test when left out.")] = None,
+    precision: options.Precision = options.PrecisionName.auto,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    truncate_dim: Annotated[int | None, typer.Option(min=1, help="Keep this many dimensions.")] = None,
+) -> None:
+    """Measure retrieval quality, task by task; what is measured already is not measured again.
+
+    Examples: [bold]medembed evaluate mini bm25 -t ./my-beir-folder[/bold] · [bold]medembed evaluate small base -t medical-en[/bold]
+    """
+    if prompts not in PROMPTS:
+        raise SettingError(f"--prompts {prompts}: choose one of {', '.join(PROMPTS)}")
+    setups = [
+        Setup(device=device, precision=precision.value, threads=threads, prompts=choice, truncate_dim=truncate_dim)
+        for choice in PROMPTS[prompts]
+    ]
+    console = Console()
+    if smoke:
+        for setup in setups:
+            _print_smoke(console, measure_smoke(models or [BUNDLED], setup=setup))
+        return
+    if not models or not tasks:
+        raise SettingError("give at least one model and one of --tasks (or --smoke); see `medembed evaluate --help`")
+    failed = False
+    for setup in setups:
+        outcomes = measure(
+            models, split_names(tasks), output, setup=setup, split=split, on_outcome=lambda o: _print(console, o)
+        )
+        failed |= any(outcome.error for outcome in outcomes)
+    console.print(f"results in {output}; compare them with: medembed compare {output}", highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def split_names(given: list[str]) -> list[str]:
+    """Names separated by commas; a comma inside brackets belongs to the name: ``MTEB(Medical, v1)``."""
+    names = [name.strip() for text in given for name in re.split(r",(?![^(]*\))", text)]
+    return [name for name in names if name]
+
+
+def _print(console: Console, outcome: Outcome) -> None:
+    told = f"{outcome.model} on {outcome.task}:"
+    if outcome.error is not None:
+        console.print(f"{told} failed. {outcome.error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return
+    how = "measured before" if outcome.reused else "measured now"
+    score = "" if outcome.score is None else f"{outcome.score * 100:.2f}"
+    console.print(f"{told} {score} ({how})", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_smoke(console: Console, results: list[SmokeResult]) -> None:
+    table = Table(title="nDCG@10 x 100 on the bundled slices")
+    for column in ("model", "slice", "nDCG@10", "expected", "texts/s", "seconds"):
+        table.add_column(column, justify="left" if column in ("model", "slice") else "right")
+    for result in results:
+        for name, score in result.ndcg_at_10.items():
+            expected = result.expected.get(name)
+            speed = result.texts_per_second
+            table.add_row(
+                result.model,
+                name,
+                f"{score * 100:.2f}",
+                "–" if expected is None else f"{expected * 100:.2f}",
+                "–" if speed is None else f"{speed:.1f}",
+                f"{result.seconds:.0f}",
+            )
+    console.print(table)
+    wrong = [result.model for result in results if result.as_expected is False]
+    if wrong:
+        console.print(f"{', '.join(wrong)}: not within 1 point of the reference; run `medembed doctor`", style="red")
+        raise typer.Exit(1)
