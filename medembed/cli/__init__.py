@@ -6,9 +6,12 @@ from typing import Annotated
 import typer
 
 from medembed import __version__
+from medembed.cli.compare import compare
 from medembed.cli.demo import demo
 from medembed.cli.doctor import doctor
 from medembed.cli.encode import encode
+from medembed.cli.evaluate import evaluate
+from medembed.cli.leaderboard import leaderboard_app
 from medembed.cli.models import models_app
 from medembed.errors import MedEmbedError
 
@@ -25,6 +28,9 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(encode)
 app.add_typer(models_app, name="models")
+app.command()(evaluate)
+app.command()(compare)
+app.add_typer(leaderboard_app, name="leaderboard")
 app.command()(doctor)
 
 

@@ -45,7 +45,7 @@ def compare(
         Format.json: report.to_json,
         Format.html: report.to_html,
     }
-    typer.echo(writers[form](comparison))  # type: ignore[operator]
+    typer.echo(writers[form](comparison))
     if output is not None:
         drawn = plots.draw(comparison, output)
         linked = {plots.TITLES[name]: path.name for name, path in drawn.items()}

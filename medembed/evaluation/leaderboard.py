@@ -229,7 +229,7 @@ def _row(entry: Entry, tasks: Sequence[str], chosen: Sequence[str]) -> str:
         "scores": {task: cell.score for task, cell in entry.cells.items()},
     }
     size = f"{entry.parameters / 1e6:.1f} M" if entry.parameters else "–"
-    trained = {None: "unknown", (): "none of these"}.get(entry.trained_on, ", ".join(entry.trained_on or ()))
+    trained = "unknown" if entry.trained_on is None else ", ".join(entry.trained_on) or "none of these"
     title = f"revision {entry.revision}; trained on: {trained}" + (f"; {entry.note}" if entry.note else "")
     cells = "".join(_cell(entry, task) for task in tasks)
     average = _mean(entry, chosen)

@@ -6,15 +6,11 @@ Written against mteb 2.26: ``AbsTaskRetrieval.load_data``, ``AbsEncoder.encode``
 
 import difflib
 import json
-import os
-import platform
 import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +24,8 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.results import TaskResult
 from mteb.types import PromptType
 
-import medembed
 from medembed.errors import ResultsError, TaskDownloadError, UnknownTaskError
-from medembed.evaluation import beir
+from medembed.evaluation import beir, details
 from medembed.evaluation.arrow_tables import read_folder
 from medembed.evaluation.models import ModelRef, Setup
 from medembed.evaluation.tasks import TASK_SETS, TaskRef
@@ -84,6 +79,11 @@ def _named(ref: TaskRef) -> Any:
     return mteb.get_task(ref.name, hf_subsets=list(ref.subsets) if ref.subsets else None)
 
 
+def is_hub_task(name: str) -> bool:
+    """Whether mteb has a task of this name."""
+    return name in _TASKS_REGISTRY
+
+
 def folder_task(name: str, folder: beir.BeirFolder) -> Any:
     """A BEIR folder as an mteb retrieval task; a name mteb already uses gets ``-local`` appended."""
     metadata = TaskMetadata(
@@ -106,6 +106,7 @@ class _FolderTask(AbsTaskRetrieval):
 
     folder: beir.BeirFolder
     metadata: TaskMetadata
+    data_loaded: bool = False
 
     def load_data(self, **_: Any) -> None:
         """Check and read the folder; its texts wait on disk until they are needed."""
@@ -148,9 +149,7 @@ class MedEmbedEncoder(AbsEncoder):
         self.seconds = 0.0
         self.texts = 0
 
-    def encode(  # type: ignore[override]
-        self, inputs: Any, *, prompt_type: PromptType | None = None, **_: Any
-    ) -> "NDArray[np.float32]":
+    def encode(self, inputs: Any, *, prompt_type: PromptType | None = None, **_: Any) -> "NDArray[np.float32]":
         """Encode what mteb hands over. *Shape:* ``(texts, dimension)``, float32, in order."""
         texts = [text for batch in inputs for text in batch["text"]]
         encode = self.model.encode
@@ -213,6 +212,11 @@ def model_meta(ref: ModelRef) -> ModelMeta:
     )
 
 
+def meta_source(fields: Mapping[str, Any]) -> str:
+    """Python source of a ``ModelMeta`` with these fields, checked by mteb itself."""
+    return str(ModelMeta(loader=SentenceTransformerEncoderWrapper, **fields).to_python())
+
+
 # ---------------------------------------------------------------------------------------------- measuring
 
 
@@ -227,7 +231,7 @@ class WholeFiles(mteb.ResultCache):
 
     def details_path(self, task: Any, meta: ModelMeta) -> Path:
         """Where scores per query, times and machine are: the same path below ``details/``."""
-        return self.cache_path / "details" / self.result_path(task, meta).relative_to(self.cache_path / "results")
+        return Path(self.cache_path, "details", self.result_path(task, meta).relative_to(self.cache_path / "results"))
 
     def is_complete(self, task: Any, meta: ModelMeta) -> bool:
         """Whether the task was measured at this revision of model and data, in every part, with scores per query."""
@@ -271,46 +275,14 @@ class WholeFiles(mteb.ResultCache):
             if (final.parent / "run_settings.jsonl").is_file():
                 shutil.copy2(final.parent / "run_settings.jsonl", target.parent)
             staged.save_to_cache(task_result, model_name, *args, **options)
-            details = self.cache_path / "details" / final.relative_to(self.cache_path / "results")
-            details.parent.mkdir(parents=True, exist_ok=True)
+            beside = self.cache_path / "details" / final.relative_to(self.cache_path / "results")
+            beside.parent.mkdir(parents=True, exist_ok=True)
             (aside / "details.json").write_text(json.dumps(self.describe()), encoding="utf-8")
-            (aside / "details.json").replace(details)
+            (aside / "details.json").replace(beside)
             for file in sorted(target.parent.iterdir(), key=lambda file: file.name == final.name):
                 file.replace(final.parent / file.name)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-
-
-# pytrec_eval's name of a measure → mteb's
-PER_QUERY = {
-    "ndcg_cut_10": "ndcg_at_10",
-    "ndcg_cut_1": "ndcg_at_1",
-    "map_cut_100": "map_at_100",
-    "P_10": "precision_at_10",
-    "recall_10": "recall_at_10",
-    "recall_100": "recall_at_100",
-}
-
-
-@contextmanager
-def keep_per_query(task: Any, kept: dict[str, Any]) -> Iterator[None]:
-    """While open, what mteb's metrics say of each query of a retrieval task is added to ``kept[split][subset]``."""
-    original = getattr(task, "task_specific_scores", None)
-    if original is None:
-        yield
-        return
-
-    def recording(scores: Mapping[str, Mapping[str, float]], *args: Any, hf_split: str, hf_subset: str) -> Any:
-        ids = sorted(scores)
-        columns = {ours: [round(scores[i][theirs], 6) for i in ids] for theirs, ours in PER_QUERY.items()}
-        kept.setdefault(hf_split, {})[hf_subset] = {"query_ids": ids, **columns}
-        return original(scores, *args, hf_split=hf_split, hf_subset=hf_subset)
-
-    task.task_specific_scores = recording
-    try:
-        yield
-    finally:
-        del task.task_specific_scores
 
 
 def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
@@ -331,11 +303,14 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
     meta = model.mteb_model_meta
     outdated = cache.is_outdated(task, meta)
     per_query = {} if outdated else _earlier_per_query(cache, task, meta)
-    cache.describe = _describer(model, task, per_query)
+    encoder = model if isinstance(model, MedEmbedEncoder) else None
+    if encoder is not None:
+        encoder.seconds, encoder.texts = 0.0, 0
+    cache.describe = details.describer(task, per_query, encoder.describe if encoder is not None else None)
     searcher = BoundedSearch(model) if isinstance(model, AbsEncoder) and isinstance(task, AbsTaskRetrieval) else model
     _load_data(task)
     try:
-        with keep_per_query(task, per_query):
+        with details.keep_per_query(task, per_query):
             return mteb.evaluate(
                 searcher,
                 task,
@@ -354,28 +329,6 @@ def _earlier_per_query(cache: WholeFiles, task: Any, meta: ModelMeta) -> dict[st
         return {}
     earlier: dict[str, Any] = json.loads(cache.details_path(task, meta).read_text(encoding="utf-8"))["per_query"]
     return earlier
-
-
-def _describer(model: Any, task: Any, per_query: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """What goes into the details file, as it stands when mteb writes a result."""
-    encoder = model if isinstance(model, MedEmbedEncoder) else None
-    if encoder is not None:
-        encoder.seconds, encoder.texts = 0.0, 0
-    start = time.perf_counter()
-
-    def describe() -> dict[str, Any]:
-        return {
-            "task": task.metadata.name,
-            "dataset_revision": task.metadata.revision,
-            "medembed_version": medembed.__version__,
-            "mteb_version": version("mteb"),
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
-            "seconds": round(time.perf_counter() - start, 3),
-            "encoding": encoder.describe() if encoder is not None else None,
-            "per_query": per_query,
-        }
-
-    return describe
 
 
 def _load_data(task: Any) -> None:

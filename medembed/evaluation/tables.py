@@ -104,7 +104,7 @@ def wins(
 
 def sizes(cards: dict[str, ModelCard], order: list[str]) -> dict[str, list[str]]:
     """Size class → labels, in the order given."""
-    classes: dict[str, list[str]] = {name: [] for name, _ in SIZE_CLASSES} | {"size unknown": []}
+    classes: dict[str, list[str]] = {name: [] for name in (*(name for name, _ in SIZE_CLASSES), "size unknown")}
     for label in order:
         classes[size_class(cards[label].parameters)].append(label)
     return {name: labels for name, labels in classes.items() if labels}

@@ -1,0 +1,47 @@
+"""`medembed leaderboard`: a static page of published and own results, and what a submission to MTEB needs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medembed.errors import SettingError
+from medembed.evaluation import leaderboard, submission
+
+leaderboard_app = typer.Typer(help="A leaderboard as a static page.", no_args_is_help=True)
+
+
+@leaderboard_app.callback()
+def _group() -> None:
+    """A leaderboard as a static page."""
+
+
+@leaderboard_app.command()
+def build(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Output folders of `medembed evaluate`; none for published numbers only."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the page and the linked JSON go.")] = Path(
+        "docs"
+    ),
+    submit: Annotated[
+        Path | None, typer.Option(help="Also prepare ModelMeta entries and a results tree for MTEB in this folder.")
+    ] = None,
+) -> None:
+    """Write leaderboard.html (any browser, no network) and leaderboard.md (a page of the docs).
+
+    Examples: [bold]medembed leaderboard build results[/bold] · [bold]medembed leaderboard build results --submit for-mteb[/bold]
+    """
+    for page in leaderboard.build(results or [], output):
+        typer.echo(f"wrote {page}")
+    if submit is None:
+        return
+    if not results:
+        raise SettingError(
+            "--submit needs at least one folder of results: medembed leaderboard build RESULTS --submit DIR"
+        )
+    prepared = submission.prepare(results, submit)
+    typer.echo(f"wrote {submit}: {len(prepared.ready)} model entries, {prepared.files} result files, README.md")
+    for name, todo in prepared.missing.items():
+        typer.echo(f"{name}: {submission.REFUSED}, {todo}", err=True)
