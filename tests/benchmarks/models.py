@@ -16,10 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.benchmarks.texts import MAX_SEQ_LENGTH
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MADE = HERE / ".models"
-MAX_SEQ_LENGTH = 512
 Backend = Literal["onnx", "openvino"]
 
 # hidden size, layers, attention heads, feed-forward size
@@ -117,6 +118,16 @@ def _export(source: Path, backend: Backend, out: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
     SentenceTransformer(str(source), backend=backend, device="cpu").save_pretrained(str(out))
+    _lift_length_limit(out)
+
+
+def _lift_length_limit(exported_folder: Path) -> None:
+    """MiniLM's tokenizer files say 128, which fastembed obeys: it would read a third of the text and look fast."""
+    settings = json.loads((exported_folder / "tokenizer_config.json").read_text())
+    settings.pop("max_length", None)
+    _write_json(exported_folder / "tokenizer_config.json", settings | {"model_max_length": MAX_SEQ_LENGTH})
+    tokenizer = json.loads((exported_folder / "tokenizer.json").read_text())
+    (exported_folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"truncation": None, "padding": None}))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+MAX_SEQ_LENGTH = 512
 DATA = Path(__file__).parent / "data"
 Kind = Literal["passages", "queries"]
 
@@ -21,3 +22,13 @@ def load(kind: Kind, n: int | None = None) -> list[str]:
     if n is not None and len(texts) < n:
         raise ValueError(f"{n} {kind} were asked for, {len(texts)} are committed")
     return texts
+
+
+def token_counts(folder: Path, kind: Kind, n: int) -> list[int]:
+    """What a model sees of each text: special tokens included, nothing above the 512th, no padding."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_SEQ_LENGTH)
+    return [len(encoding.ids) for encoding in tokenizer.encode_batch(load(kind, n))]

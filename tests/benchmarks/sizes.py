@@ -1,0 +1,41 @@
+"""How much a benchmark measures."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """Amounts for every benchmark; the defaults are the full measurement, about a quarter of an hour on two cores.
+
+    Attributes:
+        rounds: Times each engine has its turn.
+        passages: In one call, for MiniLM.
+        queries: In one call.
+        singles: Queries one by one, for latencies.
+        small_passages: In one call, for bge-small's shape.
+        base_passages: In one call, for bge-base's shape.
+        gpu_passages: In one call, for bge-large's shape on a GPU.
+        starts: Processes started per engine.
+        imports: Processes started to time `import medembed`.
+        streamed: Texts streamed, for the smaller and the larger run.
+        fidelity: Passages, and as many queries, whose vectors are compared.
+    """
+
+    rounds: int = 5
+    passages: int = 128
+    queries: int = 512
+    singles: int = 100
+    small_passages: int = 64
+    base_passages: int = 24
+    gpu_passages: int = 2048
+    starts: int = 5
+    imports: int = 11
+    streamed: tuple[int, int] = (10_000, 100_000)
+    fidelity: int = 256
+
+
+FULL = Size()
+QUICK = Size(
+    rounds=2, passages=24, queries=64, singles=20, small_passages=16, base_passages=8, gpu_passages=256, starts=2, imports=3,
+    streamed=(1000, 4000), fidelity=32,
+)  # fmt: skip

@@ -1,0 +1,120 @@
+"""The benchmarks run on the fake engine, so that they do not rot between measurements. Nothing here judges a time."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import gpu, machine, models, readme, report, runner, texts
+from tests.benchmarks.__main__ import BENCHMARKS, main
+from tests.benchmarks.engines import ENGINES
+from tests.benchmarks.report import Claim
+from tests.benchmarks.sizes import FULL, QUICK
+
+
+def test_texts_are_enough_for_every_benchmark_and_as_long_as_said() -> None:
+    passages, queries = texts.load("passages"), texts.load("queries")
+    assert len(passages) >= max(FULL.passages, FULL.gpu_passages, FULL.fidelity)
+    assert len(queries) >= max(FULL.queries, FULL.singles, FULL.fidelity)
+    folder = models.folder("minilm")
+    lengths = texts.token_counts(folder, "passages", len(passages))
+    assert 180 < sum(lengths) / len(lengths) < 220
+    assert max(lengths) == 512
+    assert {*texts.token_counts(folder, "queries", len(queries))} <= {*range(10, 27)}
+
+
+def test_asking_for_more_texts_than_there_are_is_refused() -> None:
+    with pytest.raises(ValueError, match="2048 are committed"):
+        texts.load("passages", 5000)
+
+
+def test_benchmark_runs_in_turn_and_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["passages", "--quick", "--engines", "fake", "--out", str(tmp_path)]) == 0
+    assert "fake" in capsys.readouterr().out
+    (path,) = tmp_path.glob("*/passages.json")
+    found = json.loads(path.read_text())
+    assert path.parent.name == machine.slug(found["machine"])
+    assert len(found["raw"]["seconds"]["fake"]) == QUICK.rounds
+    assert found["rows"][0]["texts/s"] > 0
+    assert found["versions"]["fake"]["medembed"]
+    assert found["settings"]["texts"] == QUICK.passages
+    assert "passages --quick" in found["command"]
+
+
+@pytest.mark.parametrize("name", ["latency", "stream-memory", "import"])
+def test_benchmark_of_another_kind_runs(name: str, tmp_path: Path) -> None:
+    engine = "medembed" if name == "import" else "fake"
+    assert main([name, "--quick", "--engines", engine, "--out", str(tmp_path)]) == 0
+    assert len(list(tmp_path.glob(f"*/{name}.json"))) == 1
+
+
+def test_committed_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    claims = [
+        Claim("times", 4.5, at_least=4.0),
+        Claim("seconds", 2.0, at_most=1.0),
+        Claim("elsewhere", None, at_least=1.0),
+    ]
+    written = report.Result("x", "title", {"n": 1}, [{"engine": "a", "seconds": 0.5}], claims, 0.01)
+    path = report.write(written, "command", "2026-01-01", tmp_path)
+    assert report.read(path) == written
+    assert [claim["met"] for claim in json.loads(path.read_text())["claims"]] == [True, False, None]
+
+
+def test_readme_shows_the_committed_results() -> None:
+    _, _, rest = readme.README.read_text(encoding="utf-8").partition(readme.BEGIN)
+    assert rest.partition(readme.END)[0] == readme.claims_table(), 'renew it: make bench ARGS="--readme"'
+
+
+def test_readme_table_names_machine_and_broken_promises(tmp_path: Path) -> None:
+    claims = [Claim("speed: times", 4.5, at_least=4.0), Claim("seconds", 2.0, at_most=1.0)]
+    report.write(report.Result("speed", "title", {}, [{"engine": "a"}], claims), "command", "2026-01-01", tmp_path)
+    (tmp_path / "README.md").write_text(f"before\n{readme.BEGIN}old\n{readme.END}\nafter\n")
+    readme.rewrite(tmp_path / "README.md", tmp_path)
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    assert lines[0] == "before"
+    assert lines[-1] == "after"
+    assert "| speed: times | 4.5 | ≥ 4.0 |  |" in lines
+    assert "| speed: seconds | 2 | ≤ 1.0 | **not met** |" in lines
+    assert "old" not in lines
+
+
+def test_worker_that_fails_tells_why() -> None:
+    with pytest.raises(runner.BenchmarkError, match="no device called this"), _worker_on_an_unknown_device():
+        pass
+
+
+def _worker_on_an_unknown_device() -> runner.Worker:
+    return runner.Worker("medembed", runner.Setting(device="no device called this"))
+
+
+def test_unknown_names_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["pasages"])
+    assert "choose of" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["passages", "--engines", "nobody"])
+    assert "nobody" in capsys.readouterr().err
+
+
+def test_paired_ratio_compares_within_a_round() -> None:
+    answers = {"slow": [{"seconds": 4.0}, {"seconds": 8.0}], "fast": [{"seconds": 1.0}, {"seconds": 4.0}]}
+    rounds = runner.Rounds(answers, {})
+    assert rounds.paired("fast", "slow") == [4.0, 2.0]
+    assert rounds.speedup("fast", "slow") == 3.0
+
+
+def test_forward_operations_of_a_hand_worked_case() -> None:
+    # h 2, f 3, 1 layer, one text of 2 tokens: 2·2·(4·4 + 2·6) = 112 for projections, 4·4·2 = 32 for attention
+    assert gpu.forward_operations((2, 1, 1, 3), [2]) == 144
+
+
+def test_every_benchmark_and_engine_is_in_the_readme() -> None:
+    text = (Path(__file__).parent / "README.md").read_text()
+    assert [name for name in [*BENCHMARKS, *ENGINES] if f"`{name}`" not in text] == []
+
+
+@pytest.mark.slow
+def test_gpu_comparison_runs_on_any_device() -> None:
+    found = gpu.measure("cpu", "tiny", 8, 1, ("st-fp32", "st-bf16", "medembed"))
+    assert [row["engine"] for row in found.rows] == ["st-fp32", "st-bf16", "medembed"]
+    assert len(found.claims) == 2
