@@ -13,6 +13,7 @@ from medembed.cli.encode import encode
 from medembed.cli.evaluate import evaluate
 from medembed.cli.leaderboard import leaderboard_app
 from medembed.cli.models import models_app
+from medembed.cli.recipes import recipes
 from medembed.errors import MedEmbedError
 
 # exit codes: 0 done, 1 an error named in one line, 2 the command line itself was wrong, 130 interrupted
@@ -31,6 +32,7 @@ app.add_typer(models_app, name="models")
 app.command()(evaluate)
 app.command()(compare)
 app.add_typer(leaderboard_app, name="leaderboard")
+app.command(context_settings={"ignore_unknown_options": True})(recipes)
 app.command()(doctor)
 
 

@@ -1,0 +1,235 @@
+"""Content-addressed folders: parts that appear whole and carry their hash, and a manifest written last."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medembed.errors import WorkFolderBusyError
+from medembed.extras import require
+from medembed.recipes.fingerprint import file_sha256
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage on disk.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What was built from what: stage, fingerprint, config, inputs, versions, files with hashes, summary.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Counts and figures the stage reported."""
+        summary: dict[str, Any] = self.manifest["summary"]
+        return summary
+
+    def parts(self, kind: str) -> list[Path]:
+        """Files of one kind, in order."""
+        return [self.folder / name for name in sorted(self.manifest["files"]) if name.startswith(f"{kind}/part-")]
+
+
+class ArtifactWriter:
+    """A stage's folder while it is being filled; what is already there and intact is kept.
+
+    Args:
+        folder: ``work/<stage>/<fingerprint>``; made if missing. Parts whose bytes do not match the hash in their
+            name are deleted, so that the stage writes them again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        self._parts = {path.relative_to(folder).as_posix().rsplit(".", 2)[0]: path for path in _intact_parts(folder)}
+
+    def part(self, kind: str, index: int) -> Path | None:
+        """A part that is there, or None."""
+        return self._parts.get(_part_name(kind, index))
+
+    def write_part(self, kind: str, index: int, suffix: str, write: Callable[[Path], object]) -> Path:
+        """Write one part aside and move it into place under a name that holds its hash.
+
+        Args:
+            kind: Name of the group of parts, a subfolder.
+            index: Number of the part.
+            suffix: Ending without dot, for instance ``"parquet"``.
+            write: Fills the file it is given.
+
+        Returns:
+            The part's final path.
+
+        Raises:
+            OSError: The disk is full or broken; nothing half-written stays behind.
+        """
+        name = _part_name(kind, index)
+        (self.folder / kind).mkdir(exist_ok=True)
+        aside = self.folder / f"{name}.aside"
+        try:
+            write(aside)
+            _flush(aside)
+            final = self.folder / f"{name}.{file_sha256(aside)[:16]}.{suffix}"
+            aside.replace(final)
+        finally:
+            aside.unlink(missing_ok=True)
+        self._parts[name] = final
+        return final
+
+    def write_folder(self, name: str, write: Callable[[Path], object]) -> Path:
+        """Fill a folder aside and move it into place whole; an earlier one of that name is replaced."""
+        aside, final = self.folder / f"{name}.aside", self.folder / name
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        try:
+            write(aside)
+            shutil.rmtree(final, ignore_errors=True)
+            aside.replace(final)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return final
+
+    def scratch(self, name: str) -> Path:
+        """A folder for a stage's own resumable state; it is deleted when the stage is finished."""
+        path = self.folder / "scratch" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def finish(self, header: dict[str, Any], summary: dict[str, Any]) -> Artifact:
+        """Write the manifest, which is what makes the artefact exist.
+
+        Args:
+            header: Stage, fingerprint, config, inputs and versions.
+            summary: Counts and figures for the table.
+
+        Returns:
+            The finished artefact.
+        """
+        shutil.rmtree(self.folder / "scratch", ignore_errors=True)
+        files = {path.relative_to(self.folder).as_posix(): file_sha256(path) for path in _files(self.folder)}
+        manifest = {**header, "summary": summary, "files": files}
+        write_text_whole(self.folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        return Artifact(self.folder, manifest)
+
+
+def open_artifact(folder: Path) -> Artifact | None:
+    """A finished and intact artefact, or None.
+
+    Every file is hashed. Where one is missing or changed, the manifest is removed and so are broken parts: the stage then
+    runs again and makes only what is gone.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files: dict[str, str] = manifest["files"]
+    except (OSError, ValueError, KeyError):
+        return None  # never finished, or the manifest itself is damaged: both mean "build it"
+    broken = [name for name, digest in files.items() if not _is_intact(folder / name, digest)]
+    if not broken:
+        return Artifact(folder, manifest)
+    (folder / MANIFEST).unlink()
+    for name in broken:
+        (folder / name).unlink(missing_ok=True)
+    return None
+
+
+def open_manifest(folder: Path) -> dict[str, Any] | None:
+    """A finished artefact's manifest, unverified, or None; reads only."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest
+
+
+def broken_files(folder: Path) -> list[str]:
+    """Names of files whose hash is not the manifest's; reads only, for ``status``."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return [name for name, digest in manifest["files"].items() if not _is_intact(folder / name, digest)]
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a small text file aside and move it into place."""
+    aside = path.with_name(path.name + ".aside")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        _flush(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold(work: Path, wait_s: float) -> Iterator[None]:
+    """Keep a work folder to ourselves; the system frees it when the process dies, however it dies.
+
+    Args:
+        work: The work folder; made if missing.
+        wait_s: How long to wait for another run to end.
+
+    Raises:
+        WorkFolderBusyError: Another run still holds the folder after ``wait_s``.
+    """
+    filelock = require("filelock")
+    work.mkdir(parents=True, exist_ok=True)
+    holder = work / "holder.txt"
+    lock = filelock.FileLock(work / ".lock")
+    try:
+        lock.acquire(timeout=wait_s)
+    except filelock.Timeout as error:
+        who = holder.read_text().strip() if holder.exists() else "an unknown process"
+        raise WorkFolderBusyError(
+            f"{work} is in use by {who}. Wait for it with execution.lock_wait_s=3600, or give another folder with execution.work=DIR"
+        ) from error
+    try:
+        holder.write_text(
+            f"process {os.getpid()} on {os.uname().nodename if hasattr(os, 'uname') else 'this machine'}\n"
+        )
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _part_name(kind: str, index: int) -> str:
+    return f"{kind}/part-{index:05d}"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+
+
+def _intact_parts(folder: Path) -> Iterator[Path]:
+    """Parts whose bytes match their name; the others are deleted."""
+    for path in folder.glob("*/part-*.*.*"):
+        if file_sha256(path)[:16] == path.name.split(".")[1]:
+            yield path
+        else:
+            path.unlink()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what a killed process was writing aside."""
+    for path in [*folder.glob("*.aside"), *folder.glob("*/*.aside")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_intact(path: Path, digest: str) -> bool:
+    return path.is_file() and file_sha256(path) == digest
+
+
+def _flush(path: Path) -> None:
+    """Force a file to disk, so that a power cut cannot leave an empty file under the final name."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

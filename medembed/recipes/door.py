@@ -1,0 +1,154 @@
+"""The command line of the recipes: one parser for the main door and for the door of every stage."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from medembed.errors import MedEmbedError
+from medembed.recipes import catalog
+from medembed.recipes.load import load_recipe
+from medembed.recipes.sources import Places
+
+
+def stage_main(stage: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a recipe up to a stage: what ``python -m medembed.recipes.<stage>`` does.
+
+    ``train`` is the one command that makes a model, so it goes on to ``publish`` unless ``--until`` says otherwise.
+
+    Args:
+        stage: Name of the stage.
+        arguments: Command line; None for the process's own.
+
+    Returns:
+        Exit status: 0, or 1 after an error that was explained.
+    """
+    target = "publish" if stage == "train" else stage
+    parser = argparse.ArgumentParser(
+        prog=f"python -m medembed.recipes.{stage}",
+        description=f"Run a recipe up to '{target}'; what is built already is used again.",
+    )
+    add_run_arguments(parser, target)
+    parser.add_argument(
+        "--recipe",
+        default="tiny",
+        help="name of a shipped recipe, or path of a folder with recipe.toml (default: tiny)",
+    )
+    return explained(lambda: run(parsed(parser, arguments)))
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, target: str) -> None:
+    """The options that all doors to a run share."""
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="settings on top of the recipe, e.g. train.epochs=2 execution.work=DIR",
+    )
+    parser.add_argument("--until", default=target, metavar="STAGE", help=f"last stage to build (default: {target})")
+    parser.add_argument("--dry-run", action="store_true", help="print plan, fingerprints, counts and cost; run nothing")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build, or show what would be built."""
+    from medembed.recipes import pipeline, tables
+
+    entry = catalog.find(options.recipe)
+    recipe = load_recipe(entry.file, options.settings)
+    places = Places(entry.folder, recipe.execution)
+    if options.dry_run:
+        tables.print_plan(recipe, places, pipeline.until(pipeline.plan(recipe, places), options.until))
+        return 0
+    built = pipeline.build(recipe, places, options.until)
+    if built:  # empty in the follower processes of a distributed run
+        tables.print_summary(recipe, built)
+    return 0
+
+
+def explained(work: Callable[[], int]) -> int:
+    """Run, and print the project's own errors as sentences instead of tracebacks."""
+    try:
+        return work()
+    except MedEmbedError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where this one was", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m medembed.recipes list | show | copy | run | status | download``."""
+    parser = argparse.ArgumentParser(prog="python -m medembed.recipes", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the shipped recipes")
+    show = commands.add_parser("show", help="a recipe's file and card")
+    show.add_argument("recipe")
+    copy = commands.add_parser("copy", help="copy a recipe to a folder, to be edited")
+    copy.add_argument("recipe")
+    copy.add_argument("target", type=Path)
+    for name, text in (
+        ("run", "build every missing stage"),
+        ("status", "what is built"),
+        ("download", "fetch and verify sources by URL"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("recipe", nargs="?", default="tiny")
+        add_run_arguments(command, "publish")
+    return explained(lambda: _COMMANDS[(options := parsed(parser, arguments)).command](options))
+
+
+def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Arguments with settings anywhere between the options; argparse alone wants them all in one place."""
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [text for text in rest if text.startswith("-") or "=" not in text]
+    if unknown:
+        parser.error(f"unknown: {' '.join(unknown)}; settings are written key=value, for instance train.epochs=2")
+    options.settings = [*getattr(options, "settings", []), *rest]
+    return options
+
+
+def _list(_options: argparse.Namespace) -> int:
+    from medembed.recipes import tables
+
+    tables.print_catalog(catalog.shipped())
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    entry = catalog.find(options.recipe)
+    card = entry.folder / "README.md"
+    print(entry.file.read_text(encoding="utf-8"))  # noqa: T201
+    print(card.read_text(encoding="utf-8") if card.is_file() else "(no card)")  # noqa: T201
+    return 0
+
+
+def _copy(options: argparse.Namespace) -> int:
+    target = catalog.copy(options.recipe, options.target)
+    print(f"copied to {target}; run it with: python -m medembed.recipes run {target}")  # noqa: T201
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from medembed.recipes import pipeline, tables
+
+    entry = catalog.find(options.recipe)
+    recipe = load_recipe(entry.file, options.settings)
+    tables.print_status(pipeline.plan(recipe, Places(entry.folder, recipe.execution)))
+    return 0
+
+
+def _download(options: argparse.Namespace) -> int:
+    from medembed.recipes.sources import download
+
+    entry = catalog.find(options.recipe)
+    recipe = load_recipe(entry.file, options.settings)
+    for name, source in {**recipe.notes.sources, **recipe.pairs.sources}.items():
+        if source.url:
+            print(f"{name}: {download(source, name, recipe.execution.work / 'downloads')}")  # noqa: T201
+        elif source.format != "hub":
+            print(f"{name}: no url; {source.origin or 'origin not named'}; give it with execution.data=DIR")  # noqa: T201
+    return 0
+
+
+_COMMANDS = {"list": _list, "show": _show, "copy": _copy, "run": run, "status": _status, "download": _download}

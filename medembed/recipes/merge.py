@@ -1,0 +1,141 @@
+"""Stage ``merge``: base and tuned weights interpolated, the ratio chosen on the development sets. ``python -m medembed.recipes.merge``."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medembed import tensors
+from medembed.recipes import models, retrieval
+from medembed.recipes.artifacts import write_text_whole
+from medembed.recipes.schema import Recipe
+from medembed.recipes.sources import Places, identity
+from medembed.recipes.stage import Stage, StageRun, Summary
+
+Weights = dict[str, NDArray[Any]]
+
+
+def config(recipe: Recipe, places: Places, _round: int) -> Any:
+    """The grid, the base and the development sets the ratio is chosen on."""
+    sets = {name: identity(item, name, places) for name, item in sorted(recipe.development.items())}
+    length = recipe.score.max_seq_length
+    return {"merge": recipe.merge, "base": models.base_identity(recipe.base), "sets": sets, "max_seq_length": length}
+
+
+def run(stage: StageRun) -> Summary:
+    """Measure every ratio, keep the best; a single ratio is taken without measuring."""
+    recipe = stage.recipe
+    tuned = stage.inputs["train"].folder / "model"
+    base = models.base_folder(recipe.base).folder
+    ratios = sorted({0.0, *recipe.merge.ratios, 1.0}) if recipe.development else list(recipe.merge.ratios)
+    measured = (
+        {ratio: _measured(stage, index, ratio, base, tuned) for index, ratio in enumerate(ratios)}
+        if recipe.development
+        else {}
+    )
+    chosen = choose(measured, recipe) if measured else recipe.merge.ratios[0]
+    stage.out.write_folder("model", lambda folder: write_merged(base, tuned, chosen, folder))
+    report = {"ratio": chosen, "ndcg@10": {f"{ratio:g}": scores for ratio, scores in measured.items()}}
+    write_text_whole(stage.out.folder / "merge.json", json.dumps(report, indent=1))
+    return {"ratio": chosen, **{f"ratio {ratio:g}": _mean(scores) for ratio, scores in measured.items()}}
+
+
+def choose(measured: dict[float, dict[str, float]], recipe: Recipe) -> float:
+    """The ratio of the recipe's grid with the best mean, or with the best worst gain over the base; ties go to the smaller.
+
+    Args:
+        measured: nDCG@10 by set for every ratio; 0 is the base.
+        recipe: Its ``merge.ratios`` and ``merge.prefer``.
+    """
+    base = measured[0.0]
+
+    def worth(ratio: float) -> tuple[float, float]:
+        scores = measured[ratio]
+        worst = min(scores[name] - base[name] for name in scores)
+        return (worst, _mean(scores)) if recipe.merge.prefer == "worst" else (_mean(scores), worst)
+
+    return max(sorted(recipe.merge.ratios), key=worth)
+
+
+def write_merged(base: Path, tuned: Path, ratio: float, folder: Path) -> None:
+    """The tuned model's folder with weights (1 - ratio) · base + ratio · tuned, in float32.
+
+    Args:
+        base: Folder of the model that training started from.
+        tuned: Folder of the tuned model.
+        ratio: Share of the tuned weights.
+        folder: Where to write.
+    """
+    from safetensors.numpy import save_file
+
+    shutil.copytree(tuned, folder, dirs_exist_ok=True)
+    save_file(
+        interpolate(_plain_weights(base), _plain_weights(tuned), ratio),
+        folder / tensors.WHOLE,
+        metadata={"format": "pt"},
+    )
+
+
+def interpolate(base: Weights, tuned: Weights, ratio: float) -> Weights:
+    """Weights between two models; tensors the base has none of, such as a new projection, are taken from the tuned one.
+
+    Returns:
+        One tensor for each of the tuned model, float32 where it is floating point.
+    """
+    merged: Weights = {}
+    for name, value in tuned.items():
+        if not np.issubdtype(value.dtype, np.floating):
+            merged[name] = value
+        elif name in base and base[name].shape == value.shape:
+            merged[name] = ((1 - ratio) * base[name].astype(np.float32) + ratio * value.astype(np.float32)).astype(
+                np.float32
+            )
+        else:
+            merged[name] = value.astype(np.float32)
+    return merged
+
+
+def _plain_weights(folder: Path) -> Weights:
+    """Tensors by name without the ``bert.`` that some checkpoints put before each."""
+    weights: Weights = dict(tensors.read_tensors(folder))
+    return {name.removeprefix("bert."): value for name, value in weights.items()}
+
+
+def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Path) -> dict[str, float]:
+    """Scores of one ratio; kept as a part, so that a killed run does not measure it again."""
+    part = stage.out.part("scores", index)
+    if part is None:
+        scratch = stage.out.scratch("merged")
+        shutil.rmtree(scratch)
+        write_merged(base, tuned, ratio, scratch)
+        sets = retrieval.read_sets(stage.recipe, stage.places)
+        scores = _score(stage, scratch, sets)
+        part = stage.out.write_part("scores", index, "json", lambda path: path.write_text(json.dumps(scores)))
+    found: dict[str, float] = json.loads(part.read_text())
+    stage.task.log("merged", ratio=ratio, **found)
+    return found
+
+
+def _score(stage: StageRun, folder: Path, sets: list[retrieval.RetrievalSet]) -> dict[str, float]:
+    if stage.recipe.train.architecture == "colbert":
+        from medembed.recipes import late_interaction
+
+        return late_interaction.measure_all(folder, sets, stage.recipe.execution.device)
+    return retrieval.measure_all(folder, stage.recipe, sets, stage.task)
+
+
+def _mean(scores: dict[str, float]) -> float:
+    return round(sum(scores.values()) / len(scores), 5)
+
+
+STAGE = Stage("merge", 1, "base and tuned weights, interpolated", config, run)
+
+if __name__ == "__main__":
+    import sys
+
+    from medembed.recipes.door import stage_main
+
+    sys.exit(stage_main("merge"))

@@ -1,0 +1,124 @@
+"""Progress on the terminal and a run log as JSON lines: counts, rates and ids, never text."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Task:
+    """One stage's progress: how many items are done, how many of them failed and why."""
+
+    def __init__(self, reporter: "Reporter", name: str, unit: str, bar: TaskID | None) -> None:
+        self.name, self.unit, self.done = name, unit, 0
+        self.failures: Counter[str] = Counter()
+        self.reporter, self._bar = reporter, bar
+        self._started = time.perf_counter()
+
+    @property
+    def rate(self) -> float:
+        """Items per second since the task began."""
+        return self.done / max(time.perf_counter() - self._started, 1e-9)
+
+    def expect(self, total: int) -> None:
+        """Tell how many items there are, once that is known."""
+        self.reporter.show(self._bar, total=total)
+
+    def advance(self, count: int = 1, failed: str | None = None) -> None:
+        """Count items as done; ``failed`` names the reason when they were."""
+        self.done += count
+        if failed is not None:
+            self.failures[failed] += count
+        note = f"{self.rate:,.1f} {self.unit}/s" + (f", {self.failures.total():,} failed" if self.failures else "")
+        self.reporter.show(self._bar, advance=count, note=note)
+
+    def log(self, event: str, **values: Any) -> None:
+        """Write one line to the run log; values are counts, figures and ids, never texts."""
+        self.reporter.log(event, stage=self.name, **values)
+
+
+class Reporter:
+    """Where stages report to.
+
+    Args:
+        log_path: File of JSON lines, appended to; None writes none.
+        progress: Show bars on the terminal.
+    """
+
+    def __init__(self, log_path: Path | None = None, *, progress: bool = True) -> None:
+        self.console = Console(stderr=True)
+        self._log: IO[str] | None = None
+        if log_path is not None:
+            log_path.parent.mkdir(parents=True, exist_ok=True)
+            self._log = log_path.open("a", encoding="utf-8")
+        self._progress = _bars(self.console) if progress and self.console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    @contextmanager
+    def task(self, name: str, unit: str = "items") -> Iterator[Task]:
+        """Progress of one stage, with its beginning, end and failure in the log."""
+        bar = self._progress.add_task(name, total=None, note="") if self._progress is not None else None
+        task = Task(self, name, unit, bar)
+        self.log("stage_started", stage=name)
+        started = time.perf_counter()
+        try:
+            yield task
+        except BaseException as error:
+            self.log("stage_failed", stage=name, error=type(error).__name__, done=task.done)
+            raise
+        seconds = round(time.perf_counter() - started, 3)
+        self.log("stage_finished", stage=name, seconds=seconds, done=task.done, failures=dict(task.failures))
+
+    def show(self, bar: TaskID | None, *, total: int | None = None, advance: int = 0, note: str | None = None) -> None:
+        """Move a bar; without a terminal nothing happens."""
+        if self._progress is None or bar is None:
+            return
+        if total is not None:
+            self._progress.update(bar, total=total)
+        if note is not None:
+            self._progress.update(bar, advance=advance, note=note)
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line to the run log."""
+        if self._log is not None:
+            line = {"time": round(time.time(), 3), "event": event, **values}
+            self._log.write(json.dumps(line, sort_keys=True) + "\n")
+            self._log.flush()
+
+    def say(self, text: str) -> None:
+        """One line for a person, on standard error."""
+        self.console.print(text, highlight=False)
+
+
+def _bars(console: Console) -> Progress:
+    columns = (TextColumn("{task.description:<12}"), BarColumn(bar_width=30), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    return Progress(*columns, *times, console=console)

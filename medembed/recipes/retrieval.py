@@ -1,0 +1,101 @@
+"""nDCG@10 of a model on development sets: BEIR folders, exact search."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from medembed.evaluation import beir
+from medembed.model import MedEmbed
+from medembed.recipes import models, topk
+from medembed.recipes.artifacts import ArtifactWriter
+from medembed.recipes.reporting import Task
+from medembed.recipes.schema import Recipe
+from medembed.recipes.sources import Places, verified
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """A development set in memory.
+
+    Attributes:
+        name: As in the recipe.
+        queries: Id → text; only queries with a relevant document.
+        documents: Id → title and text.
+        qrels: Query id → document id → relevance.
+    """
+
+    name: str
+    queries: dict[str, str]
+    documents: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+
+def read_sets(recipe: Recipe, places: Places, names: Sequence[str] | None = None) -> list[RetrievalSet]:
+    """Development sets of a recipe, verified against their hashes.
+
+    Args:
+        recipe: The recipe.
+        places: Where the sets are.
+        names: Which; None for all.
+
+    Raises:
+        SourceError: A set is missing or is not the declared one.
+        TaskDataError: Its files are malformed.
+    """
+    sets: list[RetrievalSet] = []
+    for name, item in recipe.development.items():
+        if names is None or name in names:
+            folder = beir.open_folder(verified(item, name, places), item.split)
+            sets.append(_read_set(name, folder, item.max_queries))
+    return sets
+
+
+def _read_set(name: str, folder: beir.BeirFolder, max_queries: int | None) -> RetrievalSet:
+    documents = {item.id: f"{item.title} {item.text}".strip() for item in beir.read_documents(folder)}
+    queries = {item.id: item.text for item in beir.read_queries(folder)}
+    qrels = beir.read_qrels(folder, set(queries), set(documents))
+    judged = [key for key in queries if any(score > 0 for score in qrels.get(key, {}).values())][:max_queries]
+    return RetrievalSet(name, {key: queries[key] for key in judged}, documents, {key: qrels[key] for key in judged})
+
+
+def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], k: int = 10) -> float:
+    """Normalised discounted cumulative gain with linear gain, as trec_eval computes it.
+
+    DCG = Σ rel(i) / log2(i + 1) over the first k ranks i = 1 ...; divided by that of the ideal order.
+
+    Example:
+        >>> round(ndcg(["b", "a"], {"a": 1}), 4)
+        0.6309
+    """
+    gain = sum(relevance.get(key, 0) / math.log2(place + 2) for place, key in enumerate(ranking[:k]))
+    ideal = sorted(relevance.values(), reverse=True)[:k]
+    best = sum(value / math.log2(place + 2) for place, value in enumerate(ideal))
+    return gain / best if best > 0 else 0.0
+
+
+def measure(encoder: MedEmbed, item: RetrievalSet, task: Task) -> float:
+    """Mean nDCG@10 of a model on one set, the model's own prompts applied."""
+    with TemporaryDirectory() as folder:
+        out = ArtifactWriter(Path(folder))
+        parts = models.encode_in_parts(
+            encoder, list(item.documents.values()), out, "documents", task, prompt=encoder.spec.prompts["document"]
+        )
+        queries = models.encode(encoder, list(item.queries.values()), prompt=encoder.spec.prompts["query"])
+        ids = list(item.documents)
+        values: list[float] = []
+        keys = list(item.queries)
+        for start in range(0, len(keys), topk.QUERIES_A_BLOCK):
+            rows, _ = topk.search(queries[start : start + topk.QUERIES_A_BLOCK], parts, 10)
+            found = zip(keys[start : start + len(rows)], rows, strict=True)
+            values += [ndcg([ids[row] for row in ranking], item.qrels[key]) for key, ranking in found]
+    return float(np.mean(values))
+
+
+def measure_all(model: Path | str, recipe: Recipe, sets: Sequence[RetrievalSet], task: Task) -> dict[str, float]:
+    """nDCG@10 on each set, rounded to five places."""
+    with models.load_encoder(model, recipe.execution, max_seq_length=recipe.score.max_seq_length) as encoder:
+        return {item.name: round(measure(encoder, item, task), 5) for item in sets}

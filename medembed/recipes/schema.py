@@ -1,0 +1,308 @@
+"""What a recipe may say: one typed section per stage, and ``execution`` kept apart because it never changes a result."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+QueryType = Literal["keyword", "question", "care", "claim", "lay", "code"]
+ExtractiveKind = Literal["title", "heading", "question", "term", "lead", "cropped"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Base(Section):
+    """The model that training starts from, and the prompts put before queries and documents."""
+
+    model: str = "mini"
+    revision: str | None = None
+    query_prompt: str | None = None  # None: as the model itself declares
+    document_prompt: str | None = None
+
+
+class Source(Section):
+    """One file, folder or hub dataset of text, with where it came from and under which licence."""
+
+    format: Literal["jsonl", "csv", "parquet", "text", "articles", "hub", "beir"]
+    path: str | None = None
+    url: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    dataset: str | None = None
+    revision: str | None = None
+    config: str | None = None
+    split: str = "train"
+    limit: Positive | None = None
+    origin: str = ""
+    licence: str = ""
+    attribution: str = ""
+
+    @model_validator(mode="after")
+    def _names_its_data(self) -> "Source":
+        if self.format == "hub":
+            if not (self.dataset and self.revision):
+                raise ValueError("format 'hub' needs dataset and revision (a commit, so that the data cannot change)")
+        elif not self.path:
+            raise ValueError(f"format '{self.format}' needs path")
+        return self
+
+
+class NoteSource(Source):
+    """Clinical notes or articles; ``text`` and ``id`` name the columns (CSV, JSONL, Parquet, hub)."""
+
+    text: str = "text"
+    id: str | None = None
+    title: str | None = None
+
+
+class PairSource(Source):
+    """Ready pairs: ``query`` and ``positive`` columns, and one that names the row's own source, where there is one."""
+
+    query: str = "query"
+    positive: str = "positive"
+    source: str | None = "source"
+    id: str | None = "doc_id"
+
+
+class Notes(Section):
+    """Cleaning and cutting: windows of ``min_words`` to ``max_words`` that end where sentences end."""
+
+    sources: dict[str, NoteSource] = {}
+    min_words: Positive = 20
+    max_words: Positive = 180
+    deduplicate: bool = True
+
+    @model_validator(mode="after")
+    def _window_is_possible(self) -> "Notes":
+        if self.min_words >= self.max_words:
+            raise ValueError(f"min_words ({self.min_words}) must be below max_words ({self.max_words})")
+        return self
+
+
+class Extractive(Section):
+    """Pairs by rule, without a language model; at most ``per_note`` of each kind from a note."""
+
+    kinds: tuple[ExtractiveKind, ...] = ("title", "heading", "question", "term", "lead", "cropped")
+    per_note: Positive = 1
+    min_query_words: Positive = 2
+    max_query_words: Positive = 32
+    min_passage_words: Positive = 12
+
+
+class Llm(Section):
+    """The language model that writes pairs, and how it is asked."""
+
+    model: str = "meta-llama/Llama-3.1-70B-Instruct"
+    revision: str | None = None
+    prompt: str = "pairs-v1"
+    pairs_per_note: Positive = 6
+    query_types: tuple[QueryType, ...] = ("keyword", "question", "care", "claim", "lay", "code")
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.8
+    top_p: Ratio = 0.95
+    max_tokens: Positive = 2048
+    passage: Literal["span", "sentence"] = "span"  # "sentence": the grammar allows nothing but the note's own sentences
+    max_query_chars: Positive = 300
+    max_passage_chars: Positive = 1500
+
+
+class Pairs(Section):
+    """Who turns notes into pairs, and pairs that exist already."""
+
+    writer: Literal["extractive", "vllm_local", "openai_endpoint", "none"] = "extractive"
+    extractive: Extractive = Extractive()
+    llm: Llm = Llm()
+    sources: dict[str, PairSource] = {}
+
+
+class Filters(Section):
+    """What is thrown out, each reason with its count; ``round_trip_top_k = 0`` and ``near_duplicates = 1`` switch off."""
+
+    min_query_words: Positive = 1
+    max_query_words: Positive = 64
+    min_passage_words: Positive = 8
+    max_passage_words: Positive = 400
+    near_duplicates: Ratio = 0.9
+    anaphoric: bool = True
+    degenerate: bool = True
+    min_relevance: Count = 3
+    round_trip_top_k: Count = 0
+    round_trip_model: str = "base"
+    decontaminate: tuple[str, ...] = ()
+    ngram: Positive = 13
+
+
+class Negatives(Section):
+    """Hard negatives from ranks ``rank_from`` to ``rank_to``, none scoring above ``max_score_ratio`` of its positive."""
+
+    method: Literal["dense", "bm25", "both", "none"] = "dense"
+    model: str = "base"
+    per_query: Positive = 4
+    rank_from: Positive = 1
+    rank_to: Positive = 40
+    max_score_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    cross_encoder: str | None = None
+    cross_encoder_revision: str | None = None
+    rounds: Positive = 1
+
+    @model_validator(mode="after")
+    def _ranks_hold_enough(self) -> "Negatives":
+        if self.rank_to - self.rank_from + 1 < self.per_query:
+            raise ValueError(
+                f"ranks {self.rank_from} to {self.rank_to} cannot hold per_query = {self.per_query} negatives"
+            )
+        return self
+
+
+class Triplets(Section):
+    """The training rows: caps per source, and the share of documents kept apart to watch the loss."""
+
+    caps: dict[str, Count] = {}
+    weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
+    held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
+    max_rows: Positive | None = None
+
+
+class Lora(Section):
+    """Low-rank adapters instead of full tuning; ``rank = 0`` switches them off."""
+
+    rank: Count = 0
+    alpha: Positive = 32
+    dropout: Ratio = 0.0
+
+
+class Train(Section):
+    """Contrastive training on sentence-transformers' trainers."""
+
+    architecture: Literal["dense", "colbert"] = "dense"
+    loss: Literal["mnr", "cached_mnr", "cached_gist", "margin_mse", "kl"] = "mnr"
+    symmetric: bool = False
+    guide: str | None = None
+    matryoshka_dims: tuple[Positive, ...] = ()
+    temperature: Annotated[float, Field(gt=0.0)] = 0.05
+    negatives_per_query: Count = 1
+    batch_size: Positive = 64
+    micro_batch_tokens: Positive = 4096
+    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-5
+    epochs: Annotated[float, Field(gt=0.0)] = 1.0
+    max_steps: Positive | None = None
+    warmup: Ratio = 0.1
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    dropout: Ratio = 0.0
+    max_query_tokens: Positive = 64
+    max_passage_tokens: Positive = 160
+    precision: Literal["bf16", "fp32"] = "bf16"
+    homogeneous_batches: bool = True
+    evaluations: Count = 4
+    watch: tuple[str, ...] = ()  # development sets measured while training; empty for all
+    start_from: Literal["base", "previous_round"] = "base"
+    lora: Lora = Lora()
+
+    @model_validator(mode="after")
+    def _loss_has_what_it_needs(self) -> "Train":
+        if self.loss == "cached_gist" and self.guide is None:
+            raise ValueError("loss 'cached_gist' needs guide, the model that tells false negatives")
+        if self.loss in ("margin_mse", "kl") and self.negatives_per_query == 0:
+            raise ValueError(f"loss '{self.loss}' needs negatives_per_query of at least 1")
+        if self.loss in ("margin_mse", "kl") and self.matryoshka_dims:
+            raise ValueError(f"loss '{self.loss}' cannot be combined with matryoshka_dims")
+        if self.architecture == "colbert" and (self.matryoshka_dims or self.loss not in ("mnr", "cached_mnr")):
+            raise ValueError("architecture 'colbert' takes loss 'mnr' or 'cached_mnr' and no matryoshka_dims")
+        return self
+
+
+class Merge(Section):
+    """Base and tuned weights interpolated; a ratio of 1 is the tuned model. The best on the development sets is kept."""
+
+    ratios: tuple[Ratio, ...] = (0.3, 0.5, 0.7, 1.0)
+    prefer: Literal["mean", "worst"] = "mean"
+
+
+class Score(Section):
+    """The measure at the end; figures below ``expected.json`` by more than ``tolerance`` fail the run."""
+
+    tolerance: Annotated[float, Field(ge=0.0)] = 0.01
+    max_seq_length: Positive | None = None
+
+
+class Publish(Section):
+    """The folder that others load."""
+
+    name: str = "medembed-custom"
+    onnx: bool = False
+    licence: str = "apache-2.0"
+
+
+class Development(Section):
+    """A retrieval set to choose on, never to train on: a BEIR folder (corpus, queries, qrels)."""
+
+    path: str
+    split: str = "test"
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    origin: str = ""
+    licence: str = ""
+    max_queries: Positive | None = None
+
+
+class Execution(Section):
+    """Where and how fast, never what: nothing in here enters a fingerprint."""
+
+    work: Path = Path("work")
+    data: Path | None = None
+    out: Path | None = None
+    device: str = "auto"
+    threads: Positive | None = None
+    endpoint: str = "http://127.0.0.1:8000/v1"
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: Positive = 64
+    timeout_s: Annotated[float, Field(gt=0.0)] = 120.0
+    retries: Count = 6
+    tensor_parallel: Positive = 1
+    llm_batch: Positive = 256
+    vllm_options: dict[str, Any] = {}
+    lock_wait_s: Annotated[float, Field(ge=0.0)] = 0.0
+    report_to: str = "none"
+    save_every_steps: Positive = 200
+    push_to_hub: str | None = None
+    progress: bool = True
+    hourly_price: Annotated[float, Field(ge=0.0)] = 0.0
+    llm_tokens_per_s: Annotated[float, Field(gt=0.0)] = 1500.0
+    train_pairs_per_s: Annotated[float, Field(gt=0.0)] = 30.0
+
+
+class Recipe(Section):
+    """A whole recipe. ``scale`` shrinks the data of a run, so that a path can be proved in minutes."""
+
+    name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]*$")]
+    description: str = ""
+    hardware: str = ""
+    seed: int = 13
+    scale: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    base: Base = Base()
+    notes: Notes = Notes()
+    pairs: Pairs = Pairs()
+    filters: Filters = Filters()
+    negatives: Negatives = Negatives()
+    triplets: Triplets = Triplets()
+    train: Train = Train()
+    merge: Merge = Merge()
+    score: Score = Score()
+    publish: Publish = Publish()
+    development: dict[str, Development] = {}
+    execution: Execution = Execution()
+
+    @model_validator(mode="after")
+    def _has_something_to_do(self) -> "Recipe":
+        if not self.notes.sources and not self.pairs.sources:
+            raise ValueError("no data: add [notes.sources.NAME] or [pairs.sources.NAME]")
+        if self.pairs.writer == "none" and not self.pairs.sources:
+            raise ValueError("pairs.writer = 'none' needs at least one [pairs.sources.NAME]")
+        if len(self.merge.ratios) > 1 and not self.development:
+            raise ValueError("choosing between merge.ratios needs at least one [development.NAME] set")
+        return self

@@ -1,0 +1,83 @@
+"""Cleaning of text and cutting at sentence ends. Pure, and linear in the length of the text."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+# Letters before a full stop that ends no sentence: titles, Latin abbreviations, units, initials.
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|vs|e\.g|i\.e|cf|etc|et al|Fig|Figs|Tab|No|approx|ca|St)|\b[A-Z])\.$"
+)
+_BOUND = re.compile(r"(?<=[.!?])[\"')\]]*[ \n]+(?=[\"'(\[]*[A-Z0-9])|\n+")
+# Longest tail an abbreviation can have: looking further back would make the whole quadratic.
+_TAIL = 12
+
+
+def clean(text: str) -> str:
+    r"""Normalise Unicode, drop control characters, collapse blanks; paragraphs become lines.
+
+    Example:
+        >>> clean("Gout.\x00  Treated\twith allopurinol.\r\n\r\n Better.")
+        'Gout. Treated with allopurinol.\nBetter.'
+    """
+    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    kept = "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+    paragraphs = (" ".join(paragraph.split()) for paragraph in re.split(r"\n[ \t]*\n", kept))
+    return "\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Offsets of the sentences of a cleaned text, in order; the blanks between them belong to none.
+
+    Example:
+        >>> [*sentence_spans("Seen by Dr. May. Better now.")]
+        [(0, 16), (17, 28)]
+    """
+    start = 0
+    for match in _BOUND.finditer(text):
+        if "\n" not in match.group() and _ABBREVIATION.search(text, max(start, match.start() - _TAIL), match.start()):
+            continue
+        if match.start() > start:
+            yield start, match.start()
+        start = match.end()
+    if start < len(text):
+        yield start, len(text)
+
+
+def windows(text: str, max_words: int) -> Iterator[tuple[int, int]]:
+    """Cut a cleaned text into stretches of at most ``max_words`` words that end where sentences end.
+
+    A single sentence above the limit is cut between words. A short last window is left to the caller.
+
+    Args:
+        text: The cleaned text.
+        max_words: Words per window.
+
+    Returns:
+        Offsets of the windows, in order.
+    """
+    start, end, held = 0, 0, 0
+    for first, last in _pieces(text, max_words):
+        words = len(text[first:last].split())
+        if held and held + words > max_words:
+            yield start, end
+            held = 0
+        if not held:
+            start = first
+        end, held = last, held + words
+    if held:
+        yield start, end
+
+
+def _pieces(text: str, max_words: int) -> Iterator[tuple[int, int]]:
+    """Sentences, the overlong ones in pieces."""
+    for first, last in sentence_spans(text):
+        if (
+            last - first <= 2 * max_words or len(text[first:last].split()) <= max_words
+        ):  # n words take at least 2n-1 characters
+            yield first, last
+            continue
+        words = [(match.start(), match.end()) for match in re.finditer(r"\S+", text[first:last])]
+        for index in range(0, len(words), max_words):
+            chunk = words[index : index + max_words]
+            yield first + chunk[0][0], first + chunk[-1][1]

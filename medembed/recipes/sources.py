@@ -1,0 +1,211 @@
+"""Where a recipe's text comes from: files found, downloaded and verified; rows read one at a time."""
+
+import csv
+import gzip
+import json
+import shutil
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from medembed.errors import SourceError
+from medembed.extras import require
+from medembed.recipes.fingerprint import file_sha256, folder_sha256
+from medembed.recipes.schema import Development, Execution, Source
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where relative paths are looked for: the user's own data folder first, then the recipe's folder."""
+
+    recipe: Path
+    execution: Execution
+
+    def folders(self) -> list[Path]:
+        """Folders in the order they are searched."""
+        mine = [self.execution.data] if self.execution.data is not None else []
+        return [*mine, self.recipe, self.execution.work / "downloads"]
+
+
+def locate(source: Source | Development, name: str, places: Places) -> Path:
+    """Find the file or folder of a source on this disk.
+
+    Args:
+        source: The source.
+        name: Its name in the recipe, for messages.
+        places: Where to look.
+
+    Returns:
+        An existing path; its content is not verified here.
+
+    Raises:
+        SourceError: It is nowhere; the message says where it comes from and how to give it.
+    """
+    path = Path(source.path or "").expanduser()
+    tried = [path] if path.is_absolute() else [folder / path for folder in places.folders()]
+    for candidate in tried:
+        if candidate.exists():
+            return candidate
+    origin = f" It comes from: {source.origin}." if source.origin else ""
+    has_url = isinstance(source, Source) and source.url
+    how = "Run `python -m medembed.recipes download` first, or give" if has_url else "Give"
+    raise SourceError(
+        f"source '{name}': no {source.path} in {', '.join(str(item.parent) for item in tried)}.{origin} "
+        f"{how} the folder that holds it with execution.data=DIR"
+    )
+
+
+def identity(source: Source | Development, name: str, places: Places) -> str:
+    """What the source's content is, as it enters fingerprints: a hash, or dataset and commit.
+
+    A declared ``sha256`` is believed here and verified when the source is read.
+
+    Raises:
+        SourceError: No hash is declared and the file is missing.
+    """
+    if isinstance(source, Source) and source.format == "hub":
+        return f"{source.dataset}@{source.revision}:{source.config or ''}:{source.split}"
+    if source.sha256 is not None:
+        return source.sha256
+    path = locate(source, name, places)
+    return folder_sha256(path) if path.is_dir() else file_sha256(path)
+
+
+def verified(source: Source | Development, name: str, places: Places) -> Path:
+    """Locate a source and compare its content with the declared hash.
+
+    Raises:
+        SourceError: It is missing, or its hash is not the declared one.
+    """
+    path = locate(source, name, places)
+    if source.sha256 is not None:
+        found = folder_sha256(path) if path.is_dir() else file_sha256(path)
+        if found != source.sha256:
+            raise SourceError(
+                f"source '{name}': {path} has sha256 {found}, the recipe names {source.sha256}. Fetch the right file, or, to train on "
+                f"this one knowingly, set the source's sha256 to its hash"
+            )
+    return path
+
+
+def download(source: Source, name: str, target: Path) -> Path:
+    """Fetch a source by its URL, verify it, and only then give it its name; what is already right is kept.
+
+    Args:
+        source: A source with ``url`` and ``sha256``.
+        name: Its name in the recipe.
+        target: Folder to put it into.
+
+    Returns:
+        The verified file.
+
+    Raises:
+        SourceError: No URL, no declared hash, the server cannot be reached, or the content is not what was declared.
+    """
+    if not source.url or not source.sha256 or not source.path:
+        raise SourceError(
+            f"source '{name}' has no url and sha256 to download by; {source.origin or 'its origin is not named'}"
+        )
+    if not source.url.startswith(("https://", "http://")):
+        raise SourceError(f"source '{name}': {source.url} is not an http(s) address")
+    final = target / source.path
+    if final.is_file() and file_sha256(final) == source.sha256:
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    aside = final.with_name(final.name + ".aside")
+    try:
+        with urllib.request.urlopen(source.url, timeout=60) as reply, aside.open("wb") as file:  # noqa: S310  scheme checked above
+            shutil.copyfileobj(reply, file)
+        if (found := file_sha256(aside)) != source.sha256:
+            raise SourceError(f"source '{name}': {source.url} gave sha256 {found}, the recipe names {source.sha256}")
+        aside.replace(final)
+    except OSError as error:
+        raise SourceError(f"source '{name}': {source.url} cannot be fetched: {error}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return final
+
+
+def rows(source: Source, name: str, places: Places) -> Iterator[Row]:
+    """Rows of a source in their order, at most ``source.limit`` of them.
+
+    Raises:
+        SourceError: The source is missing, is not the declared one, or a line cannot be read; the message has the line number.
+    """
+    if source.format == "hub":
+        read: Iterator[Row] = _hub_rows(source)
+    else:
+        read = READERS[source.format](verified(source, name, places))
+    for index, row in enumerate(_located(read, name)):
+        if index == source.limit:
+            return
+        yield row
+
+
+def _located(read: Iterator[Row], name: str) -> Iterator[Row]:
+    """The same rows; a row that cannot be read becomes an error that names it, without its content."""
+    index = 0
+    while True:
+        try:
+            row = next(read)
+        except StopIteration:
+            return
+        except (ValueError, OSError, EOFError) as error:
+            raise SourceError(f"source '{name}': row {index} cannot be read ({type(error).__name__})") from error
+        if not isinstance(row, Mapping):
+            raise SourceError(
+                f"source '{name}': row {index} is a {type(row).__name__}, expected an object with named columns"
+            )
+        yield row
+        index += 1
+
+
+def open_text(path: Path) -> IO[str]:
+    """Open a text file, gzipped or not, by its ending."""
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    with open_text(path) as file:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize)  # a note may well be longer than the module's default of 128 kB
+    with open_text(path) as file:
+        yield from csv.DictReader(file)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    parquet = require("pyarrow.parquet")
+    for file in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
+        for batch in parquet.ParquetFile(file).iter_batches(batch_size=1024):
+            yield from batch.to_pylist()
+
+
+def _text_rows(path: Path) -> Iterator[Row]:
+    for file in sorted(path.rglob("*.txt")) if path.is_dir() else [path]:
+        yield {"text": file.read_text(encoding="utf-8", errors="replace"), "id": file.name, "title": ""}
+
+
+def _hub_rows(source: Source) -> Iterator[Row]:
+    datasets = require("datasets")
+    yield from datasets.load_dataset(
+        source.dataset, source.config, split=source.split, revision=source.revision, streaming=source.limit is not None
+    )
+
+
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "jsonl": _json_rows,
+    "articles": _json_rows,
+    "csv": _csv_rows,
+    "parquet": _parquet_rows,
+    "text": _text_rows,
+}

@@ -1,0 +1,171 @@
+"""Stage ``train``: rows → a tuned model, on sentence-transformers' trainers. ``python -m medembed.recipes.train`` runs it all."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from medembed.recipes import models
+from medembed.recipes.artifacts import ArtifactWriter, open_artifact, open_manifest, write_text_whole
+from medembed.recipes.records import Triplet, read_parquet
+from medembed.recipes.reporting import Reporter
+from medembed.recipes.retrieval import read_sets
+from medembed.recipes.schema import Recipe
+from medembed.recipes.sources import Places, identity
+from medembed.recipes.stage import Stage, StageRun, Summary
+
+_POLL_S = 0.5
+_READY = "ready.json"
+
+
+def config(recipe: Recipe, places: Places, round_number: int) -> Any:
+    """The settings, the base model, the seed and the sets that choose the checkpoint; not the devices."""
+    watched = {
+        name: identity(item, name, places)
+        for name, item in sorted(recipe.development.items())
+        if _watches(recipe, name)
+    }
+    guide = models.model_identity(recipe.train.guide) if recipe.train.guide else None
+    starts_from_base = round_number == 1 or recipe.train.start_from == "base"
+    return {
+        "train": recipe.train,
+        "base": models.base_identity(recipe.base) if starts_from_base else None,
+        "guide": guide,
+        "seed": recipe.seed,
+        "sets": watched,
+    }
+
+
+def run(stage: StageRun) -> Summary:
+    """Train, or go on at the last whole checkpoint; the model that scored best on the development sets is kept."""
+    if (stage.out.folder / "model").is_dir() and (stage.out.folder / "training.json").is_file():
+        return _summary(stage.out.folder)  # killed between the model and the manifest
+    scratch = stage.out.scratch("training")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        write_text_whole(scratch / _READY, "{}")  # the other processes may come
+    history = _train(stage, scratch)
+    _finish(stage, scratch, history)
+    return _summary(stage.out.folder)
+
+
+def follow(recipe: Recipe, places: Places, folder: Path, inputs: dict[str, Path], round_number: int) -> None:
+    """Take part in a training run that the process of rank 0 leads; returns when the model is built.
+
+    Args:
+        recipe: The recipe.
+        places: Where development sets are.
+        folder: The train stage's folder.
+        inputs: Folders of the stage's inputs by role.
+        round_number: Round of mining and training.
+    """
+    ready = folder / "scratch" / "training" / _READY
+    while not ready.exists():
+        if open_manifest(folder) is not None:
+            return
+        time.sleep(_POLL_S)
+    found = {role: artifact for role, path in inputs.items() if (artifact := open_artifact(path)) is not None}
+    with Reporter(progress=False) as reporter, reporter.task("train") as task:
+        stage = StageRun(recipe, places, found, _FollowerFolder(folder), task, round_number)
+        _train(stage, folder / "scratch" / "training")
+
+
+class _FollowerFolder(ArtifactWriter):
+    """The leader's folder seen by a follower: read, never tidied."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+
+def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
+    """Run the trainer to its end; returns its log."""
+    from medembed.recipes import callbacks, tuning
+
+    recipe, settings = stage.recipe, stage.recipe.train
+    base = models.base_folder(recipe.base)
+    prompts = models.base_prompts(recipe.base, base)
+    start = _start_folder(stage, base, scratch)
+    model = tuning.load_model(start, settings, prompts, recipe.execution.device)
+    rows = list(read_parquet(stage.inputs["triplets"].parts("train"), Triplet))
+    data = tuning.training_data(rows, settings)
+    guide = (
+        models.base_folder(recipe.base.model_copy(update={"model": settings.guide})).folder if settings.guide else None
+    )
+    sets = [item for item in read_sets(recipe, stage.places) if _watches(recipe, item.name)]
+    kept = tuning.dropouts(start)
+    runner = tuning.trainer(
+        model,
+        data,
+        tuning.load_loss(model, settings, guide),
+        tuning.watch(sets, settings),
+        [
+            callbacks.Progress(stage.task, settings.batch_size),
+            callbacks.WholeCheckpoints(),
+            callbacks.KeepBest(scratch, lambda tuned, folder: callbacks.save_plain(tuned, folder, kept)),
+        ],
+        tuning.Setup(settings, recipe.execution, prompts, recipe.seed, scratch / "checkpoints"),
+    )
+    checkpoint = callbacks.last_checkpoint(scratch / "checkpoints")
+    runner.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if runner.is_world_process_zero():
+        callbacks.save_plain(runner.model, scratch / "last", kept)
+    runner.accelerator.wait_for_everyone()
+    history: list[dict[str, Any]] = runner.state.log_history
+    return history
+
+
+def _start_folder(stage: StageRun, base: Any, scratch: Path) -> Path:
+    """The model to start from, as plain float32 safetensors: the previous round's, or the base, exported if it is compact."""
+    from medembed import checkpoint, tensors
+
+    if "previous" in stage.inputs:
+        return stage.inputs["previous"].folder / "model"
+    if (base.folder / tensors.WHOLE).is_file():
+        return Path(base.folder)
+    exported = scratch / f"base-{os.environ.get('RANK', '0')}"
+    shutil.rmtree(exported, ignore_errors=True)
+    checkpoint.export(base, exported)
+    return exported
+
+
+def _finish(stage: StageRun, scratch: Path, history: list[dict[str, Any]]) -> None:
+    """Store the chosen model, the log and the curves."""
+    from medembed.recipes import callbacks, curves
+
+    best = callbacks.best_so_far(scratch)
+    chosen = scratch / ("model" if best is not None else "last")
+    figures = {
+        "best": best,
+        "history": history,
+        "rows": len(list(read_parquet(stage.inputs["triplets"].parts("train"), Triplet))),
+    }
+    write_text_whole(stage.out.folder / "training.json", json.dumps(figures, indent=1))
+    curves.draw(history, stage.out.folder / "curves.png")
+    stage.out.write_folder("model", lambda folder: shutil.copytree(chosen, folder, dirs_exist_ok=True))
+
+
+def _summary(folder: Path) -> Summary:
+    figures = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    losses = [entry["loss"] for entry in figures["history"] if "loss" in entry]
+    summary: Summary = {"rows": figures["rows"], "last loss": round(losses[-1], 4) if losses else None}
+    if figures["best"]:
+        summary |= {
+            "best step": figures["best"]["step"],
+            "best nDCG@10 while training": round(figures["best"]["score"], 5),
+        }
+    return summary
+
+
+def _watches(recipe: Recipe, name: str) -> bool:
+    return recipe.train.evaluations > 0 and (not recipe.train.watch or name in recipe.train.watch)
+
+
+STAGE = Stage("train", 1, "a tuned model", config, run)
+
+if __name__ == "__main__":
+    import sys
+
+    from medembed.recipes.door import stage_main
+
+    sys.exit(stage_main("train"))
