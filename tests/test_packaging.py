@@ -189,3 +189,12 @@ def test_readme_tour_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     promised = [line.split("# → ")[1] for line in tour.splitlines() if "# → " in line]
     assert promised
     assert done.stdout.splitlines() == promised
+
+
+@pytest.mark.parametrize(
+    "attempt", ["socket.create_connection(('127.0.0.1', 9))", "socket.getaddrinfo('example.org', 80)"]
+)
+def test_network_guard_of_the_wheel_check_refuses(attempt: str) -> None:
+    code = f"import socket; exec(open('.ci/no_network.py').read()); {attempt}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "this run must not use a network" in done.stderr
