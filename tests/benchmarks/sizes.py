@@ -22,16 +22,16 @@ class Size:
     """
 
     rounds: int = 5
-    passages: int = 128
+    passages: int = 96
     queries: int = 512
     singles: int = 100
-    small_passages: int = 64
-    base_passages: int = 24
+    small_passages: int = 48
+    base_passages: int = 16
     gpu_passages: int = 2048
     starts: int = 5
-    imports: int = 11
+    imports: int = 7
     streamed: tuple[int, int] = (10_000, 100_000)
-    fidelity: int = 256
+    fidelity: int = 128
 
 
 FULL = Size()
