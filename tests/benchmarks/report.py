@@ -98,9 +98,8 @@ def read(path: Path) -> Result:
 def show(result: Result, console: Console) -> None:
     """Print the table and, under it, each claim beside its floor."""
     settings = ", ".join(f"{key} {value}" for key, value in result.settings.items())
-    table = Table(
-        title=f"{result.name}: {result.title}", caption=settings, title_justify="left", caption_justify="left"
-    )
+    console.print(f"[bold]{result.name}[/]: {result.title} [dim]({settings})[/]", highlight=False)
+    table = Table()
     for column in result.rows[0]:
         table.add_column(column, justify="left" if column == "engine" else "right")
     for row in result.rows:
@@ -126,6 +125,6 @@ def cell(value: object) -> str:
     """A value as tables show it: three digits, or all the nines of a cosine."""
     if not isinstance(value, float):
         return str(value)
-    if 0.9 < value < 1.1:  # cosines: the digits after the nines matter
+    if 0.99 < value <= 1:  # cosines: the digits after the nines matter
         return f"{value:.6f}".rstrip("0").rstrip(".")
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
