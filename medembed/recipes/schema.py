@@ -187,7 +187,7 @@ class Train(Section):
     temperature: Annotated[float, Field(gt=0.0)] = 0.05
     negatives_per_query: Count = 1
     batch_size: Positive = 64
-    micro_batch_tokens: Positive = 4096
+    micro_batch_tokens: Count = 2048  # padded tokens computed at once; 0 computes each batch as it comes
     learning_rate: Annotated[float, Field(gt=0.0)] = 2e-5
     epochs: Annotated[float, Field(gt=0.0)] = 1.0
     max_steps: Positive | None = None

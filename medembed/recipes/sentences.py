@@ -8,7 +8,7 @@ from collections.abc import Iterator
 _ABBREVIATION = re.compile(
     r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|vs|e\.g|i\.e|cf|etc|et al|Fig|Figs|Tab|No|approx|ca|St)|\b[A-Z])\.$"
 )
-_BOUND = re.compile(r"(?<=[.!?])[\"')\]]*[ \n]+(?=[\"'(\[]*[A-Z0-9])|\n+")
+_BOUND = re.compile(r"(?<=[.!?])([\"')\]]*)[ \n]+(?=[\"'(\[]*[A-Z0-9])|\n+")
 # Longest tail an abbreviation can have: looking further back would make the whole quadratic.
 _TAIL = 12
 
@@ -37,8 +37,9 @@ def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
     for match in _BOUND.finditer(text):
         if "\n" not in match.group() and _ABBREVIATION.search(text, max(start, match.start() - _TAIL), match.start()):
             continue
-        if match.start() > start:
-            yield start, match.start()
+        end = match.end(1) if match.group(1) is not None else match.start()  # closing quotes belong to the sentence
+        if end > start:
+            yield start, end
         start = match.end()
     if start < len(text):
         yield start, len(text)

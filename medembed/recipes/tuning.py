@@ -134,13 +134,13 @@ def load_loss(model: Any, settings: Train, guide: Path | None) -> Any:
     makers: dict[str, Callable[[], Any]] = {
         "mnr": lambda: losses.MultipleNegativesRankingLoss(model, scale=scale, gather_across_devices=gather, **both),
         "cached_mnr": lambda: losses.CachedMultipleNegativesRankingLoss(
-            model, scale=scale, mini_batch_num_tokens=tokens, gather_across_devices=gather, **both
+            model, scale=scale, mini_batch_num_tokens=tokens or None, gather_across_devices=gather, **both
         ),
         "cached_gist": lambda: losses.CachedGISTEmbedLoss(
             model,
             guide=SentenceTransformer(str(guide), device=str(model.device), local_files_only=True),
             temperature=settings.temperature,
-            mini_batch_num_tokens=tokens,
+            mini_batch_num_tokens=tokens or None,
             gather_across_devices=gather,
         ),
         "margin_mse": lambda: distillation(losses.MarginMSELoss),

@@ -16,6 +16,10 @@ _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 
 
+class _CutOffError(Exception):
+    """A body that is no JSON; it never leaves this module."""
+
+
 class EndpointWriter:
     """Asks a server for each note's pairs.
 
@@ -96,7 +100,7 @@ class EndpointWriter:
         openai, tenacity = self._openai, self._tenacity
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(self._is_transient),
-            wait=tenacity.wait_exponential_jitter(initial=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
+            wait=tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
             stop=tenacity.stop_after_attempt(self._execution.retries + 1),
             reraise=True,
         )
@@ -109,10 +113,8 @@ class EndpointWriter:
             return Written(note.note_id, failures=[Failure(note.note_id, "time-out")], transient=True)
         except openai.APIConnectionError:
             return Written(note.note_id, failures=[Failure(note.note_id, "no connection")], transient=True)
-        except openai.APIError as error:  # an answer that is no chat completion, such as a cut-off body
-            return Written(
-                note.note_id, failures=[Failure(note.note_id, f"bad answer ({type(error).__name__})")], transient=True
-            )
+        except (openai.APIError, _CutOffError):
+            return Written(note.note_id, failures=[Failure(note.note_id, "answer is no chat completion")], transient=True)
         return parse_reply(note, reply, self._settings)
 
     async def _request(self, note: Note) -> str:
@@ -129,16 +131,14 @@ class EndpointWriter:
                 response_format={"type": "json_schema", "json_schema": schema},
             )
         except ValueError as error:  # the body is no JSON: the connection was cut, or something else listens there
-            raise self._openai.APIResponseValidationError(
-                response=_no_response(), body=None, message=type(error).__name__
-            ) from error
+            raise _CutOffError from error
         return _content(answer)
 
     def _is_transient(self, error: BaseException) -> bool:
         openai = self._openai
-        if isinstance(error, openai.APIStatusError) and not isinstance(error, openai.APIResponseValidationError):
+        if isinstance(error, openai.APIStatusError):
             return error.status_code in (408, 409, 429) or error.status_code >= 500
-        return isinstance(error, openai.APIError)
+        return isinstance(error, (openai.APIError, _CutOffError))
 
 
 def _content(answer: Any) -> str:
@@ -147,11 +147,6 @@ def _content(answer: Any) -> str:
     message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
     content = getattr(message, "content", None)
     return content if isinstance(content, str) else ""
-
-
-def _no_response() -> Any:
-    httpx = require("httpx")
-    return httpx.Response(200, request=httpx.Request("POST", "http://unknown"))
 
 
 def _status_reason(error: Any) -> str:

@@ -1,0 +1,88 @@
+"""A fingerprint changes with everything the result depends on, and with nothing else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medembed.recipes import catalog, pipeline
+from medembed.recipes.fingerprint import canonical_json, fingerprint
+from medembed.recipes.load import load_recipe
+from medembed.recipes.schema import Recipe
+from medembed.recipes.sources import Places
+
+Loaded = Callable[..., tuple[Recipe, Places]]
+GOLDEN = Path(__file__).parent / "fingerprints.json"
+
+
+def marks(loaded: Loaded, *settings: str) -> dict[str, str]:
+    return {step.key: step.fingerprint for step in pipeline.plan(*loaded(*settings))}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["execution.threads=2", "execution.concurrency=3", "execution.endpoint=http://x/v1", "execution.timeout_s=1", "description=other"],
+)
+def test_execution_never_enters_a_fingerprint(loaded: Loaded, setting: str) -> None:
+    assert marks(loaded, setting) == marks(loaded)
+
+
+@pytest.mark.parametrize(
+    ("setting", "first_changed"),
+    [
+        ("notes.min_words=9", "notes"),
+        ("scale=0.5", "notes"),
+        ("pairs.extractive.per_note=2", "pairs"),
+        ("filters.anaphoric=false", "filters"),
+        ("negatives.per_query=3", "negatives"),
+        ("triplets.held_out=0.2", "triplets"),
+        ("train.learning_rate=1e-3", "train"),
+        ("merge.prefer=worst", "merge"),
+        ("score.tolerance=0.2", "score"),
+        ("publish.name=other", "publish"),
+    ],
+)
+def test_a_setting_changes_its_stage_and_all_after_it(loaded: Loaded, setting: str, first_changed: str) -> None:
+    before, after = marks(loaded), marks(loaded, setting)
+    changed = [name for name in before if before[name] != after[name]]
+    assert changed == list(before)[list(before).index(first_changed) :]
+
+
+def test_the_content_of_a_source_counts_and_its_place_does_not(loaded: Loaded, recipe_folder: Path, tmp_path: Path) -> None:
+    before = marks(loaded)
+    (tmp_path / "elsewhere").mkdir()
+    (recipe_folder / "articles.jsonl.gz").rename(tmp_path / "elsewhere" / "articles.jsonl.gz")
+    assert marks(loaded, f"execution.data={tmp_path / 'elsewhere'}") == before
+    with (tmp_path / "elsewhere" / "articles.jsonl.gz").open("ab") as file:
+        file.write(b"\0")
+    assert marks(loaded, f"execution.data={tmp_path / 'elsewhere'}")["notes"] != before["notes"]
+
+
+def test_a_second_round_mines_with_the_first_rounds_model(loaded: Loaded) -> None:
+    steps = {step.key: step for step in pipeline.plan(*loaded("negatives.rounds=2"))}
+    assert steps["negatives-2"].inputs == {"filters": "filters", "model": "train"}
+    assert steps["merge"].inputs == {"train": "train-2"}
+    assert steps["train"].fingerprint != steps["train-2"].fingerprint
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.booleans()))
+def test_the_order_of_keys_does_not_matter(config: dict[str, object]) -> None:
+    backwards = dict(reversed(config.items()))
+    assert fingerprint("s", 1, config, {}) == fingerprint("s", 1, backwards, {})
+
+
+def test_not_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        canonical_json({"x": float("nan")})
+
+
+def test_fingerprints_of_tiny_up_to_the_triplets_are_the_recorded_ones() -> None:
+    """An accidental change of meaning fails here; an intended one raises the stage's version and renews the file."""
+    entry = catalog.find("tiny")
+    recipe = load_recipe(entry.file)
+    found = {step.key: step.fingerprint for step in pipeline.plan(recipe, Places(entry.folder, recipe.execution))}
+    recorded = json.loads(GOLDEN.read_text())
+    assert {name: found[name] for name in recorded["tiny"]} == recorded["tiny"]

@@ -1,0 +1,125 @@
+"""Cleaning, cutting and the odd things that notes are."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medembed.errors import SourceError
+from medembed.recipes import pipeline
+from medembed.recipes.artifacts import Artifact
+from medembed.recipes.records import Note, read_parquet
+from medembed.recipes.schema import Recipe
+from medembed.recipes.sentences import clean, sentence_spans, windows
+from medembed.recipes.sources import Places
+
+Loaded = Callable[..., tuple[Recipe, Places]]
+SENTENCES = " ".join(f"Sentence number {index} says that the fever went down again." for index in range(40))
+
+
+def build(loaded: Loaded, *settings: str) -> tuple[list[Note], Artifact]:
+    artifact = pipeline.build(*loaded(*settings), "notes")[-1].artifact
+    return list(read_parquet(artifact.parts("notes"), Note)), artifact
+
+
+def test_articles_become_windows_with_title_and_heading(loaded: Loaded) -> None:
+    notes, artifact = build(loaded)
+    assert artifact.summary["rows"] == len(notes) == 48
+    assert (notes[0].doc_id, notes[0].title, notes[0].heading) == ("doc-gout", "Gout", "Symptoms")
+    assert len({note.note_id for note in notes}) == 48
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "text"])
+def test_every_format_gives_the_same_texts(loaded: Loaded, recipe_folder: Path, kind: str) -> None:
+    rows = [{"note": f"{SENTENCES} Note {number} ends here and nowhere else.", "key": f"n{number}"} for number in range(3)]
+    path = recipe_folder / f"notes.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(f'{{"note": "{row["note"]}", "key": "{row["key"]}"}}\n' for row in rows))
+    elif kind == "csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["note", "key"])
+            writer.writeheader()
+            writer.writerows(rows)
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.mkdir()
+        for row in rows:
+            (path / f"{row['key']}.txt").write_text(row["note"])
+    columns = [] if kind == "text" else ["notes.sources.mine.text=note", "notes.sources.mine.id=key"]
+    notes, _ = build(loaded, f"notes.sources.mine.format={kind}", f"notes.sources.mine.path={path.name}", "notes.deduplicate=false", *columns)
+    mine = [note for note in notes if note.source == "mine"]
+    assert {note.doc_id.removesuffix(".txt") for note in mine} == {"n0", "n1", "n2"}
+    assert [note.text.rpartition("Note ")[2] for note in mine if "ends here" in note.text] == [f"{i} ends here and nowhere else." for i in range(3)]
+
+
+def test_odd_notes_are_counted_by_reason_and_none_stops_the_run(loaded: Loaded, recipe_folder: Path) -> None:
+    (recipe_folder / "odd.jsonl").write_text(
+        '{"id": "empty", "text": ""}\n{"id": "blank", "text": " \\u0000\\u0007 "}\n{"id": "none"}\n{"id": "number", "text": 3}\n'
+        f'{{"id": "twice", "text": "{SENTENCES}"}}\n{{"id": "twice", "text": "{SENTENCES}"}}\n{{"id": "short", "text": "No fever."}}\n'
+    )
+    _, artifact = build(loaded, "notes.sources.odd.format=jsonl", "notes.sources.odd.path=odd.jsonl")
+    counts = artifact.summary["counts"]
+    repeated = counts["kept:odd"]
+    assert {name: counts[name] for name in ("empty", "not text", "too short", "duplicate")} == {
+        "empty": 2,
+        "not text": 2,
+        "too short": 1,
+        "duplicate": repeated,
+    }
+
+
+def test_a_note_of_a_megabyte_is_cut_in_linear_time(loaded: Loaded, recipe_folder: Path) -> None:
+    (recipe_folder / "long.txt").write_text("fever " * 90_000 + ". " + SENTENCES * 240)
+    assert (recipe_folder / "long.txt").stat().st_size > 1_000_000
+    notes, _ = build(loaded, "notes.sources.long.format=text", "notes.sources.long.path=long.txt", "notes.deduplicate=false")
+    lengths = [len(note.text.split()) for note in notes if note.source == "long"]
+    assert max(lengths) <= 180
+    assert sum(lengths) > 150_000
+
+
+def test_a_wrong_hash_is_refused_with_both_hashes(loaded: Loaded) -> None:
+    with pytest.raises(SourceError, match="the recipe names 0000"):
+        build(loaded, f"notes.sources.articles.sha256={'0' * 64}")
+
+
+def test_a_missing_file_says_where_it_comes_from_and_how_to_give_it(loaded: Loaded, recipe_folder: Path) -> None:
+    (recipe_folder / "articles.jsonl.gz").unlink()
+    with pytest.raises(SourceError, match=r"made by the tests.*execution.data=DIR"):
+        build(loaded)
+
+
+@pytest.mark.parametrize("line", ["{broken", '["a list"]'], ids=["not JSON", "no object"])
+def test_a_line_that_cannot_be_read_is_named_without_its_text(loaded: Loaded, recipe_folder: Path, line: str) -> None:
+    (recipe_folder / "bad.jsonl").write_text('{"text": "x"}\n' + line + "\n")
+    with pytest.raises(SourceError, match="source 'bad': row 1") as caught:
+        build(loaded, "notes.sources.bad.format=jsonl", "notes.sources.bad.path=bad.jsonl")
+    assert "broken" not in str(caught.value)
+
+
+def test_sentences_end_where_they_end() -> None:
+    text = "Seen by Dr. May at 3.5 mg. Better (much). \"Fine?\" Yes!\nNew line"
+    assert [text[start:end] for start, end in sentence_spans(text)] == [
+        "Seen by Dr. May at 3.5 mg.",
+        "Better (much).",
+        '"Fine?"',
+        "Yes!",
+        "New line",
+    ]
+
+
+def test_control_characters_go_and_paragraphs_stay() -> None:
+    assert clean("a\x00b\tc\r\n\r\n d\u0301 \x1b[0m") == "a b c\nd\u0301 [0m".replace("d\u0301", "d\u0301")
+
+
+@given(st.text(), st.integers(2, 30))
+def test_windows_keep_every_word_in_order_and_their_limit(text: str, limit: int) -> None:
+    cleaned = clean(text)
+    cut = [cleaned[start:end] for start, end in windows(cleaned, limit)]
+    assert " ".join(cut).split() == cleaned.split()
+    assert all(len(window.split()) <= limit for window in cut)

@@ -1,0 +1,151 @@
+"""Pairs by rule and pairs from replies: every passage is a span of its note."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medembed.errors import RecipeConfigError
+from medembed.recipes import pipeline
+from medembed.recipes.generators.extractive import ExtractiveWriter
+from medembed.recipes.generators.replies import find_span, load_prompt, messages, parse_reply, reply_schema
+from medembed.recipes.generators.scripted import ScriptedWriter
+from medembed.recipes.records import Failure, Note, Pair, content_id, read_parquet
+from medembed.recipes.schema import Extractive, Llm, Recipe
+from medembed.recipes.sources import Places
+
+Loaded = Callable[..., tuple[Recipe, Places]]
+
+
+def pair(**changed: object) -> dict[str, object]:
+    return {"query": "fever in January", "query_type": "keyword", "passage": "The fever went down at once.", "relevance_score": 5} | changed
+
+
+def reply(*pairs: object) -> str:
+    return json.dumps({"pairs": pairs})
+
+
+def test_every_extractive_passage_is_the_span_it_names(loaded: Loaded) -> None:
+    built = pipeline.build(*loaded(), "pairs")
+    notes = {note.note_id: note for note in read_parquet(built[0].artifact.parts("notes"), Note)}
+    pairs = list(read_parquet(built[1].artifact.parts("pairs"), Pair))
+    assert {pair.query_type for pair in pairs} == {"heading", "question", "lead", "cropped"}
+    assert all(notes[pair.note_id].text[pair.start : pair.end] == pair.passage for pair in pairs)
+
+
+def test_a_sentence_asked_for_is_not_in_its_own_passage(notes: list[Note]) -> None:
+    writer = ExtractiveWriter(Extractive(kinds=("lead", "cropped"), min_passage_words=4))
+    pairs = [pair for written in writer.write(notes) for pair in written.pairs]
+    assert len(pairs) == 8
+    assert all(pair.query not in pair.passage for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("title", "heading", "text", "kind", "query"),
+    [
+        ("Gout", "Causes > Treatment", "Rest helps. " * 8, "question", "How is Gout treated?"),
+        ("", "", "What is gout? It is a disease of the joints that comes with crystals in them.", "question", "What is gout?"),
+        ("", "", "Gouty arthritis is a disease of the joints that comes with crystals in them.", "term", "Gouty arthritis"),
+        ("Gout", "Signs", "Rest helps. " * 8, "heading", "Gout Signs"),
+        ("Gout in old age", "Abstract", "Rest helps. " * 8, "title", "Gout in old age"),
+    ],
+    ids=["heading question", "asked in the text", "definition", "short heading", "title"],
+)
+def test_rules_ask_what_they_should(title: str, heading: str, text: str, kind: str, query: str) -> None:
+    note = Note("0" * 16, "d", "s", title, heading, text.strip())
+    [written] = ExtractiveWriter(Extractive(min_query_words=1)).write([note])
+    assert (kind, query) in [(pair.query_type, pair.query) for pair in written.pairs]
+
+
+def test_extractive_writing_is_fast_enough(notes: list[Note]) -> None:
+    many = [Note(content_id(str(i)), f"d{i}", "s", "Gout", "Treatment", note.text * 3) for i, note in enumerate(notes * 250)]
+    writer = ExtractiveWriter(Extractive())
+    started = time.process_time()
+    pairs = sum(len(written.pairs) for written in writer.write(many))
+    assert pairs / (time.process_time() - started) > 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty reply"),
+        ('{"pairs": [{"query": "x"', "reply is not JSON"),
+        ("[]", "reply has no list of pairs"),
+        ('{"pairs": {}}', "reply has no list of pairs"),
+        (reply(), "no pairs in reply"),
+        (reply("x"), "pair is no object"),
+        (reply(pair(query=3)), "wrong types"),
+        (reply(pair(relevance_score="5")), "wrong types"),
+        (reply(pair(relevance_score=True)), "wrong types"),
+        (reply(pair(query_type="poem")), "unknown query type"),
+        (reply(pair(relevance_score=9)), "empty text or score outside 1 to 5"),
+        (reply(pair(query="  ")), "empty text or score outside 1 to 5"),
+        (reply(pair(passage="The fever went up.")), "passage not in note"),
+    ],
+)
+def test_a_bad_reply_is_counted_by_its_reason_and_kept(notes: list[Note], text: str, reason: str) -> None:
+    written = parse_reply(notes[0], text, Llm())
+    assert written.pairs == []
+    assert [failure.reason for failure in written.failures] == [reason]
+    assert written.reply == text
+
+
+def test_good_pairs_survive_beside_a_bad_one_and_a_fence(notes: list[Note]) -> None:
+    written = parse_reply(notes[0], f"```json\n{reply(pair(), pair(passage='none'))}\n```", Llm())
+    assert [item.passage for item in written.pairs] == ["The fever went down at once."]
+    assert written.failures == [Failure(f"{notes[0].note_id}:1", "passage not in note")]
+
+
+@given(st.lists(st.text(min_size=1), min_size=1), st.data())
+def test_a_span_of_the_text_is_found_whatever_its_blanks(words: list[str], data: st.DataObject) -> None:
+    text = "\n".join(" ".join(word.split()) for word in words)
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    passage = " ".join(text[start:end].split())
+    if passage:
+        found = find_span(text, passage)
+        assert found is not None
+        assert text[slice(*found)].split() == passage.split()
+
+
+def test_the_prompt_holds_the_note_and_the_schema_bounds_the_answer(notes: list[Note]) -> None:
+    settings = Llm(pairs_per_note=3, max_query_chars=50, query_types=("lay", "code"))
+    system, user = messages(notes[0], settings)
+    assert notes[0].text in user["content"]
+    assert "Write 3 pairs" in user["content"]
+    assert "copied from the note" in system["content"]
+    pairs = reply_schema(notes[0], settings)["properties"]["pairs"]
+    assert pairs["maxItems"] == 3
+    assert pairs["items"]["properties"]["query"]["maxLength"] == 50
+    assert pairs["items"]["properties"]["query_type"]["enum"] == ["lay", "code"]
+
+
+def test_sentence_passages_are_the_notes_own(notes: list[Note]) -> None:
+    schema = reply_schema(notes[0], Llm(passage="sentence"))
+    choices = schema["properties"]["pairs"]["items"]["properties"]["passage"]["enum"]
+    assert len(choices) == 4
+    assert all(choice in notes[0].text for choice in choices)
+
+
+def test_an_unknown_prompt_names_those_there_are() -> None:
+    with pytest.raises(RecipeConfigError, match="pairs-v1"):
+        load_prompt("pairs-v999")
+
+
+def test_the_scripted_writer_answers_every_note_once(notes: list[Note]) -> None:
+    writer = ScriptedWriter(lambda note: reply(pair()))
+    assert [written.note_id for written in writer.write(notes)] == [note.note_id for note in notes]
+
+
+def test_ready_pairs_keep_their_source_and_bad_rows_are_counted(loaded: Loaded, recipe_folder: Path) -> None:
+    rows = [{"query": "gout", "positive": "A disease of joints.", "source": "onto:X", "doc_id": "d1"}, {"query": "", "positive": "x"}, {"query": 3}]
+    (recipe_folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe, places = loaded("pairs.sources.given.format=jsonl", "pairs.sources.given.path=pairs.jsonl", "pairs.writer=none")
+    artifact = pipeline.build(recipe, places, "pairs")[-1].artifact
+    [found] = read_parquet(artifact.parts("pairs"), Pair)
+    assert (found.query, found.source, found.doc_id, found.query_type) == ("gout", "onto:X", "d1", "given")
+    assert artifact.summary["failures"] == {"empty": 1, "not text": 1}
