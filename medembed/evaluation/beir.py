@@ -244,7 +244,9 @@ def _judgement(file: Path, number: int, fields: list[str]) -> tuple[str, str, in
         raise _fault(file, number, f"{len(fields)} tab-separated fields; expected 3: {expected}")
     query_id, document_id, score = (field.strip() for field in fields)
     if not _is_number(score) or float(score) != int(float(score)):
-        raise _fault(file, number, f"score {score!r} is not a whole number")
+        # A text in the wrong column may be a patient's: it is not repeated.
+        told = f"score {score!r} is not" if len(score) <= 12 else f"the score is a text of {len(score)} characters, not"
+        raise _fault(file, number, f"{told} a whole number")
     return query_id, document_id, int(float(score))
 
 

@@ -72,6 +72,9 @@ def paired_test(
     shares = shares[shares != 0]
     if not len(shares):
         return PairedTest(difference=0.0, low=0.0, high=0.0, p_value=1.0, n_queries=n_queries)
+    low, high = _interval(differences, scaled, resamples, seed)
+    if len(shares) == 1:  # either sign is as likely, and scipy wants two observations
+        return PairedTest(difference, low, high, 1.0, n_queries)
     randomised = stats.permutation_test(
         (shares,),
         np.sum,
@@ -81,7 +84,6 @@ def paired_test(
         batch=max(1, ELEMENTS_IN_MEMORY // len(shares)),
         rng=np.random.default_rng(seed),
     )
-    low, high = _interval(differences, scaled, resamples, seed)
     return PairedTest(difference, low, high, float(randomised.pvalue), n_queries)
 
 
