@@ -1,0 +1,172 @@
+"""A whole recipe, killed and resumed, run twice at once, and loaded by everybody who should be able to."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medembed import MedEmbed
+from medembed.recipes import pipeline
+from medembed.recipes.artifacts import hold, open_manifest
+from medembed.recipes.schema import Recipe
+from medembed.recipes.sources import Places
+
+Loaded = Callable[..., tuple[Recipe, Places]]
+Start = Callable[..., "subprocess.Popen[str]"]
+LONG_RUN = ["train.max_steps=6", "execution.save_every_steps=2"]
+
+
+def manifests(work: Path) -> dict[str, dict[str, Any]]:
+    """Every finished artefact by stage and fingerprint, without what a clock says."""
+    found = {}
+    for path in work.glob("*/*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        found[f"{manifest['stage']}/{manifest['fingerprint']}"] = {
+            "rows": manifest["summary"].get("rows"),
+            "counts": manifest["summary"].get("counts"),
+            "inputs": manifest["inputs"],
+        }
+    return found
+
+
+def model_file(work: Path, stage: str) -> bytes:
+    [path] = work.glob(f"{stage}/*/model/model.safetensors")
+    return path.read_bytes()
+
+
+def test_a_whole_recipe_makes_a_model_that_everybody_loads(loaded: Loaded, tmp_path: Path) -> None:
+    built = pipeline.build(*loaded(f"execution.out={tmp_path / 'out'}", "publish.onnx=false"))
+    assert [item.step.key for item in built] == list(pipeline.NAMES)
+    folder = tmp_path / "out"
+    texts = ["gout is treated with rest", "a fracture of the knee"]
+    with MedEmbed(str(folder), threads=1, precision="fp32") as model:
+        ours = model.encode(texts)
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoModel
+
+    theirs = SentenceTransformer(str(folder), device="cpu", local_files_only=True).encode(texts, normalize_embeddings=True)
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    assert AutoModel.from_pretrained(str(folder), local_files_only=True).config.hidden_dropout_prob == 0.1
+    card = (folder / "README.md").read_text()
+    assert "base_model_relation" in card
+    assert "made by the tests" in card
+    assert "datasets:" not in card.partition("tags:")[0]
+
+    again = pipeline.build(*loaded(f"execution.out={tmp_path / 'out'}"))
+    assert all(item.reused for item in again)
+    log = "".join(path.read_text() for path in (tmp_path / "work" / "runs").iterdir())
+    assert "complain of pain" not in log
+    assert '"event": "training"' in log
+    assert (built[5].artifact.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_tuned_weights_differ_and_the_merge_lies_between(loaded: Loaded, tmp_path: Path) -> None:
+    from medembed import checkpoint, tensors
+
+    pipeline.build(*loaded("merge.ratios=[0.25]"), "merge")
+    base = tensors.read_tensors(checkpoint.fetch("mini").folder)
+    work = tmp_path / "work"
+    [tuned_path], [merged_path] = work.glob("train/*/model"), work.glob("merge/*/model")
+    tuned, merged = tensors.read_tensors(tuned_path), tensors.read_tensors(merged_path)
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert np.abs(tuned[name] - base[name]).max() > 1e-5
+    np.testing.assert_allclose(merged[name], 0.75 * base[name] + 0.25 * tuned[name], atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["notes", "pairs", "filters", "negatives", "triplets", "train", "merge", "publish"])
+def test_a_run_killed_in_any_stage_and_resumed_equals_an_undisturbed_one(start: Start, tmp_path: Path, victim: str) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(*LONG_RUN, work=whole).wait() == 0
+    process = start(*LONG_RUN, work=killed)
+    deadline = time.monotonic() + 120
+    while not list(killed.glob(f"{victim}/*")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    if victim == "train":  # deep inside: after a checkpoint
+        while not list(killed.glob("train/*/scratch/training/checkpoints/checkpoint-2/whole")) and time.monotonic() < deadline:
+            time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = start(*LONG_RUN, work=killed)
+    assert resumed.wait() == 0, resumed.stderr.read() if resumed.stderr else ""
+    assert manifests(killed) == manifests(whole)
+    a, b = (np.frombuffer(model_file(work, "merge")[-4000:], dtype=np.float32) for work in (whole, killed))
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_run_killed_while_training_goes_on_at_its_checkpoint(start: Start, loaded: Loaded, tmp_path: Path) -> None:
+    """The fast one of the kind: killed once, after a checkpoint, and the steps before it are not trained again."""
+    settings = ["train.max_steps=4", "execution.save_every_steps=1", "train.evaluations=0", "merge.ratios=[1.0]"]
+    process = start(*settings, stage="train")
+    work, deadline = tmp_path / "work", time.monotonic() + 120
+    while not list(work.glob("train/*/scratch/training/checkpoints/checkpoint-2/whole")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    pipeline.build(*loaded(*settings), "train")
+    logs = [json.loads(line) for path in sorted((work / "runs").iterdir(), key=lambda p: p.stat().st_mtime) for line in path.read_text().splitlines()]
+    second = [index for index, line in enumerate(logs) if line["event"] == "run_started"][1]
+    steps = [line["step"] for line in logs[second:] if line["event"] == "training" and "loss" in line]
+    assert steps
+    assert min(steps) >= 3
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_one_that_waits_gets_it(start: Start, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    with hold(work, 0):
+        refused = start(stage="notes")
+        assert refused.wait() == 1
+        assert refused.stderr is not None
+        assert "is in use by process" in refused.stderr.read()
+        waiting = start("execution.lock_wait_s=60", stage="notes")
+        time.sleep(1.0)
+        assert waiting.poll() is None
+    assert waiting.wait() == 0
+
+
+def test_a_corrupt_part_is_rebuilt_and_nothing_else(loaded: Loaded, tmp_path: Path) -> None:
+    first = pipeline.build(*loaded(), "filters")
+    part = first[1].artifact.parts("pairs")[0]
+    content = part.read_bytes()
+    part.write_bytes(content[:-1] + b"x")
+    second = pipeline.build(*loaded(), "filters")
+    assert [item.reused for item in second] == [True, False, True]
+    assert part.read_bytes() == content
+
+
+def test_the_overhead_of_a_finished_run_is_small(loaded: Loaded) -> None:
+    pipeline.build(*loaded(), "triplets")
+    started = time.perf_counter()
+    pipeline.build(*loaded(), "triplets")
+    assert time.perf_counter() - started < 2.0
+
+
+def test_a_dry_run_writes_nothing(start: Start, tmp_path: Path) -> None:
+    process = start("--dry-run", "execution.hourly_price=2")
+    output, _ = process.communicate()
+    assert process.returncode == 0
+    assert "hours of training" in output
+    assert not (tmp_path / "work").exists()
+
+
+def test_an_error_is_a_sentence_on_the_command_line(start: Start) -> None:
+    process = start("train.epoch=2")
+    _, said = process.communicate()
+    assert process.returncode == 1
+    assert "did you mean 'epochs'" in said
+    assert "Traceback" not in said
+
+
+def test_nothing_is_finished_without_its_manifest(loaded: Loaded) -> None:
+    built = pipeline.build(*loaded(), "notes")
+    (built[0].step.folder / "manifest.json").unlink()
+    assert open_manifest(built[0].step.folder) is None
+    assert pipeline.build(*loaded(), "notes")[0].reused is False
