@@ -47,6 +47,7 @@ def evaluate(
     device: options.Device = "auto",
     threads: options.Threads = None,
     truncate_dim: Annotated[int | None, typer.Option(min=1, help="Keep this many dimensions.")] = None,
+    max_seq_length: Annotated[int | None, typer.Option(min=3, help="Tokens to read of each text.")] = None,
 ) -> None:
     """Measure retrieval quality, task by task; what is measured already is not measured again.
 
@@ -55,7 +56,14 @@ def evaluate(
     if prompts not in PROMPTS:
         raise SettingError(f"--prompts {prompts}: choose one of {', '.join(PROMPTS)}")
     setups = [
-        Setup(device=device, precision=precision.value, threads=threads, prompts=choice, truncate_dim=truncate_dim)
+        Setup(
+            device=device,
+            precision=precision.value,
+            threads=threads,
+            prompts=choice,
+            truncate_dim=truncate_dim,
+            max_seq_length=max_seq_length,
+        )
         for choice in PROMPTS[prompts]
     ]
     console = Console()

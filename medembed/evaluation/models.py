@@ -38,6 +38,7 @@ class Setup:
         threads: CPU threads; None for one per core.
         prompts: ``"model"`` uses the model's own query and document prompts, ``"none"`` leaves them out.
         truncate_dim: Keep this many dimensions; None for all.
+        max_seq_length: Tokens to read of each text; None for the model's own limit.
         local_files_only: Never download a model.
     """
 
@@ -46,6 +47,7 @@ class Setup:
     threads: int | None = None
     prompts: Prompts = "model"
     truncate_dim: int | None = None
+    max_seq_length: int | None = None
     local_files_only: bool = False
 
     def __post_init__(self) -> None:
@@ -102,7 +104,7 @@ def model_ref(model: str | Path, setup: Setup) -> ModelRef:
         name=f"local/{label}" if label else _results_name(source, found.spec),
         revision=found.revision,
         variant=_variant(kind, found.spec, setup),
-        facts=_facts(found.folder, found.spec),
+        facts=_facts(found.folder, found.spec, setup),
     )
 
 
@@ -138,10 +140,12 @@ def _variant(kind: Kind, spec: ModelSpec, setup: Setup) -> dict[str, str | int]:
         variant["precision"] = setup.precision
     if setup.truncate_dim is not None:
         variant["dimensions"] = setup.truncate_dim
+    if setup.max_seq_length not in (None, spec.max_seq_length):
+        variant["max_seq_length"] = setup.max_seq_length
     return variant
 
 
-def _facts(folder: Path, spec: ModelSpec) -> dict[str, Any]:
+def _facts(folder: Path, spec: ModelSpec, setup: Setup) -> dict[str, Any]:
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     front = text.split("---")[1] if text.startswith("---") and text.count("---") > 1 else ""
@@ -151,7 +155,7 @@ def _facts(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     return {
         "n_parameters": spec.parameters or count_parameters(folder),
         "embed_dim": spec.dimension or None,
-        "max_tokens": spec.max_seq_length or None,
+        "max_tokens": setup.max_seq_length or spec.max_seq_length or None,
         "license": known_licence,
         "adapted_from": TUNED_FROM.get(spec.repo or "", base[1] if base else None),
         "use_instructions": any(spec.prompts.values()),

@@ -143,6 +143,7 @@ class MedEmbedEncoder(AbsEncoder):
             precision=setup.precision,  # type: ignore[arg-type]
             threads=setup.threads,
             truncate_dim=setup.truncate_dim,
+            max_seq_length=setup.max_seq_length,
             local_files_only=setup.local_files_only,
         )
         self.prompted = setup.prompts == "model"
@@ -193,7 +194,10 @@ def load_model(ref: ModelRef, setup: Setup) -> Any:
         return mteb.get_model(ref.source, device=None if setup.device == "auto" else setup.device)
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(ref.source, device=None if setup.device == "auto" else setup.device)
+    device = None if setup.device == "auto" else setup.device
+    model = SentenceTransformer(ref.source, device=device, truncate_dim=setup.truncate_dim)
+    if setup.max_seq_length is not None:
+        model.max_seq_length = setup.max_seq_length
     if setup.prompts == "none":
         model.prompts = dict.fromkeys(model.prompts, "")
     wrapped = SentenceTransformerEncoderWrapper(model)

@@ -30,6 +30,7 @@ class ModelCard:
         licence: As mteb or the model card states it; None where unknown.
         base_model: What it was tuned from; None where unknown or nothing.
         trained_on: mteb tasks whose data it was trained on; None where nobody declared it.
+        max_tokens: Tokens it reads of a text; None where unknown.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelCard:
     licence: str | None = None
     base_model: str | None = None
     trained_on: frozenset[str] | None = None
+    max_tokens: int | None = None
 
     @property
     def label(self) -> str:
@@ -154,6 +156,7 @@ def _card(path: Path, meta: dict[str, Any]) -> ModelCard:
         licence=meta.get("license"),
         base_model=meta.get("adapted_from"),
         trained_on=None if trained is None else frozenset(trained),
+        max_tokens=int(meta["max_tokens"]) if meta.get("max_tokens") else None,
     )
 
 

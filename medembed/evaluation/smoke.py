@@ -25,7 +25,7 @@ class SmokeResult:
     Attributes:
         model: Name of the model.
         ndcg_at_10: By slice, 0 to 1.
-        expected: By slice, measured by sentence-transformers with the same weights; empty for unknown weights.
+        expected: By slice, measured by sentence-transformers with the same weights and length; empty where unknown.
         texts_per_second: Of pure encoding; None for models not run by medembed.
         seconds: Of the whole measurement.
     """
@@ -68,10 +68,12 @@ def _smoke_of(model: str | Path, setup: Setup | None) -> SmokeResult:
         measured = load_results([Path(folder)])
     seconds = sum(item.encode_seconds or 0.0 for item in measured)
     texts = sum(item.texts or 0 for item in measured)
+    card = measured[0].model
+    references = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8")).get(card.revision, {})
     return SmokeResult(
         model=outcomes[0].model,
         ndcg_at_10={item.task: item.scores["ndcg_at_10"] for item in measured},
-        expected=json.loads((FOLDER / "expected.json").read_text(encoding="utf-8")).get(measured[0].model.revision, {}),
+        expected=references.get(str(card.max_tokens), {}),
         texts_per_second=texts / seconds if seconds else None,
         seconds=time.perf_counter() - start,
     )
