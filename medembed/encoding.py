@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ CHARS_PER_TEXT = 12
 # work units per stream in one window: enough that streams finish together, few enough to batch well
 UNITS_PER_STREAM = 8
 # a unit is at most this many batches, so that tokenising one stays short beside computing another
-BATCHES_PER_UNIT = 4
+BATCHES_PER_UNIT = 16
 
 Progress = Callable[[int], object]
 
@@ -71,10 +72,9 @@ class Encoder:
         """
         out = np.empty((len(texts), self.engine.dimension), dtype=np.float32)
         units = self._units(texts, prompt)
-        if len(units) <= 1:
-            cuts = [self._run_unit(texts, unit, prompt, out, progress) for unit in units]
-        else:
-            cuts = self._run_side_by_side(lambda unit: self._run_unit(texts, unit, prompt, out, progress), units)
+        alone = len(units) == 1
+        run = partial(self._run_unit, texts, prompt, out, progress, alone=alone)
+        cuts = [run(unit) for unit in units] if len(units) <= 1 else self._run_side_by_side(run, units)
         return out, sum(cuts, Cut())
 
     def _units(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
@@ -82,14 +82,22 @@ class Encoder:
         sizes = [len(text) + len(prompt) + CHARS_PER_TEXT for text in texts]
         most = BATCHES_PER_UNIT * CHARS_PER_TOKEN * self.engine.max_batch_tokens
         fair = sum(sizes) // (UNITS_PER_STREAM * self.engine.concurrency)
-        # below an eighth of a batch, starting a unit costs more than sharing it gains
-        return batching.split_by_size(sizes, max(most // (BATCHES_PER_UNIT * 8), min(most, fair)))
+        # below an eighth of a batch, handing a unit to a thread costs more than sharing it gains
+        least = CHARS_PER_TOKEN * self.engine.max_batch_tokens // 8
+        return batching.split_by_size(sizes, max(least, min(most, fair)))
 
     def _run_unit(
-        self, texts: Sequence[str], unit: Sequence[int], prompt: str, out: NDArray[np.float32], progress: Progress
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        out: NDArray[np.float32],
+        progress: Progress,
+        unit: Sequence[int],
+        *,
+        alone: bool,
     ) -> Cut:
         tokenised = self.tokenizer([texts[i] for i in unit], prompt=prompt, overlong=self._overlong, first_index=unit)
-        rows = self._rows(tokenised, progress if len(tokenised.ids) == len(unit) else None)
+        rows = self._rows(tokenised, progress if len(tokenised.ids) == len(unit) else None, alone=alone)
         if not np.isfinite(rows).all():
             owner = unit[tokenised.owners[int(np.argmin(np.isfinite(rows).all(axis=1)))]]
             raise EngineError(
@@ -107,13 +115,13 @@ class Encoder:
         beyond = [tokens - limit for tokens in tokenised.tokens if tokens > limit]
         return Cut(len(beyond), sum(beyond))
 
-    def _rows(self, tokenised: Tokenised, progress: Progress | None) -> NDArray[np.float32]:
+    def _rows(self, tokenised: Tokenised, progress: Progress | None, *, alone: bool) -> NDArray[np.float32]:
         """A raw vector for each row of ids."""
         engine = self.engine
         rows = np.empty((len(tokenised.ids), engine.dimension), dtype=np.float32)
         lengths = [len(ids) for ids in tokenised.ids]
         for batch in batching.plan_batches(lengths, engine.max_batch_tokens, multiple=engine.width_multiple):
-            rows[batch] = engine.pooled([tokenised.ids[i] for i in batch])
+            rows[batch] = engine.pooled([tokenised.ids[i] for i in batch], alone=alone)
             if progress is not None:
                 progress(len(batch))
         return rows

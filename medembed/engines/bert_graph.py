@@ -1,101 +1,18 @@
 """BERT as an OpenVINO graph, built from config.json and safetensors: no torch, no export step."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from openvino import opset13 as op
 
-from medembed.errors import BadWeightsError
+from medembed.engines.bert_shape import BertShape, Weights
 from medembed.pooling import Pooling
 
-Weights = Mapping[str, NDArray[np.float32]]
 Node = Any  # openvino's nodes and outputs carry no useful static types
 
 # below every real score also in bf16, and far from its overflow
 MASKED = -1e9
-
-
-class BertShape:
-    """The numbers of a BERT's ``config.json`` that its graph needs.
-
-    Args:
-        config: ``config.json`` of a model whose ``model_type`` is ``"bert"``.
-    """
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        """Read the numbers."""
-        self.hidden = int(config["hidden_size"])
-        self.heads = int(config["num_attention_heads"])
-        self.layers = int(config["num_hidden_layers"])
-        self.inner = int(config["intermediate_size"])
-        self.vocabulary = int(config["vocab_size"])
-        self.positions = int(config["max_position_embeddings"])
-        self.types = int(config.get("type_vocab_size", 2))
-        self.epsilon = float(config.get("layer_norm_eps", 1e-12))
-        self.activation = str(config.get("hidden_act", "gelu"))
-
-    def expected(self) -> dict[str, tuple[int, ...]]:
-        """Every weight the graph uses, with its shape."""
-        hidden, inner = self.hidden, self.inner
-        shapes: dict[str, tuple[int, ...]] = {
-            "embeddings.word_embeddings.weight": (self.vocabulary, hidden),
-            "embeddings.position_embeddings.weight": (self.positions, hidden),
-            "embeddings.token_type_embeddings.weight": (self.types, hidden),
-        }
-        dense = {
-            "attention.self.query": (hidden, hidden),
-            "attention.self.key": (hidden, hidden),
-            "attention.self.value": (hidden, hidden),
-        }
-        dense |= {
-            "attention.output.dense": (hidden, hidden),
-            "intermediate.dense": (inner, hidden),
-            "output.dense": (hidden, inner),
-        }
-        norms = ["embeddings.LayerNorm"]
-        for layer in range(self.layers):
-            lead = f"encoder.layer.{layer}."
-            for name, shape in dense.items():
-                shapes |= {f"{lead}{name}.weight": shape, f"{lead}{name}.bias": shape[:1]}
-            norms += [f"{lead}attention.output.LayerNorm", f"{lead}output.LayerNorm"]
-        for norm in norms:
-            shapes |= {f"{norm}.weight": (hidden,), f"{norm}.bias": (hidden,)}
-        return shapes
-
-
-def fitting(weights: Weights, shape: BertShape, source: str) -> Weights:
-    """Weights under their plain names, checked against the configuration.
-
-    Args:
-        weights: Name → array, with or without the leading ``bert.`` of a task head's checkpoint.
-        shape: What the configuration asks for.
-        source: Named in errors.
-
-    Returns:
-        The weights the graph uses.
-
-    Raises:
-        BadWeightsError: A weight is missing or has another shape.
-    """
-    plain = {name.removeprefix("bert."): array for name, array in weights.items()}
-    # names as TensorFlow's first BERT release wrote them
-    plain = {
-        name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): array
-        for name, array in plain.items()
-    }
-    for name, wanted in shape.expected().items():
-        if name not in plain:
-            raise BadWeightsError(
-                f"{source} lacks weight {name!r}, which its config.json calls for (shape {wanted}): weights and config do not belong together"
-            )
-        if plain[name].shape != wanted:
-            raise BadWeightsError(
-                f"{source}: weight {name!r} has shape {plain[name].shape}, but config.json calls for {wanted}: they do not belong together"
-            )
-    return plain
 
 
 def build(weights: Weights, shape: BertShape, pooling: Pooling | None) -> ov.Model:
@@ -105,7 +22,7 @@ def build(weights: Weights, shape: BertShape, pooling: Pooling | None) -> ov.Mod
     normalised; or, with ``pooling=None``, the final states ``(n, tokens, hidden)``. float32 either way.
 
     Args:
-        weights: From :func:`fitting`.
+        weights: From :func:`bert_shape.fitting`.
         shape: The model's numbers.
         pooling: ``"mean"``, ``"cls"``, or None for token states.
 

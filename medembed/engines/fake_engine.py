@@ -34,8 +34,9 @@ class FakeEngine:
         self.dimension = dimension
         self.concurrency = concurrency
 
-    def pooled(self, ids: TokenIds) -> NDArray[np.float32]:
+    def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
         """Mean of the tokens' vectors. *Shape:* ``(n, dimension)``."""
+        del alone  # there is but one thread
         return (
             np.stack([states.mean(axis=0) for states in self.tokens(ids)])
             if len(ids)

@@ -35,8 +35,11 @@ class Engine(Protocol):
     max_batch_tokens: int
     width_multiple: int
 
-    def pooled(self, ids: TokenIds) -> NDArray[np.float32]:
-        """Pooled vectors, not normalised. *Shape:* ``(n, dimension)``, rows in the order of ``ids``."""
+    def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
+        """Pooled vectors, not normalised. *Shape:* ``(n, dimension)``, rows in the order of ``ids``.
+
+        ``alone`` says that no other batch waits, so that all threads may work on this one; the vectors are the same.
+        """
         ...
 
     def tokens(self, ids: TokenIds) -> list[NDArray[np.float32]]:
