@@ -13,8 +13,8 @@ from medembed.errors import SettingError
 from medembed.evaluation.models import Prompts, Setup
 from medembed.evaluation.run import Outcome
 from medembed.evaluation.run import evaluate as measure
-from medembed.evaluation.smoke import SmokeResult
-from medembed.evaluation.smoke import smoke as measure_smoke
+from medembed.evaluation.slices import SmokeResult
+from medembed.evaluation.slices import smoke as measure_smoke
 from medembed.registry import BUNDLED
 
 PROMPTS: dict[str, tuple[Prompts, ...]] = {"model": ("model",), "none": ("none",), "both": ("model", "none")}

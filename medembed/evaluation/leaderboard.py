@@ -118,7 +118,7 @@ def build(folders: Sequence[Path], output: Path) -> list[Path]:
 
     Args:
         folders: Output folders of ``medembed evaluate``; none for the published numbers alone.
-        output: Where ``leaderboard.html``, ``leaderboard.md`` and the linked JSON files go.
+        output: Where ``leaderboard.html`` and ``leaderboard.md`` go, and copies of result files that lie elsewhere.
 
     Returns:
         The two pages.
@@ -127,18 +127,8 @@ def build(folders: Sequence[Path], output: Path) -> list[Path]:
         ResultsError: A folder holds no results.
     """
     measurements = load_results(folders) if folders else []
-    files = output / "leaderboard-results"
-    shutil.rmtree(files, ignore_errors=True)
-    origins: dict[Path, str] = {}
-    for path in sorted({item.path for item in measurements}):
-        target = (
-            files / Path(*path.parts[path.parts.index("results") + 1 :])
-            if "results" in path.parts
-            else files / path.name
-        )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-        origins[path] = quote(target.relative_to(output).as_posix())
+    paths = sorted({item.path for item in measurements})
+    origins = {path: quote(_published_as(path, output).as_posix()) for path in paths}
     ours = measured(measurements, origins)
     html = output / "leaderboard.html"
     _write(html, _standalone(_fragment([*ours, *published()])))
@@ -147,6 +137,17 @@ def build(folders: Sequence[Path], output: Path) -> list[Path]:
     markdown = output / "leaderboard.md"
     _write(markdown, _page(_fragment([*deeper, *published()])))
     return [html, markdown]
+
+
+def _published_as(path: Path, output: Path) -> Path:
+    """Path of a result relative to the page; results outside its folder are copied there."""
+    if path.resolve().is_relative_to(output.resolve()):
+        return path.resolve().relative_to(output.resolve())
+    below = path.parts[path.parts.index("results") + 1 :] if "results" in path.parts else path.parts[-3:]
+    copy = output / Path("leaderboard-results", *below)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)
+    return copy.relative_to(output)
 
 
 def _fragment(entries: Sequence[Entry]) -> str:

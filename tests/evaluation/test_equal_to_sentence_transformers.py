@@ -9,7 +9,7 @@ import pytest
 from medembed.evaluation.beir import open_folder, read_documents, read_qrels, read_queries
 from medembed.evaluation.models import Setup
 from medembed.evaluation.run import evaluate
-from medembed.evaluation.smoke import FOLDER, SLICES, TOLERANCE, smoke
+from medembed.evaluation.slices import FOLDER, SLICES, TOLERANCE, smoke
 from tests.evaluation.conftest import write_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
