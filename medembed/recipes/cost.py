@@ -55,6 +55,8 @@ def estimate(recipe: Recipe, places: Places, manifests: Mapping[str, dict[str, A
         )
         if manifests.get("filters") is None:
             pairs, pairs_how = (pairs or 0) + notes * llm.pairs_per_note, "all pairs asked for; filters will drop some"
+    elif recipe.pairs.writer == "extractive" and manifests.get("filters") is None:
+        pairs_how += "; the extractive writer adds its own"
     lines.append(Line("pairs", _count(pairs), pairs_how))
     if pairs is not None:
         seen = pairs * recipe.train.epochs * recipe.negatives.rounds

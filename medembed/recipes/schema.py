@@ -47,7 +47,7 @@ class Source(Section):
     def _names_its_data(self) -> "Source":
         if self.format == "hub":
             if not (self.dataset and self.revision):
-                raise ValueError("format 'hub' needs dataset and revision (a commit, so that the data cannot change)")
+                raise ValueError("format 'hub' needs dataset and revision (best a commit: then the data cannot change)")
         elif not self.path:
             raise ValueError(f"format '{self.format}' needs path")
         return self

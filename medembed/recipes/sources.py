@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import shutil
 import sys
 import urllib.request
@@ -197,9 +198,27 @@ def _text_rows(path: Path) -> Iterator[Row]:
 
 def _hub_rows(source: Source) -> Iterator[Row]:
     datasets = require("datasets")
+    commit = hub_commit(source)
     yield from datasets.load_dataset(
-        source.dataset, source.config, split=source.split, revision=source.revision, streaming=source.limit is not None
+        source.dataset, source.config, split=source.split, revision=commit, streaming=source.limit is not None
     )
+
+
+def hub_commit(source: Source) -> str:
+    """The commit that a hub dataset's revision is at now; a commit is its own.
+
+    Raises:
+        SourceError: The hub cannot be asked.
+    """
+    if re.fullmatch("[0-9a-f]{40}", source.revision or ""):
+        return str(source.revision)
+    try:
+        return str(require("huggingface_hub").HfApi().dataset_info(source.dataset, revision=source.revision).sha)
+    except Exception as error:
+        raise SourceError(
+            f"dataset {source.dataset}@{source.revision} cannot be reached ({type(error).__name__}). Run where the hub can be, "
+            "or give a copy: format='parquet' and path"
+        ) from error
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from medembed.extras import require
 from medembed.recipes import models
 from medembed.recipes.artifacts import ArtifactWriter, open_artifact, open_manifest, write_text_whole
 from medembed.recipes.records import Triplet, read_parquet
@@ -83,6 +84,9 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     from medembed.recipes import callbacks, tuning
 
     recipe, settings = stage.recipe, stage.recipe.train
+    if recipe.execution.threads is not None:
+        require("torch").set_num_threads(recipe.execution.threads)
+    tuning.quiet()
     base = models.base_folder(recipe.base)
     prompts = models.base_prompts(recipe.base, base)
     start = _start_folder(stage, base, scratch)

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 import torch
+import transformers
 from datasets import Dataset, DatasetDict
 from sentence_transformers import (
     MultiVectorEncoder,
@@ -33,6 +34,12 @@ from medembed.recipes.retrieval import RetrievalSet
 from medembed.recipes.schema import Execution, Train
 
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+
+def quiet() -> None:
+    """Silence the libraries' own bars and tables: the recipe has its own, and a run's output is read by people."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def load_model(folder: Path, settings: Train, prompts: dict[str, str], device: str) -> Any:
@@ -270,10 +277,12 @@ def trainer(
     if colbert:
         options["max_length"] = {"query": settings.max_query_tokens, "document": settings.max_passage_tokens}
         options["prompts"] = column_prompts(prompts, settings.negatives_per_query) or None
-        return MultiVectorEncoderTrainer(args=MultiVectorEncoderTrainingArguments(**options), **shared)
-    return SentenceTransformerTrainer(
-        args=SentenceTransformerTrainingArguments(**options), data_collator=collator(model, settings, prompts), **shared
-    )
+        runner = MultiVectorEncoderTrainer(args=MultiVectorEncoderTrainingArguments(**options), **shared)
+    else:
+        shared["data_collator"] = collator(model, settings, prompts)
+        runner = SentenceTransformerTrainer(args=SentenceTransformerTrainingArguments(**options), **shared)
+    runner.remove_callback(transformers.PrinterCallback)
+    return runner
 
 
 def total_steps(data: Dataset | DatasetDict, settings: Train) -> int:

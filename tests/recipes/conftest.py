@@ -14,11 +14,10 @@ from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 
-CONDITIONS = (
-    "gout asthma sepsis stroke migraine anaemia eczema psoriasis glaucoma cataract hepatitis cirrhosis pancreatitis "
-    "appendicitis bronchitis pneumonia tuberculosis malaria measles mumps rubella tetanus rabies cholera"
-).split()
-DRUGS = "allopurinol salbutamol ceftriaxone alteplase sumatriptan iron emollients methotrexate timolol acyclovir".split()
+CONDITIONS = ["gout", "asthma", "sepsis", "stroke", "migraine", "anaemia", "eczema", "psoriasis", "glaucoma", "cataract", "hepatitis", "cirrhosis", "pancreatitis", "appendicitis", "bronchitis", "pneumonia", "tuberculosis", "malaria", "measles", "mumps", "rubella", "tetanus", "rabies", "cholera"]
+DRUGS = (
+    ["allopurinol", "salbutamol", "ceftriaxone", "alteplase", "sumatriptan", "iron", "emollients", "methotrexate", "timolol", "acyclovir"]
+)
 
 
 def article(condition: str, drug: str) -> dict[str, object]:
@@ -85,9 +84,15 @@ def recipe_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "recipe"
     rows = [article(name, DRUGS[index % len(DRUGS)]) for index, name in enumerate(CONDITIONS)]
     write_lines(folder / "articles.jsonl.gz", rows)
-    parts = "knee elbow wrist ankle spine jaw shoulder hip".split()
-    write_lines(folder / "development/corpus.jsonl", [{"_id": part, "text": f"How a broken {part} heals in a cast."} for part in parts])
-    write_lines(folder / "development/queries.jsonl", [{"_id": f"q-{part}", "text": f"fracture of the {part}"} for part in parts])
+    parts = ["knee", "elbow", "wrist", "ankle", "spine", "jaw", "shoulder", "hip"]
+    write_lines(
+        folder / "development/corpus.jsonl",
+        [{"_id": part, "text": f"How a broken {part} heals in a cast."} for part in parts],
+    )
+    write_lines(
+        folder / "development/queries.jsonl",
+        [{"_id": f"q-{part}", "text": f"fracture of the {part}"} for part in parts],
+    )
     qrels = folder / "development/qrels/test.tsv"
     qrels.parent.mkdir(parents=True)
     qrels.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q-{part}\t{part}\t1\n" for part in parts))
@@ -118,7 +123,15 @@ def notes() -> list[Note]:
 
 def run_recipe(folder: Path, work: Path, *arguments: str, stage: str = "train") -> subprocess.Popen[str]:
     """Start a recipe in a process of its own."""
-    command = [sys.executable, "-m", f"medembed.recipes.{stage}", "--recipe", str(folder), f"execution.work={work}", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        f"medembed.recipes.{stage}",
+        "--recipe",
+        str(folder),
+        f"execution.work={work}",
+        *arguments,
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

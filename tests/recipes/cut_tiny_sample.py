@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-PAIRS, ARTICLES, QUERIES, DISTRACTORS = 1100, 10, 200, 500
+PAIRS, ARTICLES, QUERIES, DISTRACTORS = 700, 10, 150, 250
 
 
 def rank(key: str) -> str:

@@ -26,7 +26,9 @@ def completion(content: object) -> Answer:
     """A chat completion with this content."""
     message = {"role": "assistant", "content": content}
     choice = {"index": 0, "finish_reason": "stop", "message": message}
-    return 200, json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}).encode()
+    return 200, json.dumps(
+        {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    ).encode()
 
 
 def good(note: str) -> Answer:
@@ -127,7 +129,9 @@ def outcome(writer: EndpointWriter, notes: list[Note]) -> tuple[int, Counter[str
     written = list(writer.write(notes))
     writer.close()
     assert sorted(item.note_id for item in written) == sorted(note.note_id for note in notes)
-    return sum(len(item.pairs) for item in written), Counter(failure.reason for item in written for failure in item.failures)
+    return sum(len(item.pairs) for item in written), Counter(
+        failure.reason for item in written for failure in item.failures
+    )
 
 
 def test_a_request_asks_for_the_schema_with_seed_and_sampling(serve: Callable[..., Server], notes: list[Note]) -> None:
@@ -159,7 +163,18 @@ def test_a_passing_failure_is_tried_again(serve: Callable[..., Server], notes: l
         ((200, b'{"id": "1", "choi'), "answer is no chat completion", 4),
         (completion('{"pairs": [{"query": 1}]}'), "wrong types", 1),
     ],
-    ids=["context", "forbidden", "busy", "cut reply", "empty", "null", "no text", "no choice", "cut body", "wrong types"],
+    ids=[
+        "context",
+        "forbidden",
+        "busy",
+        "cut reply",
+        "empty",
+        "null",
+        "no text",
+        "no choice",
+        "cut body",
+        "wrong types",
+    ],
 )
 def test_a_lasting_failure_is_counted_by_its_reason(
     serve: Callable[..., Server], notes: list[Note], answer: Answer, reason: str, attempts: int
@@ -200,9 +215,16 @@ def test_a_server_killed_and_restarted_costs_no_answer_and_asks_nothing_twice(
     serve: Callable[..., Server], loaded: Loaded, tmp_path: Path
 ) -> None:
     """The run stops when the server dies and, run again, asks only for what is missing."""
-    settings = ["pairs.writer=openai_endpoint", "execution.retries=1", "execution.concurrency=4", "execution.timeout_s=2"]
+    settings = [
+        "pairs.writer=openai_endpoint",
+        "execution.retries=1",
+        "execution.concurrency=4",
+        "execution.timeout_s=2",
+    ]
     whole = serve(lambda note, attempt: good(note))
-    undisturbed = pipeline.build(*loaded(*settings, f"execution.endpoint={whole.url}", f"execution.work={tmp_path / 'w1'}"), "pairs")[-1]
+    undisturbed = pipeline.build(
+        *loaded(*settings, f"execution.endpoint={whole.url}", f"execution.work={tmp_path / 'w1'}"), "pairs"
+    )[-1]
 
     answered = Counter[str]()
 
@@ -225,10 +247,16 @@ def test_a_server_killed_and_restarted_costs_no_answer_and_asks_nothing_twice(
 
 
 def test_note_text_never_reaches_the_logs(
-    serve: Callable[..., Server], loaded: Loaded, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    serve: Callable[..., Server],
+    loaded: Loaded,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level("DEBUG")
-    server = serve(lambda note, attempt: (400, json.dumps({"error": {"message": note}}).encode()) if "gout" in note else good(note))
+    server = serve(
+        lambda note, attempt: (400, json.dumps({"error": {"message": note}}).encode()) if "gout" in note else good(note)
+    )
     settings = ["pairs.writer=openai_endpoint", f"execution.endpoint={server.url}", "execution.concurrency=4"]
     pipeline.build(*loaded(*settings), "pairs")
     said = capfd.readouterr()

@@ -18,8 +18,13 @@ Loaded = Callable[..., tuple[Recipe, Places]]
 GOOD = "Allopurinol lowers uric acid and so prevents further attacks in most people with gout."
 
 
-def run(loaded: Loaded, recipe_folder: Path, rows: list[tuple[str, str]], *settings: str) -> tuple[list[str], dict[str, int]]:
-    lines = [json.dumps({"query": query, "positive": passage, "source": "s", "doc_id": str(i)}) + "\n" for i, (query, passage) in enumerate(rows)]
+def run(
+    loaded: Loaded, recipe_folder: Path, rows: list[tuple[str, str]], *settings: str
+) -> tuple[list[str], dict[str, int]]:
+    lines = [
+        json.dumps({"query": query, "positive": passage, "source": "s", "doc_id": str(i)}) + "\n"
+        for i, (query, passage) in enumerate(rows)
+    ]
     (recipe_folder / "pairs.jsonl").write_text("".join(lines))
     given = ("pairs.sources.given.format=jsonl", "pairs.sources.given.path=pairs.jsonl", "pairs.writer=none")
     artifact = pipeline.build(*loaded(*given, *settings), "filters")[-1].artifact
@@ -37,7 +42,9 @@ def run(loaded: Loaded, recipe_folder: Path, rows: list[tuple[str, str]], *setti
     ],
     ids=["long query", "short passage", "duplicate", "degenerate", "evaluation"],
 )
-def test_a_bad_pair_is_dropped_with_its_reason(loaded: Loaded, recipe_folder: Path, query: str, passage: str, reason: str) -> None:
+def test_a_bad_pair_is_dropped_with_its_reason(
+    loaded: Loaded, recipe_folder: Path, query: str, passage: str, reason: str
+) -> None:
     kept, counts = run(loaded, recipe_folder, [("what prevents gout", GOOD), (query, passage)])
     assert kept == ["what prevents gout"]
     assert counts == {reason: 1}
@@ -64,7 +71,10 @@ def test_queries_that_any_note_answers_are_anaphoric(query: str, dropped: bool) 
 def test_a_shared_run_of_thirteen_words_is_contamination_and_twelve_are_not() -> None:
     words = [f"w{index}" for index in range(30)]
     overlap = Overlap([" ".join(words)], 13)
-    assert overlap.reason("x " + " ".join(words[3:16]).upper() + ", y") == "shares 13 words in a row with an evaluation text"
+    assert (
+        overlap.reason("x " + " ".join(words[3:16]).upper() + ", y")
+        == "shares 13 words in a row with an evaluation text"
+    )
     assert overlap.reason("x " + " ".join(words[3:15]) + " y") is None
 
 
@@ -86,8 +96,10 @@ def test_near_duplicates_agree_with_exact_jaccard() -> None:
 
 
 def test_the_round_trip_keeps_what_its_query_finds(loaded: Loaded, recipe_folder: Path) -> None:
-    parts = "knee elbow wrist spine shoulder hip".split()
-    rows = [(f"{part} pain", f"Pain in the {part} gets better with rest and with warm water at night.") for part in parts]
+    parts = ["knee", "elbow", "wrist", "spine", "shoulder", "hip"]
+    rows = [
+        (f"{part} pain", f"Pain in the {part} gets better with rest and with warm water at night.") for part in parts
+    ]
     rows.append(("hip pain", "Insulin lowers blood sugar and is given under the skin before most meals."))
     kept, counts = run(loaded, recipe_folder, rows, "filters.round_trip_top_k=2", "filters.near_duplicates=1.0")
     assert kept == [f"{part} pain" for part in parts]

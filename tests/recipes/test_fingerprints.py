@@ -24,7 +24,13 @@ def marks(loaded: Loaded, *settings: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "setting",
-    ["execution.threads=2", "execution.concurrency=3", "execution.endpoint=http://x/v1", "execution.timeout_s=1", "description=other"],
+    [
+        "execution.threads=2",
+        "execution.concurrency=3",
+        "execution.endpoint=http://x/v1",
+        "execution.timeout_s=1",
+        "description=other",
+    ],
 )
 def test_execution_never_enters_a_fingerprint(loaded: Loaded, setting: str) -> None:
     assert marks(loaded, setting) == marks(loaded)
@@ -51,7 +57,9 @@ def test_a_setting_changes_its_stage_and_all_after_it(loaded: Loaded, setting: s
     assert changed == list(before)[list(before).index(first_changed) :]
 
 
-def test_the_content_of_a_source_counts_and_its_place_does_not(loaded: Loaded, recipe_folder: Path, tmp_path: Path) -> None:
+def test_the_content_of_a_source_counts_and_its_place_does_not(
+    loaded: Loaded, recipe_folder: Path, tmp_path: Path
+) -> None:
     before = marks(loaded)
     (tmp_path / "elsewhere").mkdir()
     (recipe_folder / "articles.jsonl.gz").rename(tmp_path / "elsewhere" / "articles.jsonl.gz")
@@ -68,7 +76,11 @@ def test_a_second_round_mines_with_the_first_rounds_model(loaded: Loaded) -> Non
     assert steps["train"].fingerprint != steps["train-2"].fingerprint
 
 
-@given(st.dictionaries(st.text(), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.booleans()))
+@given(
+    st.dictionaries(
+        st.text(), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.booleans()
+    )
+)
 def test_the_order_of_keys_does_not_matter(config: dict[str, object]) -> None:
     backwards = dict(reversed(config.items()))
     assert fingerprint("s", 1, config, {}) == fingerprint("s", 1, backwards, {})

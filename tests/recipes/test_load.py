@@ -47,7 +47,10 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(recipe_folder: Path, sett
 
 
 def test_values_need_no_quotes_and_later_settings_win(recipe_folder: Path) -> None:
-    recipe = load_recipe(recipe_folder / "recipe.toml", ["base.model=some/model", "train.epochs=2", "train.epochs=3.5", "merge.ratios=[1.0]"])
+    recipe = load_recipe(
+        recipe_folder / "recipe.toml",
+        ["base.model=some/model", "train.epochs=2", "train.epochs=3.5", "merge.ratios=[1.0]"],
+    )
     assert recipe.base.model == "some/model"
     assert recipe.train.epochs == 3.5
     assert recipe.merge.ratios == (1.0,)

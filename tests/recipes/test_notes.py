@@ -36,7 +36,9 @@ def test_articles_become_windows_with_title_and_heading(loaded: Loaded) -> None:
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "text"])
 def test_every_format_gives_the_same_texts(loaded: Loaded, recipe_folder: Path, kind: str) -> None:
-    rows = [{"note": f"{SENTENCES} Note {number} ends here and nowhere else.", "key": f"n{number}"} for number in range(3)]
+    rows = [
+        {"note": f"{SENTENCES} Note {number} ends here and nowhere else.", "key": f"n{number}"} for number in range(3)
+    ]
     path = recipe_folder / f"notes.{kind}"
     if kind == "jsonl":
         path.write_text("".join(f'{{"note": "{row["note"]}", "key": "{row["key"]}"}}\n' for row in rows))
@@ -52,10 +54,18 @@ def test_every_format_gives_the_same_texts(loaded: Loaded, recipe_folder: Path, 
         for row in rows:
             (path / f"{row['key']}.txt").write_text(row["note"])
     columns = [] if kind == "text" else ["notes.sources.mine.text=note", "notes.sources.mine.id=key"]
-    notes, _ = build(loaded, f"notes.sources.mine.format={kind}", f"notes.sources.mine.path={path.name}", "notes.deduplicate=false", *columns)
+    notes, _ = build(
+        loaded,
+        f"notes.sources.mine.format={kind}",
+        f"notes.sources.mine.path={path.name}",
+        "notes.deduplicate=false",
+        *columns,
+    )
     mine = [note for note in notes if note.source == "mine"]
     assert {note.doc_id.removesuffix(".txt") for note in mine} == {"n0", "n1", "n2"}
-    assert [note.text.rpartition("Note ")[2] for note in mine if "ends here" in note.text] == [f"{i} ends here and nowhere else." for i in range(3)]
+    assert [note.text.rpartition("Note ")[2] for note in mine if "ends here" in note.text] == [
+        f"{i} ends here and nowhere else." for i in range(3)
+    ]
 
 
 def test_odd_notes_are_counted_by_reason_and_none_stops_the_run(loaded: Loaded, recipe_folder: Path) -> None:
@@ -77,7 +87,9 @@ def test_odd_notes_are_counted_by_reason_and_none_stops_the_run(loaded: Loaded, 
 def test_a_note_of_a_megabyte_is_cut_in_linear_time(loaded: Loaded, recipe_folder: Path) -> None:
     (recipe_folder / "long.txt").write_text("fever " * 90_000 + ". " + SENTENCES * 240)
     assert (recipe_folder / "long.txt").stat().st_size > 1_000_000
-    notes, _ = build(loaded, "notes.sources.long.format=text", "notes.sources.long.path=long.txt", "notes.deduplicate=false")
+    notes, _ = build(
+        loaded, "notes.sources.long.format=text", "notes.sources.long.path=long.txt", "notes.deduplicate=false"
+    )
     lengths = [len(note.text.split()) for note in notes if note.source == "long"]
     assert max(lengths) <= 180
     assert sum(lengths) > 150_000
@@ -103,7 +115,7 @@ def test_a_line_that_cannot_be_read_is_named_without_its_text(loaded: Loaded, re
 
 
 def test_sentences_end_where_they_end() -> None:
-    text = "Seen by Dr. May at 3.5 mg. Better (much). \"Fine?\" Yes!\nNew line"
+    text = 'Seen by Dr. May at 3.5 mg. Better (much). "Fine?" Yes!\nNew line'
     assert [text[start:end] for start, end in sentence_spans(text)] == [
         "Seen by Dr. May at 3.5 mg.",
         "Better (much).",

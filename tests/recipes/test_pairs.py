@@ -22,7 +22,12 @@ Loaded = Callable[..., tuple[Recipe, Places]]
 
 
 def pair(**changed: object) -> dict[str, object]:
-    return {"query": "fever in January", "query_type": "keyword", "passage": "The fever went down at once.", "relevance_score": 5} | changed
+    return {
+        "query": "fever in January",
+        "query_type": "keyword",
+        "passage": "The fever went down at once.",
+        "relevance_score": 5,
+    } | changed
 
 
 def reply(*pairs: object) -> str:
@@ -48,8 +53,20 @@ def test_a_sentence_asked_for_is_not_in_its_own_passage(notes: list[Note]) -> No
     ("title", "heading", "text", "kind", "query"),
     [
         ("Gout", "Causes > Treatment", "Rest helps. " * 8, "question", "How is Gout treated?"),
-        ("", "", "What is gout? It is a disease of the joints that comes with crystals in them.", "question", "What is gout?"),
-        ("", "", "Gouty arthritis is a disease of the joints that comes with crystals in them.", "term", "Gouty arthritis"),
+        (
+            "",
+            "",
+            "What is gout? It is a disease of the joints that comes with crystals in them.",
+            "question",
+            "What is gout?",
+        ),
+        (
+            "",
+            "",
+            "Gouty arthritis is a disease of the joints that comes with crystals in them.",
+            "term",
+            "Gouty arthritis",
+        ),
         ("Gout", "Signs", "Rest helps. " * 8, "heading", "Gout Signs"),
         ("Gout in old age", "Abstract", "Rest helps. " * 8, "title", "Gout in old age"),
     ],
@@ -62,7 +79,9 @@ def test_rules_ask_what_they_should(title: str, heading: str, text: str, kind: s
 
 
 def test_extractive_writing_is_fast_enough(notes: list[Note]) -> None:
-    many = [Note(content_id(str(i)), f"d{i}", "s", "Gout", "Treatment", note.text * 3) for i, note in enumerate(notes * 250)]
+    many = [
+        Note(content_id(str(i)), f"d{i}", "s", "Gout", "Treatment", note.text * 3) for i, note in enumerate(notes * 250)
+    ]
     writer = ExtractiveWriter(Extractive())
     started = time.process_time()
     pairs = sum(len(written.pairs) for written in writer.write(many))
@@ -142,9 +161,15 @@ def test_the_scripted_writer_answers_every_note_once(notes: list[Note]) -> None:
 
 
 def test_ready_pairs_keep_their_source_and_bad_rows_are_counted(loaded: Loaded, recipe_folder: Path) -> None:
-    rows = [{"query": "gout", "positive": "A disease of joints.", "source": "onto:X", "doc_id": "d1"}, {"query": "", "positive": "x"}, {"query": 3}]
+    rows = [
+        {"query": "gout", "positive": "A disease of joints.", "source": "onto:X", "doc_id": "d1"},
+        {"query": "", "positive": "x"},
+        {"query": 3},
+    ]
     (recipe_folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    recipe, places = loaded("pairs.sources.given.format=jsonl", "pairs.sources.given.path=pairs.jsonl", "pairs.writer=none")
+    recipe, places = loaded(
+        "pairs.sources.given.format=jsonl", "pairs.sources.given.path=pairs.jsonl", "pairs.writer=none"
+    )
     artifact = pipeline.build(recipe, places, "pairs")[-1].artifact
     [found] = read_parquet(artifact.parts("pairs"), Pair)
     assert (found.query, found.source, found.doc_id, found.query_type) == ("gout", "onto:X", "d1", "given")

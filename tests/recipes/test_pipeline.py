@@ -50,7 +50,9 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(loaded: Loaded, tmp_p
     from sentence_transformers import SentenceTransformer
     from transformers import AutoModel
 
-    theirs = SentenceTransformer(str(folder), device="cpu", local_files_only=True).encode(texts, normalize_embeddings=True)
+    theirs = SentenceTransformer(str(folder), device="cpu", local_files_only=True).encode(
+        texts, normalize_embeddings=True
+    )
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
     assert AutoModel.from_pretrained(str(folder), local_files_only=True).config.hidden_dropout_prob == 0.1
     card = (folder / "README.md").read_text()
@@ -81,7 +83,9 @@ def test_the_tuned_weights_differ_and_the_merge_lies_between(loaded: Loaded, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["notes", "pairs", "filters", "negatives", "triplets", "train", "merge", "publish"])
-def test_a_run_killed_in_any_stage_and_resumed_equals_an_undisturbed_one(start: Start, tmp_path: Path, victim: str) -> None:
+def test_a_run_killed_in_any_stage_and_resumed_equals_an_undisturbed_one(
+    start: Start, tmp_path: Path, victim: str
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start(*LONG_RUN, work=whole).wait() == 0
     process = start(*LONG_RUN, work=killed)
@@ -89,7 +93,10 @@ def test_a_run_killed_in_any_stage_and_resumed_equals_an_undisturbed_one(start: 
     while not list(killed.glob(f"{victim}/*")) and time.monotonic() < deadline:
         time.sleep(0.002)
     if victim == "train":  # deep inside: after a checkpoint
-        while not list(killed.glob("train/*/scratch/training/checkpoints/checkpoint-2/whole")) and time.monotonic() < deadline:
+        while (
+            not list(killed.glob("train/*/scratch/training/checkpoints/checkpoint-2/whole"))
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -112,7 +119,11 @@ def test_a_run_killed_while_training_goes_on_at_its_checkpoint(start: Start, loa
     process.send_signal(signal.SIGKILL)
     process.wait()
     pipeline.build(*loaded(*settings), "train")
-    logs = [json.loads(line) for path in sorted((work / "runs").iterdir(), key=lambda p: p.stat().st_mtime) for line in path.read_text().splitlines()]
+    logs = [
+        json.loads(line)
+        for path in sorted((work / "runs").iterdir(), key=lambda p: p.stat().st_mtime)
+        for line in path.read_text().splitlines()
+    ]
     second = [index for index, line in enumerate(logs) if line["event"] == "run_started"][1]
     steps = [line["step"] for line in logs[second:] if line["event"] == "training" and "loss" in line]
     assert steps

@@ -114,7 +114,9 @@ class EndpointWriter:
         except openai.APIConnectionError:
             return Written(note.note_id, failures=[Failure(note.note_id, "no connection")], transient=True)
         except (openai.APIError, _CutOffError):
-            return Written(note.note_id, failures=[Failure(note.note_id, "answer is no chat completion")], transient=True)
+            return Written(
+                note.note_id, failures=[Failure(note.note_id, "answer is no chat completion")], transient=True
+            )
         return parse_reply(note, reply, self._settings)
 
     async def _request(self, note: Note) -> str:

@@ -1,0 +1,121 @@
+"""Hard negatives: within the ranks, below the positive, and never an answer in disguise."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from medembed.recipes import pipeline
+from medembed.recipes.lexical import Bm25
+from medembed.recipes.negatives import allowed, choose, read_corpus
+from medembed.recipes.records import Mined, Pair, Triplet, content_id, read_parquet
+from medembed.recipes.schema import Negatives, Recipe, Triplets
+from medembed.recipes.sources import Places
+from medembed.recipes.triplets import is_held_out, weigh
+
+Loaded = Callable[..., tuple[Recipe, Places]]
+
+
+def pair(query: str, passage: str, note: str = "", source: str = "s", doc: str = "d") -> Pair:
+    return Pair(content_id(query, passage), note, doc, source, query, "given", passage, -1, -1, 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Negatives(per_query=2, rank_to=6), [1, 2]),
+        (Negatives(per_query=2, rank_from=4, rank_to=6), [3, 4]),
+        (Negatives(per_query=2, rank_to=2), [1]),
+        (Negatives(per_query=2, rank_to=6, max_score_ratio=1.0), [0, 1]),
+        (Negatives(per_query=4, rank_to=6, max_score_ratio=0.5), [3, 4, 5]),
+    ],
+    ids=["ratio", "rank from", "rank to", "no margin", "wide margin"],
+)
+def test_negatives_are_chosen_by_rank_and_ratio(settings: Negatives, expected: list[int]) -> None:
+    scores = np.array([0.78, 0.76, 0.6, 0.4, 0.3, 0.2, 0.1], dtype=np.float32)
+    assert choose(np.arange(7), scores, 0.8, settings) == expected
+
+
+def test_answers_in_disguise_are_masked() -> None:
+    corpus = read_corpus(
+        [
+            pair("gout", "Allopurinol lowers uric acid.", note="n1"),
+            pair("uric acid", "allopurinol LOWERS uric acid!", note="n2"),
+            pair("diet", "Beer raises uric acid.", note="n1"),
+            pair("Gout?", "Colchicine stops the attack.", note="n3"),
+            pair("fever", "Paracetamol lowers a fever.", note="n4"),
+        ]
+    )
+    rows = np.arange(5)
+    assert allowed(corpus, 0, rows).tolist() == [False, False, False, False, True]
+    assert allowed(corpus, 4, rows).tolist() == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("method", ["dense", "bm25", "both", "none"])
+def test_every_method_mines_what_its_settings_allow(loaded: Loaded, method: str) -> None:
+    built = {
+        item.step.key: item.artifact for item in pipeline.build(*loaded(f"negatives.method={method}"), "negatives")
+    }
+    pairs = {row.pair_id: row for row in read_parquet(built["filters"].parts("pairs"), Pair)}
+    notes_of = {content_id(row.passage): row.note_id for row in pairs.values()}
+    mined = list(read_parquet(built["negatives"].parts("mined"), Mined))
+    assert [row.pair_id for row in mined] == list(pairs)
+    found = sum(len(row.negative_ids) for row in mined)
+    assert (found == 0) is (method == "none")
+    for row in mined:
+        assert row.passage_id not in row.negative_ids
+        assert len(row.negative_ids) <= 2
+        assert all(score <= 0.95 * row.scores[0] for score in row.scores[1:])
+        assert all(notes_of[key] != pairs[row.pair_id].note_id for key in row.negative_ids)
+
+
+def test_bm25_ranks_the_passage_with_the_words_first_and_scores_it_alike() -> None:
+    index = Bm25(["allopurinol lowers uric acid", "insulin lowers blood sugar", "a cast mends bones"])
+    rows, scores = index.search(["uric acid", "bones in a cast"], 5)
+    assert rows[:, 0].tolist() == [0, 2]
+    assert index.score_of("uric acid", 0) == pytest.approx(float(scores[0, 0]), rel=1e-4)
+    assert index.score_of("unknownword", 0) == 0.0
+
+
+def test_caps_join_all_sources_of_a_pattern_and_weights_repeat_or_thin_out() -> None:
+    pairs = [pair(f"q{index}", f"p{index}", source=f"onto:{index % 2}") for index in range(100)]
+    pairs += [pair(f"r{index}", f"p{index}", source="twice") for index in range(10)]
+    pairs += [pair(f"s{index}", f"p{index}", source="half") for index in range(400)]
+    chosen = weigh(pairs, Triplets(caps={"onto:*": 30}, weights={"twice": 2, "half": 0.5}), 1)
+    by_source: dict[str, list[int]] = {}
+    for row, copies in chosen:
+        by_source.setdefault(row.source.partition(":")[0], []).append(copies)
+    assert len(by_source["onto"]) == 30
+    assert by_source["twice"] == [2] * 10
+    assert 160 < len(by_source["half"]) < 240
+    assert weigh(reversed(pairs), Triplets(caps={"onto:*": 30}, weights={"twice": 2, "half": 0.5}), 1) == chosen
+
+
+def test_a_document_is_never_split(loaded: Loaded) -> None:
+    built = pipeline.build(*loaded("triplets.held_out=0.3"), "triplets")[-1].artifact
+    train, held_out = (
+        {row.doc_id for row in read_parquet(built.parts(name), Triplet)} for name in ("train", "held_out")
+    )
+    assert train
+    assert held_out
+    assert not train & held_out
+    assert all(is_held_out(doc, 13, 0.3) for doc in held_out)
+
+
+def test_the_layouts_hold_the_same_rows(loaded: Loaded) -> None:
+    import json
+
+    import pyarrow.parquet as pq
+
+    folder = pipeline.build(*loaded(), "triplets")[-1].artifact.folder
+    rows = list(read_parquet(sorted((folder / "train").glob("*.parquet")), Triplet))
+    table = pq.read_table(folder / "dataset/sentence-transformers/train.parquet")
+    assert table.column_names == ["query", "positive", "negative_1", "negative_2"]
+    assert table.column("query").to_pylist() == [row.query for row in rows]
+    flag = [json.loads(line) for line in (folder / "dataset/flagembedding/train.jsonl").read_text().splitlines()]
+    assert flag[0] == {"query": rows[0].query, "pos": [rows[0].positive], "neg": rows[0].negatives}
+    lines = (folder / "dataset/triplets/train.jsonl").read_text().splitlines()
+    assert len(lines) == sum(len(row.negatives) for row in rows)
+    card = (folder / "dataset/README.md").read_text()
+    assert "made by the tests" in card
+    assert "CC0" in card

@@ -1,0 +1,164 @@
+"""Losses, prompts, packing and adapters, on the real trainer with the real bundled model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medembed import checkpoint
+from medembed.recipes import callbacks, tuning
+from medembed.recipes.layouts import filled
+from medembed.recipes.records import Triplet
+from medembed.recipes.schema import Execution, Lora, Train
+
+NO_PROMPTS = {"query": "", "document": ""}
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model as plain float32 safetensors."""
+    folder = tmp_path_factory.mktemp("base") / "model"
+    checkpoint.export(checkpoint.fetch("mini"), folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def rows(count: int = 16) -> list[Triplet]:
+    words = ["fever", "cough", "gout", "rash", "pain", "stroke", "asthma", "sepsis"]
+    return [
+        Triplet(
+            f"what helps against {words[i % 8]} {i}",
+            f"{words[i % 8]} {i} gets better with rest and water" + " again" * (i % 5),
+            [],
+            [0.9, 0.5, 0.4],
+            "a" if i % 3 else "b",
+            f"d{i}",
+        )
+        for i in range(count)
+    ]
+
+
+def run(base: Path, tmp_path: Path, settings: Train, prompts: dict[str, str] | None = None) -> tuple[Any, list[float]]:
+    tuning.quiet()
+    prompts = prompts or NO_PROMPTS
+    model = tuning.load_model(base, settings, prompts, "cpu")
+    setup = tuning.Setup(settings, Execution(device="cpu"), prompts, 3, tmp_path / "checkpoints")
+    triplets = [
+        Triplet(row.query, row.positive, [f"unlike {row.query}", "something else"], row.scores, row.source, row.doc_id)
+        for row in rows()
+    ]
+    guide = base if settings.guide else None
+    runner = tuning.trainer(
+        model, tuning.training_data(triplets, settings), tuning.load_loss(model, settings, guide), None, [], setup
+    )
+    runner.train()
+    return model, [entry["loss"] for entry in runner.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"loss": "mnr", "matryoshka_dims": (384, 64), "symmetric": True},
+        {"loss": "cached_mnr"},
+        {"loss": "cached_gist", "guide": "base"},
+        {"loss": "margin_mse", "negatives_per_query": 2},
+        {"loss": "kl", "negatives_per_query": 2},
+        {"architecture": "colbert"},
+        {"precision": "fp32", "homogeneous_batches": False},
+        {"lora": Lora(rank=4)},
+    ],
+    ids=["matryoshka", "cached", "gist", "margin mse", "kl", "colbert", "fp32", "lora"],
+)
+def test_every_loss_trains_and_moves_the_weights(base: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
+    settings = Train(
+        **({"batch_size": 4, "max_steps": 2, "warmup": 0.0, "learning_rate": 1e-3, "max_passage_tokens": 24} | changed)
+    )
+    model, losses = run(base, tmp_path, settings)
+    assert losses
+    assert all(0 < loss < 100 for loss in losses)
+    callbacks.save_plain(model, tmp_path / "saved", tuning.dropouts(base))
+    from medembed import tensors
+
+    before, after = tensors.read_tensors(base), tensors.read_tensors(tmp_path / "saved")
+    name = "encoder.layer.5.attention.self.query.weight"
+    assert set(before) <= set(after)
+    assert abs(before[name] - after[name]).max() > 1e-6
+
+
+def test_packing_changes_neither_vectors_nor_gradients(base: Path) -> None:
+    texts = [row.positive for row in rows(12)]
+    found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    for tokens in (0, 48):
+        model = tuning.load_model(base, Train(precision="fp32", micro_batch_tokens=tokens), NO_PROMPTS, "cpu").train()
+        vectors = model(model.preprocess(texts))["sentence_embedding"]
+        vectors.square().mul(torch.arange(1, 13)[:, None]).sum().backward()
+        found[tokens] = vectors.detach(), model[0].auto_model.encoder.layer[0].attention.self.query.weight.grad
+    torch.testing.assert_close(found[0][0], found[48][0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found[0][1], found[48][1], atol=1e-4, rtol=1e-3)
+
+
+def test_queries_and_passages_get_their_own_prompt_and_length(base: Path) -> None:
+    settings = Train(max_query_tokens=8, max_passage_tokens=12, negatives_per_query=1)
+    prompts = {"query": "search: ", "document": "passage: "}
+    model = tuning.load_model(base, settings, prompts, "cpu")
+    long = "fever " * 50
+    batch = tuning.collator(model, settings, prompts)([{"query": long, "positive": long, "negative_1": "gout"}])
+    decode = model.tokenizer.decode
+    assert batch["query_input_ids"].shape == (1, 8)
+    assert batch["positive_input_ids"].shape == (1, 12)
+    assert decode(batch["query_input_ids"][0]).startswith("[CLS] search : fever")
+    assert decode(batch["negative_1_input_ids"][0]).startswith("[CLS] passage : gout")
+    assert model.prompts == prompts
+
+
+def test_small_sources_share_a_table_and_large_ones_have_their_own() -> None:
+    many = rows(16)
+    data = tuning.training_data(many, Train(batch_size=4, negatives_per_query=0))
+    assert {name: len(table) for name, table in data.items()} == {"a": 10, "rest": 6}
+
+
+def test_missing_negatives_are_filled_from_other_documents() -> None:
+    many = rows(8)
+    negatives = filled(many, 3)
+    assert all(len(set(found)) == 3 for found in negatives)
+    assert all(row.positive not in found for row, found in zip(many, negatives, strict=True))
+
+
+def test_half_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step, whole in ((2, True), (4, True), (6, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if whole:
+            (folder / callbacks.WHOLE).touch()
+    found = callbacks.last_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == "checkpoint-4"
+    assert not (tmp_path / "checkpoint-6").exists()
+
+
+def test_the_best_model_is_kept_and_a_worse_one_is_not(tmp_path: Path) -> None:
+    saved: list[str] = []
+
+    def save(model: Any, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "w").write_text(str(model))
+        saved.append(str(model))
+
+    keep, state = (
+        callbacks.KeepBest(tmp_path, save),
+        type("State", (), {"is_world_process_zero": True, "global_step": 1}),
+    )
+    report: Callable[..., None] = keep.on_evaluate
+    for name, score in (("a", 0.5), ("b", 0.4), ("c", 0.5), ("d", 0.6)):
+        report(None, state, None, {callbacks.BEST_SCORE: score}, model=name)
+    assert saved == ["a", "d"]
+    assert (tmp_path / "model" / "w").read_text() == "d"
