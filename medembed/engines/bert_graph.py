@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino import opset13 as op
 
 from medembed.engines.bert_shape import BertShape, Weights
@@ -15,7 +16,7 @@ Node = Any  # openvino's nodes and outputs carry no useful static types
 MASKED = -1e9
 
 
-def build(weights: Weights, shape: BertShape, pooling: Pooling | None) -> ov.Model:
+def build(weights: Weights, shape: BertShape, pooling: Pooling | None, *, int8_group: int = 0) -> ov.Model:
     """Build the graph.
 
     Inputs: ``ids`` int32 ``(n, tokens)`` and ``lengths`` int32 ``(n,)``. Output: pooled vectors ``(n, hidden)``, not
@@ -25,11 +26,12 @@ def build(weights: Weights, shape: BertShape, pooling: Pooling | None) -> ov.Mod
         weights: From :func:`bert_shape.fitting`.
         shape: The model's numbers.
         pooling: ``"mean"``, ``"cls"``, or None for token states.
+        int8_group: Store the layers' matrices as int8 with one scale per this many inputs; 0 for float.
 
     Returns:
         The model, not yet compiled.
     """
-    graph = _Graph(weights, shape)
+    graph = _Graph(weights, shape, int8_group)
     ids = op.parameter([-1, -1], np.int32, "ids")
     lengths = op.parameter([-1], np.int32, "lengths")
     real = graph.real_tokens(ids, lengths)
@@ -44,8 +46,8 @@ def build(weights: Weights, shape: BertShape, pooling: Pooling | None) -> ov.Mod
 class _Graph:
     """Nodes of one BERT; each method adds a part and returns its output."""
 
-    def __init__(self, weights: Weights, shape: BertShape) -> None:
-        self.weights, self.shape = weights, shape
+    def __init__(self, weights: Weights, shape: BertShape, int8_group: int) -> None:
+        self.weights, self.shape, self.int8_group = weights, shape, int8_group
 
     def constant(self, array: Any) -> Node:
         return op.constant(np.ascontiguousarray(array))
@@ -88,8 +90,17 @@ class _Graph:
         )
 
     def dense(self, x: Node, name: str) -> Node:
-        weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
-        return op.add(op.matmul(x, self.constant(weight), False, True), self.constant(bias))
+        weight = self.weights[f"{name}.weight"]
+        stored = self.int8(weight) if self.int8_group else self.constant(weight)
+        return op.add(op.matmul(x, stored, False, True), self.constant(self.weights[f"{name}.bias"]))
+
+    def int8(self, weight: NDArray[np.float32]) -> Node:
+        """A matrix as int8 times scales, in the form OpenVINO multiplies with int8 instructions: (outputs, inputs)."""
+        groups = weight.reshape(len(weight), -1, self.int8_group)
+        scale = np.maximum(np.abs(groups).max(axis=2, keepdims=True), 1e-12).astype(np.float32) / np.float32(127)
+        levels = np.rint(groups / scale).astype(np.int8)
+        restored = op.multiply(op.convert(self.constant(levels), "f32"), self.constant(scale))
+        return op.reshape(restored, op.constant(np.array(weight.shape, dtype=np.int64)), False)
 
     def norm(self, x: Node, name: str) -> Node:
         centred = op.mvn(x, self.axes(-1), True, self.shape.epsilon, "inside_sqrt")

@@ -15,13 +15,15 @@ from medembed.engines import bert_graph
 from medembed.engines.bert_shape import BertShape, Weights, fitting
 from medembed.engines.interface import Precision, TokenIds
 from medembed.engines.padding import pad
-from medembed.errors import EngineError
+from medembed.errors import EngineError, PrecisionError
 
 Requests = queue.SimpleQueue[Any]
 """Idle inference requests; taking one is taking its threads."""
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+# Weights and activations are quantised in groups of this many inputs. Measured on mini and medical passages, in CPU time
+# of bf16 and mean cosine to fp32: groups of 32 0.94 and 0.9997, 64 0.75 and 0.9996, 128 0.83 and 0.9993.
+INT8_GROUP = 64
 
 
 def can_run(config: Mapping[str, Any]) -> bool:
@@ -52,6 +54,7 @@ class OpenVinoEngine:
 
     Raises:
         BadWeightsError: Weights that do not fit the configuration.
+        PrecisionError: ``"int8"`` for a model whose layers cannot be cut into groups.
     """
 
     name = "openvino"
@@ -63,6 +66,11 @@ class OpenVinoEngine:
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision, threads: int) -> None:
         """Read and check the weights; compiling waits for the first batch."""
+        widths = (checkpoint.spec.dimension, checkpoint.config["intermediate_size"])
+        if precision == "int8" and any(width % INT8_GROUP for width in widths):
+            raise PrecisionError(
+                f"precision 'int8' needs layers whose widths are multiples of {INT8_GROUP}, but {checkpoint.spec.name!r} has {widths}: use 'auto'"
+            )
         self.precision: Precision = precision
         self.concurrency = threads
         self.dimension = checkpoint.spec.dimension
@@ -86,12 +94,14 @@ class OpenVinoEngine:
     def _compile(self, *, wide: bool, pooled: bool) -> Requests:
         # what was read to check the weights serves the first compilation and is then let go
         weights, self._weights = self._weights or self._read(), None
-        graph = bert_graph.build(
-            weights, BertShape(self._checkpoint.config), self._checkpoint.spec.pooling if pooled else None
-        )
+        pooling = self._checkpoint.spec.pooling if pooled else None
+        int8_group = INT8_GROUP if self.precision == "int8" else 0
+        graph = bert_graph.build(weights, BertShape(self._checkpoint.config), pooling, int8_group=int8_group)
         streams = 1 if wide else self.concurrency
         settings = {
-            "INFERENCE_PRECISION_HINT": HINTS[self.precision],
+            # int8 concerns the layers' matrices; what lies between them runs in the fastest format at hand
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision != "fp32" and cpu_has_bf16() else "f32",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": int8_group,
             "INFERENCE_NUM_THREADS": self.concurrency,
             "NUM_STREAMS": streams,
             # pinned streams of two processes would share one core while others idle
