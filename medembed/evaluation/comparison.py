@@ -14,6 +14,8 @@ from medembed.evaluation.tables import ByModel, Part, Parts
 
 MEAN = "mean"
 ALPHA = 0.05
+# How much larger a base model must be to count: the same model saved twice may differ by a few position weights.
+LARGER = 1.2
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _tuned_pairs(cards: dict[str, ModelCard], order: list[str], question: Questi
         (small, large)
         for small in tuned
         for large in base
-        if small != large and 0 < (cards[small].parameters or 0) < (cards[large].parameters or 0)
+        if small != large and 0 < LARGER * (cards[small].parameters or 0) <= (cards[large].parameters or 0)
     ]
 
 

@@ -10,7 +10,8 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -314,7 +315,7 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
     searcher = BoundedSearch(model) if isinstance(model, AbsEncoder) and isinstance(task, AbsTaskRetrieval) else model
     _load_data(task)
     try:
-        with details.keep_per_query(task, per_query):
+        with details.keep_per_query(task, per_query), _quiet_tables():
             return mteb.evaluate(
                 searcher,
                 task,
@@ -326,6 +327,20 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
             ).task_results[0]
     finally:
         task.unload_data()
+
+
+@contextmanager
+def _quiet_tables() -> Iterator[None]:
+    """No bar for each chunk of the corpus that mteb maps; the encoder shows its own."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    were_disabled = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_disabled:
+            enable_progress_bars()
 
 
 def _earlier_per_query(cache: WholeFiles, task: Any, meta: ModelMeta) -> dict[str, Any]:

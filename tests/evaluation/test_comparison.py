@@ -86,6 +86,12 @@ def test_a_small_tuned_model_is_held_against_larger_bases(comparison: Comparison
     ]
 
 
+def test_a_base_model_of_the_same_size_is_not_larger(write_result: WriteResult) -> None:
+    write_result("a/tuned", "T", BASE, meta={"n_parameters": 22_713_216, "adapted_from": "b/base"})
+    output = write_result("b/base", "T", BETTER, meta={"n_parameters": 22_713_728})
+    assert compare(load_results([output]), Question(resamples=99)).tuned_against_base == []
+
+
 def test_sizes_and_speed_come_from_the_results(comparison: Comparison) -> None:
     assert comparison.sizes == {
         "under 35 M": ["org/tuned"],
