@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-vllm check fix bench docs mini wheel clean
+.PHONY: help demo test test-all tiny test-vllm check fix bench docs mini wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,6 +26,9 @@ test: $(VENV)/.full ## Run the tests: offline, on the CPU
 
 test-all: $(VENV)/.full ## Run the slow tests too, and those for a GPU where there is one
 	@$(BIN)/python -m pytest -m "not network and not bench" $(ARGS)
+
+tiny: $(VENV)/.full ## Run the recipe tiny whole: it must raise its development nDCG@10
+	@$(BIN)/python -m medembed.recipes.train --recipe tiny execution.work=build/recipes $(ARGS)
 
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
 	@$(VLLM)/bin/python -m pytest tests/recipes/test_vllm.py -m "" -o filterwarnings=default $(ARGS)

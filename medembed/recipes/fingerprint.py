@@ -19,7 +19,7 @@ def fingerprint(stage: str, version: int, config: Any, inputs: dict[str, str]) -
 
     Example:
         >>> fingerprint("notes", 1, {"min_words": 20}, {})
-        'b7d48f9154d4'
+        'd0c2f7d59827'
     """
     content = {"stage": stage, "version": version, "config": config, "inputs": inputs}
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]

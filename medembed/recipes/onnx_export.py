@@ -1,6 +1,8 @@
 """The encoder as an ONNX file, the way sentence-transformers and fastembed expect it."""
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 from medembed.extras import require
 
@@ -24,12 +26,25 @@ def export(folder: Path) -> Path:
     model = transformers.AutoModel.from_pretrained(
         str(folder), local_files_only=True, attn_implementation="eager"
     ).eval()
+
+    class Encoder(torch.nn.Module):  # type: ignore[name-defined]
+        """Takes its inputs by position, as the exporter gives them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids: Any, mask: Any, types: Any) -> Any:
+            return self.model(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+
     ids = torch.ones(2, 8, dtype=torch.long)
     axes = {0: "batch", 1: "length"}
     names = ["input_ids", "attention_mask", "token_type_ids"]
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # the tracing exporter is declared old but needs no onnxscript; what it warns of are branches that a BERT never takes
+        warnings.simplefilter("ignore")
         torch.onnx.export(
-            model,
+            Encoder(),
             (ids, ids, torch.zeros_like(ids)),
             str(target),
             input_names=names,

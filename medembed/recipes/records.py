@@ -116,7 +116,7 @@ def content_id(*texts: str) -> str:
 
     Example:
         >>> content_id("gout")
-        'e2b9a5ec14ab9a5e'
+        '22a91559e0d36a0f'
     """
     digest = hashlib.sha256()
     for text in texts:

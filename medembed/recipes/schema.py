@@ -228,6 +228,7 @@ class Score(Section):
     """The measure at the end; figures below ``expected.json`` by more than ``tolerance`` fail the run."""
 
     tolerance: Annotated[float, Field(ge=0.0)] = 0.01
+    must_rise: bool = False  # fail when the mean over the development sets is not above the base's
     max_seq_length: Positive | None = None
 
 

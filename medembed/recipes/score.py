@@ -17,6 +17,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
         "max_seq_length": recipe.score.max_seq_length,
         "sets": sets,
         "tolerance": recipe.score.tolerance,
+        "must_rise": recipe.score.must_rise,
         "promise": _promise(places),
     }
 
@@ -34,6 +35,8 @@ def run(stage: StageRun) -> Summary:
     promise = _promise(stage.places)
     compared = recipe.scale == 1.0 and promise.get("merge") == stage.inputs["merge"].manifest["fingerprint"]
     below = _below(found, promise.get("ndcg@10", {}), recipe.score.tolerance) if compared else {}
+    if recipe.score.must_rise:
+        below |= _not_above(found, measured.get("0", {}))
     results = {"ratio": report["ratio"], "base": measured.get("0", {}), "tuned": measured.get("1", {}), "merged": found}
     write_text_whole(
         stage.out.folder / "results.json",
@@ -54,6 +57,16 @@ def _below(found: dict[str, float], promised: dict[str, float], tolerance: float
         for name, value in promised.items()
         if found.get(name, 0.0) < value - tolerance
     }
+
+
+def _not_above(found: dict[str, float], base: dict[str, float]) -> dict[str, dict[str, float]]:
+    """The two means, when the model's is not above the base's."""
+    means = [sum(scores.values()) / max(1, len(scores)) for scores in (found, base)]
+    return (
+        {}
+        if means[0] > means[1]
+        else {"mean, which must rise above the base's": {"found": means[0], "expected": means[1]}}
+    )
 
 
 def _promise(places: Places) -> dict[str, Any]:

@@ -14,10 +14,44 @@ from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 
-CONDITIONS = ["gout", "asthma", "sepsis", "stroke", "migraine", "anaemia", "eczema", "psoriasis", "glaucoma", "cataract", "hepatitis", "cirrhosis", "pancreatitis", "appendicitis", "bronchitis", "pneumonia", "tuberculosis", "malaria", "measles", "mumps", "rubella", "tetanus", "rabies", "cholera"]
-DRUGS = (
-    ["allopurinol", "salbutamol", "ceftriaxone", "alteplase", "sumatriptan", "iron", "emollients", "methotrexate", "timolol", "acyclovir"]
-)
+CONDITIONS = [
+    "gout",
+    "asthma",
+    "sepsis",
+    "stroke",
+    "migraine",
+    "anaemia",
+    "eczema",
+    "psoriasis",
+    "glaucoma",
+    "cataract",
+    "hepatitis",
+    "cirrhosis",
+    "pancreatitis",
+    "appendicitis",
+    "bronchitis",
+    "pneumonia",
+    "tuberculosis",
+    "malaria",
+    "measles",
+    "mumps",
+    "rubella",
+    "tetanus",
+    "rabies",
+    "cholera",
+]
+DRUGS = [
+    "allopurinol",
+    "salbutamol",
+    "ceftriaxone",
+    "alteplase",
+    "sumatriptan",
+    "iron",
+    "emollients",
+    "methotrexate",
+    "timolol",
+    "acyclovir",
+]
 
 
 def article(condition: str, drug: str) -> dict[str, object]:
@@ -115,7 +149,8 @@ def loaded(recipe_folder: Path, tmp_path: Path) -> Callable[..., tuple[Recipe, P
 def notes() -> list[Note]:
     """Four notes of several sentences."""
     texts = [
-        f"{name.capitalize()} was found in January. It was treated with {drug} for ten days. The fever went down at once. A visit in March was normal."
+        f"{name.capitalize()} was found in January. It was treated with {drug} for ten days. "
+        "The fever went down at once. A visit in March was normal."
         for name, drug in zip(CONDITIONS[:4], DRUGS, strict=False)
     ]
     return [Note(content_id(text), f"doc-{index}", "made", "", "", text) for index, text in enumerate(texts)]

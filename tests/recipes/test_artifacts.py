@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import resource
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from medembed.errors import WorkFolderBusyError
 from medembed.recipes.artifacts import ArtifactWriter, hold, open_artifact, write_text_whole
 
 
-def write(text: str):  # noqa: ANN201
+def write(text: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(text)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -86,7 +86,7 @@ class Server:
             request_queue_size = 256
             daemon_threads = True
             allow_reuse_address = True
-            block_on_close: ClassVar[bool] = False
+            block_on_close = False
 
             def handle_error(self, *args: object) -> None:
                 pass  # clients that give up are part of the test

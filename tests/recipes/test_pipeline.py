@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medembed import MedEmbed
+from medembed import MedEmbed, checkpoint, tensors
+from medembed.errors import ScoreError
 from medembed.recipes import pipeline
-from medembed.recipes.artifacts import hold, open_manifest
+from medembed.recipes.artifacts import Artifact, hold, open_manifest
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 
@@ -60,6 +61,7 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(loaded: Loaded, tmp_p
     assert "made by the tests" in card
     assert "datasets:" not in card.partition("tags:")[0]
 
+    _check_merge(built[5].artifact.folder / "model", built[6].artifact)
     again = pipeline.build(*loaded(f"execution.out={tmp_path / 'out'}"))
     assert all(item.reused for item in again)
     log = "".join(path.read_text() for path in (tmp_path / "work" / "runs").iterdir())
@@ -68,17 +70,30 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(loaded: Loaded, tmp_p
     assert (built[5].artifact.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_tuned_weights_differ_and_the_merge_lies_between(loaded: Loaded, tmp_path: Path) -> None:
-    from medembed import checkpoint, tensors
+def _check_merge(tuned_folder: Path, merge: Artifact) -> None:
+    """Tuned weights moved, and the merged ones lie where the ratio says."""
+    base, tuned, merged = (
+        tensors.read_tensors(folder)
+        for folder in (checkpoint.fetch("mini").folder, tuned_folder, merge.folder / "model")
+    )
+    name, ratio = "encoder.layer.0.attention.self.query.weight", merge.summary["ratio"]
+    assert np.abs(tuned[name] - base[name]).max() > 1e-6
+    np.testing.assert_allclose(merged[name], (1 - ratio) * base[name] + ratio * tuned[name], atol=1e-6)
 
-    pipeline.build(*loaded("merge.ratios=[0.25]"), "merge")
-    base = tensors.read_tensors(checkpoint.fetch("mini").folder)
-    work = tmp_path / "work"
-    [tuned_path], [merged_path] = work.glob("train/*/model"), work.glob("merge/*/model")
-    tuned, merged = tensors.read_tensors(tuned_path), tensors.read_tensors(merged_path)
-    name = "encoder.layer.0.attention.self.query.weight"
-    assert np.abs(tuned[name] - base[name]).max() > 1e-5
-    np.testing.assert_allclose(merged[name], 0.75 * base[name] + 0.25 * tuned[name], atol=1e-6)
+
+def test_a_model_that_does_not_rise_above_its_base_is_not_published(loaded: Loaded, tmp_path: Path) -> None:
+    with pytest.raises(ScoreError, match="must rise"):
+        pipeline.build(
+            *loaded(
+                "score.must_rise=true",
+                "train.max_steps=1",
+                "train.learning_rate=1e-12",
+                "train.evaluations=0",
+                "merge.ratios=[0.5]",
+            )
+        )
+    assert list((tmp_path / "work").glob("score/*/results.json"))
+    assert not (tmp_path / "work" / "publish").exists()
 
 
 @pytest.mark.slow

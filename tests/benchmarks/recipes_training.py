@@ -1,0 +1,100 @@
+"""Training speed in one run, turn by turn: the recipe's trainer beside SentenceTransformerTrainer's defaults.
+
+    python -m tests.benchmarks.recipes_training [STEPS THREADS]
+
+MiniLM, batches of 64 pairs from the recipe tiny (their real lengths, passages cut at 128 tokens), bf16.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from transformers import TrainerCallback
+
+from medembed import checkpoint
+from medembed.recipes import tuning
+from medembed.recipes.records import Triplet
+from medembed.recipes.schema import Execution, Train
+from medembed.recipes.sources import READERS
+
+BATCH = 64
+
+
+class Clock(TrainerCallback):
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.steps.append(time.perf_counter())
+
+
+def rate(clock: Clock) -> float:
+    """Pairs a second of the median step, the first left out."""
+    lengths = sorted(after - before for before, after in zip(clock.steps, clock.steps[1:], strict=False))
+    return BATCH / lengths[len(lengths) // 2]
+
+
+def ours(folder: Path, rows: list[dict[str, str]]) -> float:
+    settings = Train(negatives_per_query=0, max_passage_tokens=128, batch_size=BATCH, evaluations=0)
+    model = tuning.load_model(folder, settings, {"query": "", "document": ""}, "cpu")
+    triplets = [Triplet(row["query"], row["positive"], [], [], "s", str(i)) for i, row in enumerate(rows)]
+    clock = Clock()
+    setup = tuning.Setup(settings, Execution(device="cpu"), {"query": "", "document": ""}, 1, Path(tempfile.mkdtemp()))
+    tuning.trainer(
+        model, tuning.training_data(triplets, settings), tuning.load_loss(model, settings, None), None, [clock], setup
+    ).train()
+    return rate(clock)
+
+
+def theirs(folder: Path, rows: list[dict[str, str]]) -> float:
+    model = SentenceTransformer(str(folder), device="cpu")
+    model.max_seq_length = 128
+    clock = Clock()
+    data = Dataset.from_list([{"anchor": row["query"], "positive": row["positive"]} for row in rows])
+    arguments = SentenceTransformerTrainingArguments(
+        tempfile.mkdtemp(),
+        per_device_train_batch_size=BATCH,
+        num_train_epochs=1,
+        bf16=True,
+        use_cpu=True,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    SentenceTransformerTrainer(
+        model, arguments, data, loss=MultipleNegativesRankingLoss(model), callbacks=[clock]
+    ).train()
+    return rate(clock)
+
+
+def main(steps: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    tuning.quiet()
+    folder = Path(tempfile.mkdtemp()) / "base"
+    checkpoint.export(checkpoint.fetch("mini"), folder)
+    pairs = list(READERS["jsonl"](Path("recipes/tiny/data/pairs.jsonl.gz")))
+    rows = [
+        {"query": f"{row['query']} {i}", "positive": f"{row['positive']} {i}"}
+        for i, row in enumerate(islice(cycle(pairs), BATCH * steps))
+    ]
+    turns: dict[str, list[float]] = {"recipe": [], "defaults": []}
+    for _ in range(2):
+        turns["recipe"].append(round(ours(folder, rows), 1))
+        turns["defaults"].append(round(theirs(folder, rows), 1))
+    print(
+        json.dumps(
+            {"pairs_per_s": turns, "threads": threads, "ratio": round(max(turns["recipe"]) / max(turns["defaults"]), 2)}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(*(int(value) for value in (sys.argv[1:3] or ("6", "2"))))
