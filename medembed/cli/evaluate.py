@@ -79,7 +79,7 @@ def evaluate(
             models, split_names(tasks), output, setup=setup, split=split, on_outcome=lambda o: _print(console, o)
         )
         failed |= any(outcome.error for outcome in outcomes)
-    console.print(f"results in {output}; compare them with: medembed compare {output}", highlight=False)
+    console.print(f"results in {output}; compare them with: medembed compare {output}", highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 

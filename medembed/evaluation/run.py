@@ -1,7 +1,6 @@
 """Measure models on tasks: what is already measured is skipped, each result is written before the next task starts."""
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from medembed.errors import MedEmbedError
 from medembed.evaluation.models import ModelRef, Setup, model_ref
 from medembed.evaluation.tasks import task_refs
 from medembed.extras import require
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def evaluate(
     return outcomes
 
 
-def _of_model(ref: ModelRef, tasks: Sequence[Any], cache: Any, setup: Setup) -> Any:
+def _of_model(ref: ModelRef, tasks: Sequence[Any], cache: Any, setup: Setup) -> Iterator[Outcome]:
     from medembed.evaluation import mteb_bridge
 
     meta = mteb_bridge.model_meta(ref)
@@ -95,7 +92,6 @@ def _of_model(ref: ModelRef, tasks: Sequence[Any], cache: Any, setup: Setup) -> 
             model = model or mteb_bridge.load_model(ref, setup)
             mteb_bridge.measure(model, task, cache)
         except MedEmbedError as error:
-            logger.warning("%s on %s: %s", name, task_name, error)
             yield Outcome(name, task_name, None, None, error=error)
         else:
             yield Outcome(name, task_name, cache.score(task, meta), path)

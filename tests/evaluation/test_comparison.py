@@ -71,6 +71,21 @@ def test_correction_counts_every_test_of_the_report(comparison: Comparison) -> N
     assert min(pair.p_holm for pair in comparison.pairs) == pytest.approx(9 * smallest)
 
 
+def test_a_difference_that_only_one_test_of_many_would_show_is_not_called_better(write_result: WriteResult) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, 60)
+    # t = 0.03 / (0.1 / sqrt(60)) = 2.3: alone, p is about 0.02; of 10 tests it is one
+    slightly_better = BASE[:60] + 0.03 + 0.1 * (noise - noise.mean()) / noise.std()
+    for name, values in {"base": BASE[:60], "slightly": slightly_better}.items():
+        write_result(f"org/{name}", "T", values)
+    for name in "xyz":
+        output = write_result(f"org/{name}", "T", rng.permutation(BASE[:60]))
+    found = compare(load_results([output]), Question(resamples=999)).pairs
+    alone = [pair for pair in found if pair.p_value < 0.05 and not pair.low <= 0 <= pair.high]
+    assert alone
+    assert {pair.verdict for pair in alone if pair.p_holm >= 0.05} == {"no difference shown"}
+
+
 def test_against_tests_fewer_pairs(output: Path) -> None:
     found = compare(load_results([output]), Question(against="alike", tuned=["tuned"], base=["base"], resamples=99))
     assert {frozenset((pair.first, pair.second)) for pair in found.pairs} == {

@@ -31,6 +31,17 @@ def test_p_value_is_that_of_every_way_to_turn_the_signs() -> None:
     assert paired_test([differences]).p_value == pytest.approx(exact)
 
 
+def test_p_value_weighs_tasks_not_queries() -> None:
+    few, many = np.array([0.3, -0.1]), np.array([0.05, 0.1, -0.02, 0.04, 0.06, 0.01])
+
+    def mean_of_means(signs: tuple[int, ...]) -> float:
+        return abs(float(np.mean(few * signs[:2]) + np.mean(many * signs[2:])))
+
+    sums = [mean_of_means(signs) for signs in product((1, -1), repeat=8)]
+    exact = np.mean([value >= mean_of_means((1,) * 8) - 1e-12 for value in sums])
+    assert paired_test([few, many]).p_value == pytest.approx(exact)
+
+
 def test_difference_weighs_tasks_not_queries() -> None:
     test = paired_test([np.array([0.2, 0.4]), np.zeros(98)])
     assert test.difference == pytest.approx(0.15)
