@@ -1,6 +1,7 @@
 """MedEmbed: the public class. Conveniences here; the work is in encoding.py and the engines."""
 
 import asyncio
+import ctypes
 import os
 import threading
 import warnings
@@ -18,7 +19,7 @@ from medembed import inputs, model_files, progress, vectors
 from medembed.encoding import Cut, Encoder
 from medembed.engines import Device, PrecisionSetting, load_engine
 from medembed.engines.interface import Engine
-from medembed.errors import ClosedModelError, SettingError, VectorError
+from medembed.errors import BadWeightsError, ClosedModelError, SettingError, VectorError
 from medembed.microbatch import MicroBatcher
 from medembed.registry import BUNDLED, ModelSpec
 from medembed.tokenizer import Overlong, Tokenizer, TruncationWarning
@@ -112,16 +113,15 @@ class MedEmbed:
         return self._running
 
     def _start(self) -> None:
-        # a lock held by another thread at the moment of a fork stays locked in the child, so a child takes a new one
-        if self._encoder_pid:
+        if self._encoder_pid:  # a forked child
+            # a lock held by another thread at the moment of the fork would stay locked here
             self._lock = threading.Lock()
+            _never_destroy(self._running)
         with self._lock:
             if self._encoder_pid == os.getpid():
                 return
             given, settings, spec = self._settings["engine"], self._settings, self._checkpoint.spec
-            tokenizer = Tokenizer(
-                self._checkpoint.folder, self._max_seq_length, lowercase=model_files.lowercases(self._checkpoint.folder)
-            )
+            tokenizer = self._tokenizer()
             engine = given or load_engine(
                 self._checkpoint,
                 device=settings["device"],
@@ -130,6 +130,15 @@ class MedEmbed:
             )
             self._running = Encoder(tokenizer, engine, overlong=settings["overlong"], normalised=spec.normalised)
             self._encoder_pid = os.getpid()
+
+    def _tokenizer(self) -> Tokenizer:
+        folder, vocabulary = self._checkpoint.folder, self._checkpoint.config.get("vocab_size")
+        tokenizer = Tokenizer(folder, self._max_seq_length, lowercase=model_files.lowercases(folder))
+        if isinstance(vocabulary, int) and tokenizer.vocabulary_size > vocabulary:
+            raise BadWeightsError(
+                f"{folder}: the tokenizer knows {tokenizer.vocabulary_size} tokens, but config.json only {vocabulary}: they do not belong together"
+            )
+        return tokenizer
 
     @property
     def name(self) -> str:
@@ -374,3 +383,11 @@ def _within(name: str, asked: int | None, default: int, most: int) -> int:
     if type(asked) is not int or not least <= asked <= most:
         raise SettingError(f"{name}={asked!r}: this model takes a whole number from {least} to {most}")
     return asked
+
+
+def _never_destroy(thing: object) -> None:
+    """Keep what a forked child inherited until the process is gone.
+
+    Its destructor would join the parent's threads, which do not exist in the child, and abort the process.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

@@ -13,6 +13,9 @@ from medembed.registry import ModelSpec
 # tokenizers write 10^30 where they know no limit
 NO_LIMIT = 1_000_000
 
+# what architectures call the length of a token's state
+WIDTHS = ("hidden_size", "dim", "d_model")
+
 # sentence-transformers modules, by the last part of their dotted type
 TRANSFORMER, POOLING, NORMALIZE = "Transformer", "Pooling", "Normalize"
 
@@ -86,7 +89,8 @@ def describe(folder: Path, known: ModelSpec) -> ModelSpec:
     config = read_config(folder)
     modules = _modules(folder)
     sentence_config = read_json(folder / "config_sentence_transformers.json")
-    dimension = _positive_int(config, "hidden_size", folder)
+    width = next((key for key in WIDTHS if key in config), WIDTHS[0])
+    dimension = _positive_int(config, width, folder)
     return replace(
         known,
         dimension=dimension,

@@ -7,3 +7,33 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medembed import MedEmbed
+from tests import tiny_bert
+
+
+@pytest.fixture(scope="session")
+def mini() -> Iterator[MedEmbed]:
+    """The bundled model, as users get it, on one thread."""
+    with MedEmbed(threads=1) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of a few thousand weights; read-only by agreement."""
+    return tiny_bert.make(
+        tmp_path_factory.mktemp("tiny") / "model", prompts={"query": "query: ", "document": "passage: "}
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Iterator[MedEmbed]:
+    """The tiny model, running."""
+    with MedEmbed(tiny_folder, threads=2) as model:
+        yield model

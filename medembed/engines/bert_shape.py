@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.errors import BadWeightsError
+from medembed.errors import BadWeightsError, CorruptFileError
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -16,19 +16,25 @@ class BertShape:
 
     Args:
         config: ``config.json`` of a model whose ``model_type`` is ``"bert"``.
+
+    Raises:
+        CorruptFileError: A number is missing or is none.
+        BadWeightsError: The hidden size cannot be cut into that many heads.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """Read the numbers."""
-        self.hidden = int(config["hidden_size"])
-        self.heads = int(config["num_attention_heads"])
-        self.layers = int(config["num_hidden_layers"])
-        self.inner = int(config["intermediate_size"])
-        self.vocabulary = int(config["vocab_size"])
-        self.positions = int(config["max_position_embeddings"])
-        self.types = int(config.get("type_vocab_size", 2))
+        self.hidden = _number(config, "hidden_size")
+        self.heads = _number(config, "num_attention_heads")
+        self.layers = _number(config, "num_hidden_layers")
+        self.inner = _number(config, "intermediate_size")
+        self.vocabulary = _number(config, "vocab_size")
+        self.positions = _number(config, "max_position_embeddings")
+        self.types = _number(config, "type_vocab_size", 2)
         self.epsilon = float(config.get("layer_norm_eps", 1e-12))
         self.activation = str(config.get("hidden_act", "gelu"))
+        if self.hidden % self.heads:
+            raise BadWeightsError(f"config.json asks for {self.heads} heads of a hidden size of {self.hidden}, which do not divide: it is damaged")
 
     def expected(self) -> dict[str, tuple[int, ...]]:
         """Every weight the graph uses, with its shape."""
@@ -89,3 +95,10 @@ def fitting(weights: Weights, shape: BertShape, source: str) -> Weights:
                 f"{source}: weight {name!r} has shape {plain[name].shape}, but config.json calls for {wanted}: they do not belong together"
             )
     return plain
+
+
+def _number(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    value = config.get(key, default)
+    if type(value) is not int or value < 1:
+        raise CorruptFileError(f"config.json says {key} = {value!r}; a positive whole number was expected: download the model again")
+    return value

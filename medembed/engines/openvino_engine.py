@@ -66,7 +66,8 @@ class OpenVinoEngine:
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision, threads: int) -> None:
         """Read and check the weights; compiling waits for the first batch."""
-        widths = (checkpoint.spec.dimension, checkpoint.config["intermediate_size"])
+        shape = BertShape(checkpoint.config)
+        widths = (shape.hidden, shape.inner)
         if precision == "int8" and any(width % INT8_GROUP for width in widths):
             raise PrecisionError(
                 f"precision 'int8' needs layers whose widths are multiples of {INT8_GROUP}, but {checkpoint.spec.name!r} has {widths}: use 'auto'"

@@ -1,0 +1,249 @@
+"""Which engine runs, and the engines that parity tests do not reach."""
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medembed import Engine, FakeEngine, MedEmbed, checkpoint, demo, hardware
+from medembed.engines import load_engine, openvino_engine
+from medembed.engines.interface import TokenIds
+from medembed.engines.padding import pad
+from medembed.errors import (
+    BadWeightsError,
+    DeviceError,
+    EngineError,
+    MissingExtraError,
+    PrecisionError,
+    UnsupportedModelError,
+)
+from tests import tiny_bert
+
+TEXTS = [passage.text for passage in demo.passages()[:6]] + ["", "pain"]
+
+
+def test_padding_fills_to_a_multiple_and_keeps_lengths() -> None:
+    padded, lengths = pad([[5, 6, 7], [8]], pad_id=9, multiple=4)
+    np.testing.assert_array_equal(padded, [[5, 6, 7, 9], [8, 9, 9, 9]])
+    np.testing.assert_array_equal(lengths, [3, 1])
+
+
+def test_fake_vectors_depend_on_tokens_alone() -> None:
+    engine = FakeEngine(dimension=16)
+    assert isinstance(engine, Engine)
+    np.testing.assert_array_equal(engine.pooled([[1, 2], [3]])[1], FakeEngine(dimension=16).pooled([[3]])[0])
+    wide = FakeEngine(dimension=256)
+    rows = np.stack([states[0] for states in wide.tokens([[i] for i in range(50)])])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    others = (rows @ rows.T)[~np.eye(50, dtype=bool)]
+    assert np.abs(others).max() < 0.35
+
+
+def test_fake_search_finds_shared_words() -> None:
+    model = MedEmbed(engine=FakeEngine())
+    scores = model.similarity(model.encode("kidney stone"), model.encode(["a kidney stone hurts", "broken wrist"]))
+    assert scores[0, 0] > scores[0, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "has_bf16", "expected"),
+    [
+        ("auto", True, "bf16"),
+        ("auto", False, "fp32"),
+        ("fp32", True, "fp32"),
+        ("int8", False, "int8"),
+        ("bf16", True, "bf16"),
+    ],
+)
+def test_the_cpus_precision(
+    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, asked: str, has_bf16: bool, expected: str
+) -> None:
+    monkeypatch.setattr(openvino_engine, "cpu_has_bf16", lambda: has_bf16)
+    assert (
+        load_engine(checkpoint.fetch(str(tiny_folder)), device="cpu", precision=asked, threads=1).precision == expected
+    )  # type: ignore[arg-type]
+
+
+def test_bf16_is_refused_where_it_would_crawl(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:
+    monkeypatch.setattr(openvino_engine, "cpu_has_bf16", lambda: False)
+    with pytest.raises(PrecisionError, match="no bf16 units"):
+        MedEmbed(tiny_folder, precision="bf16")
+
+
+def test_int8_needs_layers_it_can_cut(tmp_path: Path) -> None:
+    folder = tiny_bert.make(tmp_path / "m", config={"hidden_size": 48})
+    with pytest.raises(PrecisionError, match=r"multiples of 64, but .* has \(48, 128\)"):
+        MedEmbed(folder, precision="int8")
+
+
+@pytest.mark.skipif(hardware.accelerator() is not None, reason="this machine has an accelerator")
+@pytest.mark.parametrize("device", ["cuda", "cuda:3", "mps"])
+def test_an_absent_device_is_an_error(tiny_folder: Path, device: str) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(DeviceError, match=f"device '{device}': torch .* here; use 'auto' or 'cpu'"):
+        MedEmbed(tiny_folder, device=device)
+
+
+def hide_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest))
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+def test_a_gpu_without_torch_says_so_and_runs_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hide_torch(monkeypatch)
+    monkeypatch.setattr(hardware, "accelerator", lambda: "cuda")
+    with caplog.at_level(logging.WARNING):
+        assert MedEmbed(tiny_folder, threads=1).device == "cpu"
+    assert "pip install 'medembed[torch]'" in caplog.text
+    with pytest.raises(MissingExtraError, match=r"pip install 'medembed\[torch\]'"):
+        MedEmbed(tiny_folder, device="cuda")
+
+
+def test_another_architecture_without_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tiny_bert.make(tmp_path / "m", config={"model_type": "xlm-roberta"})
+    hide_torch(monkeypatch)
+    with pytest.raises(UnsupportedModelError, match=r"'xlm-roberta' model; .*pip install 'medembed\[torch\]'"):
+        MedEmbed(folder)
+
+
+class TestTorch:
+    """The torch engine on the CPU, where its arithmetic can be checked without a GPU."""
+
+    @pytest.fixture(autouse=True)
+    def _needs_torch(self) -> None:
+        pytest.importorskip("torch")
+
+    @pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token"])
+    @pytest.mark.filterwarnings("ignore::medembed.tokenizer.TruncationWarning")
+    def test_padded_and_ragged_agree_with_openvino(self, tmp_path: Path, pooling: str) -> None:
+        import torch
+
+        from medembed.engines import torch_engine
+        from medembed.engines.ragged_bert import row_by_row_attention
+
+        folder = tiny_bert.make(tmp_path / "m", pooling=pooling)
+        found = checkpoint.fetch(str(folder))
+        expected = MedEmbed(folder, threads=1, precision="fp32").encode(TEXTS)
+        padded = torch_engine.TorchEngine(found, ["cpu"], "fp32", 2)
+        assert (MedEmbed(folder, engine=padded).encode(TEXTS) * expected).sum(axis=1).min() > 0.99999
+        ragged = torch_engine._Ragged(found, "cpu", torch.float32, row_by_row_attention)
+        ids = MedEmbed(folder, engine=padded)._encoder().tokenizer(TEXTS).ids
+        rows = ragged.pooled(ids, found.spec.pooling, 0, 1).numpy()
+        np.testing.assert_allclose(rows, padded.pooled(ids), atol=1e-4)
+        for one, other in zip(ragged.states(ids, 0, 1), padded.tokens(ids), strict=True):
+            np.testing.assert_allclose(one.numpy(), other, atol=1e-4)
+
+    def test_another_architecture_runs_through_transformers(self, tmp_path: Path) -> None:
+        import sentence_transformers
+        import transformers
+
+        folder = tiny_bert.make(tmp_path / "m")
+        config = transformers.DistilBertConfig(
+            vocab_size=30522, dim=64, n_heads=4, n_layers=2, hidden_dim=128, max_position_embeddings=64
+        )
+        transformers.DistilBertModel(config).save_pretrained(folder)
+        embedder = MedEmbed(folder, threads=1)
+        assert "engine='torch'" in repr(embedder)
+        reference = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+        texts = ["pain", "shortness of breath on exertion"]
+        assert (embedder.encode(texts) * reference.encode(texts)).sum(axis=1).min() > 0.99999
+
+    def test_out_of_memory_halves_the_batch_and_goes_on(
+        self, tiny_folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        import torch
+
+        from medembed.engines.torch_engine import TorchEngine
+
+        class Small(TorchEngine):
+            """Has memory for two rows at a time."""
+
+            seen: list[int] = []  # noqa: RUF012 - one test
+
+            def _shaped(self, ids: TokenIds) -> TokenIds:
+                self.seen.append(len(ids))
+                if len(ids) > 2:
+                    raise torch.OutOfMemoryError
+                return ids
+
+        found = checkpoint.fetch(str(tiny_folder))
+        engine = Small(found, ["cpu"], "fp32", 1)
+        ids = [[101, 2000 + i, 102] for i in range(9)]
+        with caplog.at_level(logging.WARNING):
+            rows = engine.pooled(ids)
+        np.testing.assert_allclose(rows, TorchEngine(found, ["cpu"], "fp32", 1).pooled(ids), atol=1e-5)
+        assert "going on with batches of" in caplog.text
+        assert engine.max_batch_tokens < 4096
+
+    def test_out_of_memory_for_one_text_is_an_error(self, tiny_folder: Path) -> None:
+        import torch
+
+        from medembed.engines.torch_engine import TorchEngine
+
+        class None_(TorchEngine):
+            def _shaped(self, ids: TokenIds) -> TokenIds:
+                raise torch.OutOfMemoryError
+
+        with pytest.raises(EngineError, match="out of memory on cpu for a single text of 3 tokens"):
+            None_(checkpoint.fetch(str(tiny_folder)), ["cpu"], "fp32", 1).pooled([[101, 5, 102]])
+
+    def test_users_torch_threads_are_left_alone(self, tiny_folder: Path) -> None:
+        import torch
+
+        from medembed.engines.torch_engine import TorchEngine
+
+        before = torch.get_num_threads()
+        TorchEngine(checkpoint.fetch(str(tiny_folder)), ["cpu"], "fp32", 2).pooled([[101, 5, 102]], alone=True)
+        assert torch.get_num_threads() == before
+
+    def test_code_in_a_repository_is_never_run(self, tmp_path: Path) -> None:
+        folder = tiny_bert.make(
+            tmp_path / "m", config={"model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}
+        )
+        (folder / "evil.py").write_text("raise SystemExit('ran')")
+        with pytest.raises(UnsupportedModelError, match="never runs such code"):
+            MedEmbed(folder)
+
+    def test_half_precision_on_the_cpu_is_refused(self, tiny_folder: Path) -> None:
+        from medembed.engines.torch_engine import TorchEngine
+
+        with pytest.raises(PrecisionError, match="does not run 'bf16' on cpu"):
+            TorchEngine(checkpoint.fetch(str(tiny_folder)), ["cpu"], "bf16", 1)
+
+    def test_weights_that_do_not_fit(self, tmp_path: Path) -> None:
+        from medembed.engines.torch_engine import TorchEngine
+
+        folder = tiny_bert.make(tmp_path / "m")
+        (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"intermediate_size": 128', '"intermediate_size": 256')
+        )
+        with pytest.raises(BadWeightsError, match="do not belong together"):
+            TorchEngine(checkpoint.fetch(str(folder)), ["cpu"], "fp32", 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_gpu_vectors_agree_with_the_cpu(precision: str) -> None:
+    kind = hardware.accelerator()
+    assert kind is not None
+    expected = MedEmbed(precision="fp32", device="cpu").encode(TEXTS)
+    with MedEmbed(device=kind, precision=precision) as embedder:  # type: ignore[arg-type]
+        cosines = (embedder.encode(TEXTS * 50) * np.tile(expected, (50, 1))).sum(axis=1)
+    assert cosines.mean() > 0.9999
+    assert cosines.min() > 0.9995
+
+
+@pytest.mark.gpu
+def test_several_gpus_share_the_work() -> None:
+    torch = pytest.importorskip("torch")
+    devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    expected = MedEmbed(precision="fp32", device="cpu").encode(TEXTS)
+    with MedEmbed(device=devices) as embedder:
+        assert (embedder.encode(TEXTS * 50) * np.tile(expected, (50, 1))).sum(axis=1).min() > 0.9995
