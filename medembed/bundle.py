@@ -31,14 +31,14 @@ KEPT = (
 )
 
 
-def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: int = 512) -> None:
+def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: int) -> None:
     """Write ``target`` from ``source``.
 
     Args:
         source: A BERT model folder.
         target: Folder to write; replaced when it exists, except for its ``README.md``.
         texts: Sample for the ranges, at least 100.
-        max_seq_length: Tokens the bundled model reads.
+        max_seq_length: Tokens the bundled model reads unless told otherwise.
 
     Raises:
         MedEmbedError: ``source`` cannot be loaded, or the sample is too small.
@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--max-seq-length", type=int, default=512)
+    parser.add_argument("--max-seq-length", type=int, default=256)
     given = parser.parse_args()
     texts = [text for passage in demo.passages() for text in (passage.title, passage.text)]
     bundle(given.source, given.target, texts, max_seq_length=given.max_seq_length)

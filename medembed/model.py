@@ -3,11 +3,13 @@
 import asyncio
 import ctypes
 import os
+import sys
 import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args, overload
 
@@ -28,6 +30,8 @@ Floats = NDArray[np.float32]
 
 # texts tokenised and computed at a time: memory stays flat, and sorting by length still finds alike texts
 WINDOW = 10_000
+
+PACKAGE = str(Path(__file__).parent)
 
 
 class MedEmbed:
@@ -96,6 +100,7 @@ class MedEmbed:
             weakref.WeakKeyDictionary()
         )
         self._encoder_pid = 0
+        self._running: Encoder
         full = self._encoder().engine.dimension
         self._dimension = _within("truncate_dim", truncate_dim, full, full)
 
@@ -268,7 +273,7 @@ class MedEmbed:
         if cut.texts:
             with self._lock:
                 self._cut += cut
-            warnings.warn(TruncationWarning(cut.texts, cut.tokens, self.max_seq_length), stacklevel=3)
+            warnings.warn(TruncationWarning(cut.texts, cut.tokens, self.max_seq_length), stacklevel=_callers_level())
         return out
 
     async def aencode(self, texts: str | Sequence[str], *, prompt: str | None = None) -> Floats:
@@ -391,3 +396,11 @@ def _never_destroy(thing: object) -> None:
     Its destructor would join the parent's threads, which do not exist in the child, and abort the process.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def _callers_level() -> int:
+    """How many frames up the caller of this package stands, so that a warning names their line and not ours."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level

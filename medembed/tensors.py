@@ -17,6 +17,15 @@ from numpy.typing import NDArray
 
 from medembed.errors import BadWeightsError, CorruptFileError, MissingFileError, UnsafeWeightsError
 
+# beside the weights, the files that change what a vector is
+MEANING = (
+    "config.json",
+    "tokenizer.json",
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+)
 Tensors = dict[str, NDArray[Any]]
 
 WHOLE = "model.safetensors"
@@ -174,9 +183,7 @@ def fingerprint(folder: Path) -> str:
         ``"sha256-"`` and the first twelve hexadecimal digits.
     """
     digest = hashlib.sha256()
-    meaning = [
-        folder / name for name in ("config.json", "tokenizer.json", "modules.json", "config_sentence_transformers.json")
-    ]
+    meaning = [folder / name for name in MEANING]
     for path in [*weight_files(folder), *meaning]:
         if path.is_file():
             digest.update(path.name.encode())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medembed import Engine, FakeEngine, MedEmbed, checkpoint, demo, hardware
-from medembed.engines import load_engine, openvino_engine
+from medembed.engines import PrecisionSetting, load_engine, openvino_engine
 from medembed.engines.interface import TokenIds
 from medembed.engines.padding import pad
 from medembed.errors import (
@@ -58,12 +58,11 @@ def test_fake_search_finds_shared_words() -> None:
     ],
 )
 def test_the_cpus_precision(
-    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, asked: str, has_bf16: bool, expected: str
+    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, asked: PrecisionSetting, has_bf16: bool, expected: str
 ) -> None:
     monkeypatch.setattr(openvino_engine, "cpu_has_bf16", lambda: has_bf16)
-    assert (
-        load_engine(checkpoint.fetch(str(tiny_folder)), device="cpu", precision=asked, threads=1).precision == expected
-    )  # type: ignore[arg-type]
+    engine = load_engine(checkpoint.fetch(str(tiny_folder)), device="cpu", precision=asked, threads=1)
+    assert engine.precision == expected
 
 
 def test_bf16_is_refused_where_it_would_crawl(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:
@@ -187,12 +186,12 @@ class TestTorch:
 
         from medembed.engines.torch_engine import TorchEngine
 
-        class None_(TorchEngine):
+        class NoMemory(TorchEngine):
             def _shaped(self, ids: TokenIds) -> TokenIds:
                 raise torch.OutOfMemoryError
 
         with pytest.raises(EngineError, match="out of memory on cpu for a single text of 3 tokens"):
-            None_(checkpoint.fetch(str(tiny_folder)), ["cpu"], "fp32", 1).pooled([[101, 5, 102]])
+            NoMemory(checkpoint.fetch(str(tiny_folder)), ["cpu"], "fp32", 1).pooled([[101, 5, 102]])
 
     def test_users_torch_threads_are_left_alone(self, tiny_folder: Path) -> None:
         import torch

@@ -115,9 +115,12 @@ def test_truncation_warns_once_with_counts_and_keeps_them(tiny_folder: Path) -> 
     assert isinstance(warning, TruncationWarning)
     assert (warning.n_texts, warning.n_tokens) == (2, 2 * (counts[0] - 64))
     assert "patient" not in str(warning)
-    with pytest.warns(TruncationWarning):
-        embedder.encode(LONG)
-    assert (embedder.truncated.texts, embedder.truncated.tokens) == (3, 3 * (counts[0] - 64))
+    assert caught[0].filename == __file__
+    with pytest.warns(TruncationWarning) as caught:
+        embedder.encode_query(LONG[7:])
+    assert caught[0].filename == __file__
+    again = embedder.count_tokens([LONG[7:]], prompt="query: ")[0]
+    assert (embedder.truncated.texts, embedder.truncated.tokens) == (3, 2 * (counts[0] - 64) + again - 64)
 
 
 def test_no_warning_when_nothing_is_cut(tiny: MedEmbed) -> None:

@@ -1,5 +1,6 @@
 """Tokens: the same as the reference tokenizer's, truncation counted, windows that miss nothing."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_windows_overlap_and_together_hold_every_token(short: Tokenizer) -> None
     assert all(len(row) <= short.room for row in rows)
     bodies = [row[len(lead) :] for row in rows]
     whole = bodies[0]
-    for previous, following in zip(bodies, bodies[1:], strict=False):
+    for previous, following in itertools.pairwise(bodies):
         shared = len(previous) // tokenizer_module.OVERLAP_SHARE
         assert previous[-shared:] == following[:shared]
         whole = whole + following[shared:]

@@ -10,12 +10,12 @@ from rich.table import Table
 from medembed import checkpoint, hub
 from medembed.registry import MODELS, ModelSpec
 
-models_app = typer.Typer(help="List the known models; download or export one.", invoke_without_command=True)
+models_app = typer.Typer(invoke_without_command=True)
 
 
 @models_app.callback()
 def models(context: typer.Context) -> None:
-    """List the known models and whether they are on this disk.
+    """List the known models and whether they are on this disk; download or export one.
 
     Example: [bold]medembed models[/bold]
     """

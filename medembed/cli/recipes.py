@@ -6,7 +6,9 @@ import typer
 
 
 def recipes(
-    arguments: Annotated[list[str] | None, typer.Argument(help="list | show | copy | run | status | download, and theirs")] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="list | show | copy | run | status | download, and theirs")
+    ] = None,
 ) -> None:
     """Retrain and extend the models: list, show, copy and run recipes."""
     from medembed.recipes.door import main

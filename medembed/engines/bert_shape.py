@@ -34,7 +34,9 @@ class BertShape:
         self.epsilon = float(config.get("layer_norm_eps", 1e-12))
         self.activation = str(config.get("hidden_act", "gelu"))
         if self.hidden % self.heads:
-            raise BadWeightsError(f"config.json asks for {self.heads} heads of a hidden size of {self.hidden}, which do not divide: it is damaged")
+            raise BadWeightsError(
+                f"config.json asks for {self.heads} heads of a hidden size of {self.hidden}, which do not divide: it is damaged"
+            )
 
     def expected(self) -> dict[str, tuple[int, ...]]:
         """Every weight the graph uses, with its shape."""
@@ -100,5 +102,7 @@ def fitting(weights: Weights, shape: BertShape, source: str) -> Weights:
 def _number(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
     value = config.get(key, default)
     if type(value) is not int or value < 1:
-        raise CorruptFileError(f"config.json says {key} = {value!r}; a positive whole number was expected: download the model again")
+        raise CorruptFileError(
+            f"config.json says {key} = {value!r}; a positive whole number was expected: download the model again"
+        )
     return value

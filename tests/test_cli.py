@@ -1,0 +1,126 @@
+"""The command line, run as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medembed import MedEmbed, __version__
+from tests import tiny_bert
+
+
+def medembed(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(Path(__file__).parent.parent), "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "medembed", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=cwd,
+        env=environment,
+    )
+
+
+def test_version() -> None:
+    assert medembed("--version").stdout.strip() == f"medembed {__version__}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["encode"], ["models"], ["models", "download"], ["models", "export"], ["doctor"]],
+    ids=" ".join,
+)
+def test_help_shows_an_example(command: list[str]) -> None:
+    ran = medembed(*command, "--help")
+    assert ran.returncode == 0
+    assert "medembed" in ran.stdout
+    assert not command or "Example" in ran.stdout
+
+
+def test_demo_answers_a_question_of_ones_own() -> None:
+    ran = medembed("demo", "--threads", "2", "-q", "itchy skin from mites", "-k", "1")
+    assert ran.returncode == 0, ran.stderr
+    assert "Scabies" in ran.stdout
+    assert "600 passages" in ran.stdout
+    assert "Traceback" not in ran.stderr
+
+
+def test_encode_writes_the_vectors_the_class_gives(tmp_path: Path) -> None:
+    texts = ["chest pain", "", "fever"]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"note": text}) + "\n" for text in texts))
+    folder = tiny_bert.make(tmp_path / "model", prompts={"query": "q: ", "document": ""})
+    ran = medembed(
+        "encode",
+        "in.jsonl",
+        "-o",
+        "out.npy",
+        "--text-column",
+        "note",
+        "--model",
+        str(folder),
+        "--kind",
+        "query",
+        "--threads",
+        "1",
+        cwd=tmp_path,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "3 vectors of 64 dimensions" in ran.stderr
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out.npy"), MedEmbed(folder, threads=1).encode_query(texts), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["encode", "missing.txt", "-o", "v.npy"], 1, "there is no file missing.txt"),
+        (["encode", "in.txt", "-o", "v.csv"], 1, "the ending '.csv' is unknown"),
+        (["encode", "in.txt"], 2, "Missing option '--output'"),
+        (["encode", "in.txt", "-o", "v.npy", "--model", "medium"], 1, "no model 'medium'"),
+        (["encode", "in.txt", "-o", "v.npy", "--model", "small"], 1, "is not on this disk"),
+        (["encode", "in.txt", "-o", "v.npy", "--precision", "fp16"], 1, "'fp16' is for GPUs"),
+        (["encode", "in.txt", "-o", "v.npy", "--precision", "int7"], 2, "int7"),
+        (["encode", "in.txt", "-o", "v.npy", "--overlong", "error"], 1, "text 0 has"),
+        (["sing"], 2, "No such command 'sing'"),
+    ],
+    ids=["missing", "ending", "option", "model", "uncached", "precision", "choice", "overlong", "command"],
+)
+def test_mistakes_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    (tmp_path / "in.txt").write_text("fever " * 600)
+    ran = medembed(*arguments, cwd=tmp_path)
+    assert ran.returncode == code, ran.stderr
+    assert says in " ".join(ran.stderr.replace("│", " ").split())
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "v.npy").exists()
+
+
+def test_models_lists_what_there_is() -> None:
+    ran = medembed("models")
+    for part in (
+        "mini",
+        "small",
+        "abhinand/MedEmbed-large-v0.1",
+        "40a5850d046cfdb56154e332b4d7099b63e8d50e",
+        "apache-2.0",
+    ):
+        assert part in ran.stdout
+
+
+def test_export_and_load_again(tmp_path: Path) -> None:
+    folder = tiny_bert.make(tmp_path / "model")
+    ran = medembed("models", "export", str(folder), str(tmp_path / "out"))
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_doctor_checks_parity_and_says_why(tmp_path: Path) -> None:
+    ran = medembed("doctor", "--threads", "1")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for part in ("usable cores", "engine openvino", "no accelerator found", "faithful", "passages/s", "one query"):
+        assert part in ran.stdout
