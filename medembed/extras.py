@@ -11,7 +11,6 @@ EXTRAS = {
     "transformers": "torch",
     "sentence_transformers": "torch",
     "pyarrow": "corpus",
-    "fsspec": "corpus",
     "datasets": "recipes",
     "accelerate": "recipes",
     "openai": "recipes",
@@ -21,7 +20,6 @@ EXTRAS = {
     "mteb": "evaluation",
     "scipy": "evaluation",
     "vllm": "vllm",
-    "ray": "ray",
 }
 
 
