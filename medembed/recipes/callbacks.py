@@ -98,13 +98,21 @@ def save_plain(model: Any, folder: Path, dropouts: dict[str, float]) -> None:
     if _has_adapters(inner):
         inner = copy.deepcopy(inner)
         _merge_adapters(inner)
-    config = inner[0].auto_model.config
-    trained = {name: getattr(config, name) for name in dropouts}
-    for name, value in dropouts.items():
-        setattr(config, name, value)
-    inner.save_pretrained(str(folder), create_model_card=False)
-    for name, value in trained.items():
-        setattr(config, name, value)
+    encoder = inner[0].auto_model
+    trained = {name: getattr(encoder.config, name) for name in dropouts}
+    # BERT's pooler is used by nothing here; where the base has none, it would be saved with random weights
+    pooler = getattr(encoder, "pooler", None)
+    try:
+        for name, value in dropouts.items():
+            setattr(encoder.config, name, value)
+        if pooler is not None:
+            encoder.pooler = None
+        inner.save_pretrained(str(folder), create_model_card=False)
+    finally:
+        for name, value in trained.items():
+            setattr(encoder.config, name, value)
+        if pooler is not None:
+            encoder.pooler = pooler
 
 
 def _has_adapters(model: Any) -> bool:

@@ -53,7 +53,9 @@ def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
         else None
     )
     settings = negatives.model_dump(mode="json", exclude={"rounds"})
-    return {"negatives": settings, "model": model, "base": models.base_identity(recipe.base) if uses_dense else None}
+    length = recipe.train.max_passage_tokens if uses_dense else None
+    base = models.base_identity(recipe.base) if uses_dense else None
+    return {"negatives": settings, "model": model, "base": base, "max_tokens": length}
 
 
 def run(stage: StageRun) -> Summary:
@@ -159,12 +161,17 @@ Ranking = tuple[NDArray[np.int64], NDArray[np.float32], float]
 
 
 def _vectors(stage: StageRun, corpus: Corpus, passages: list[str]) -> Vectors:
-    """Parts of query and of passage vectors, kept until the stage is finished."""
+    """Parts of query and of passage vectors, kept until the stage is finished.
+
+    Passages are read as far as training will read them: what lies beyond could make no negative harder, and costs most.
+    """
     recipe = stage.recipe
     model, revision = models.miner(recipe, recipe.negatives.model, stage.inputs.get("model"))
     scratch = ArtifactWriter(stage.out.scratch("vectors"))
     with (
-        models.load_encoder(model, recipe.execution, revision=revision) as encoder,
+        models.load_encoder(
+            model, recipe.execution, revision=revision, max_seq_length=recipe.train.max_passage_tokens
+        ) as encoder,
         stage.task.reporter.task("encode", "texts") as task,
     ):
         task.expect(len(corpus.pairs) + len(passages))

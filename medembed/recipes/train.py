@@ -87,6 +87,9 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     if recipe.execution.threads is not None:
         require("torch").set_num_threads(recipe.execution.threads)
     tuning.quiet()
+    require("transformers").set_seed(
+        recipe.seed
+    )  # weights the base has none of, such as a ColBERT projection, begin alike
     base = models.base_folder(recipe.base)
     prompts = models.base_prompts(recipe.base, base)
     start = _start_folder(stage, base, scratch)
