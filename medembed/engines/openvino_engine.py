@@ -117,7 +117,10 @@ class OpenVinoEngine:
     def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
         """Pooled vectors, not normalised. *Shape:* ``(n, dimension)``."""
         padded, lengths = pad(ids, multiple=self.width_multiple)
-        return self._infer(self._ready(wide=alone, pooled=True), padded, lengths)
+        requests = self._ready(wide=alone, pooled=True)
+        if alone and requests.empty():  # another caller's lone batch has all the cores: share them as streams instead
+            requests = self._ready(wide=False, pooled=True)
+        return self._infer(requests, padded, lengths)
 
     def tokens(self, ids: TokenIds) -> list[NDArray[np.float32]]:
         """Final states. One array per row, *Shape:* ``(len(ids[i]), dimension)``."""
