@@ -3,13 +3,11 @@
 import asyncio
 import ctypes
 import os
-import sys
 import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args, overload
 
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import checkpoint as checkpoints
-from medembed import inputs, model_files, progress, vectors
+from medembed import callers, inputs, model_files, progress, vectors
 from medembed.encoding import Cut, Encoder
 from medembed.engines import Device, PrecisionSetting, load_engine
 from medembed.engines.interface import Engine
@@ -30,8 +28,6 @@ Floats = NDArray[np.float32]
 
 # texts tokenised and computed at a time: memory stays flat, and sorting by length still finds alike texts
 WINDOW = 10_000
-
-PACKAGE = str(Path(__file__).parent)
 
 
 class MedEmbed:
@@ -273,7 +269,7 @@ class MedEmbed:
         if cut.texts:
             with self._lock:
                 self._cut += cut
-            warnings.warn(TruncationWarning(cut.texts, cut.tokens, self.max_seq_length), stacklevel=_callers_level())
+            warnings.warn(TruncationWarning(cut.texts, cut.tokens, self.max_seq_length), stacklevel=callers.level())
         return out
 
     async def aencode(self, texts: str | Sequence[str], *, prompt: str | None = None) -> Floats:
@@ -396,11 +392,3 @@ def _never_destroy(thing: object) -> None:
     Its destructor would join the parent's threads, which do not exist in the child, and abort the process.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
-
-
-def _callers_level() -> int:
-    """How many frames up the caller of this package stands, so that a warning names their line and not ours."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        level, frame = level + 1, frame.f_back
-    return level
