@@ -14,8 +14,8 @@ from typing import Any, Self, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import checkpoint as checkpoints
 from medembed import callers, inputs, model_files, progress, vectors
+from medembed import checkpoint as checkpoints
 from medembed.encoding import Cut, Encoder
 from medembed.engines import Device, PrecisionSetting, load_engine
 from medembed.engines.interface import Engine
