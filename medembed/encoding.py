@@ -55,13 +55,16 @@ class Encoder:
         self._pool: ThreadPoolExecutor | None = None
         self._pool_lock = threading.Lock()
 
-    def __call__(self, texts: Sequence[str], prompt: str, progress: Progress) -> tuple[NDArray[np.float32], Cut]:
+    def __call__(
+        self, texts: Sequence[str], prompt: str, progress: Progress, *, first_index: int = 0
+    ) -> tuple[NDArray[np.float32], Cut]:
         """Encode one window of texts.
 
         Args:
             texts: Already checked to be strings.
             prompt: Put before each.
             progress: Called with a number of texts as they are done, from any thread.
+            first_index: Where the window begins in the caller's input, for error messages.
 
         Returns:
             Vectors in input order, *Shape:* ``(len(texts), dimension)``, and what was cut.
@@ -73,7 +76,7 @@ class Encoder:
         out = np.empty((len(texts), self.engine.dimension), dtype=np.float32)
         units = self._units(texts, prompt)
         alone = len(units) == 1
-        run = partial(self._run_unit, texts, prompt, out, progress, alone=alone)
+        run = partial(self._run_unit, texts, prompt, out, progress, alone=alone, first_index=first_index)
         cuts = [run(unit) for unit in units] if len(units) <= 1 else self._run_side_by_side(run, units)
         return out, sum(cuts, Cut())
 
@@ -95,11 +98,13 @@ class Encoder:
         unit: Sequence[int],
         *,
         alone: bool,
+        first_index: int,
     ) -> Cut:
-        tokenised = self.tokenizer([texts[i] for i in unit], prompt=prompt, overlong=self._overlong, first_index=unit)
+        places = [first_index + i for i in unit]
+        tokenised = self.tokenizer([texts[i] for i in unit], prompt=prompt, overlong=self._overlong, places=places)
         rows = self._rows(tokenised, progress if len(tokenised.ids) == len(unit) else None, alone=alone)
         if not np.isfinite(rows).all():
-            owner = unit[tokenised.owners[int(np.argmin(np.isfinite(rows).all(axis=1)))]]
+            owner = places[tokenised.owners[int(np.argmin(np.isfinite(rows).all(axis=1)))]]
             raise EngineError(
                 f"the {self.engine.name} engine gave a vector that is not finite for text {owner}: its weights may be damaged"
             )

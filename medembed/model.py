@@ -252,16 +252,18 @@ class MedEmbed:
         """
         if window < 1:
             raise SettingError(f"window={window}: give at least 1 text")
+        start = 0
         for group in inputs.windows(texts, window):
-            yield self._encode(group, prompt or "", False)
+            yield self._encode(group, prompt or "", False, first_index=start)
+            start += len(group)
 
-    def _encode(self, texts: list[str], prompt: str, show_progress: bool | None) -> Floats:
+    def _encode(self, texts: list[str], prompt: str, show_progress: bool | None, *, first_index: int = 0) -> Floats:
         encoder = self._encoder()
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         cut = Cut()
         with progress.bar(len(texts), show_progress) as advance:
             for start in range(0, len(texts), WINDOW):
-                rows, more = encoder(texts[start : start + WINDOW], prompt, advance)
+                rows, more = encoder(texts[start : start + WINDOW], prompt, advance, first_index=first_index + start)
                 out[start : start + WINDOW] = (
                     vectors.cut(rows, self.dimension) if self.dimension < rows.shape[1] else rows
                 )

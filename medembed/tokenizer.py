@@ -100,7 +100,7 @@ class Tokenizer:
         *,
         prompt: str = "",
         overlong: Overlong = "truncate",
-        first_index: Sequence[int] = (),
+        places: Sequence[int] = (),
     ) -> Tokenised:
         """Tokenise a group of texts.
 
@@ -108,7 +108,7 @@ class Tokenizer:
             texts: The texts, without prompt.
             prompt: Put before each text.
             overlong: What to do with texts above the limit.
-            first_index: Position of each text in the caller's input, for error messages; their own positions if empty.
+            places: Position of each text in the caller's input, for error messages; their own positions if empty.
 
         Returns:
             Ids per window, and how many tokens each text had.
@@ -123,7 +123,7 @@ class Tokenizer:
         for owner, ids in enumerate(bare):
             if len(ids) > self.room and overlong != "truncate":
                 if overlong == "error":
-                    raise self._too_long(first_index[owner] if first_index else owner, len(ids) + around)
+                    raise self._too_long(places[owner] if places else owner, len(ids) + around)
                 windows = self._windows(texts[owner], prompt)
             else:
                 windows = [ids[: self.room]]

@@ -136,6 +136,16 @@ def test_error_policy_refuses_naming_the_index(tiny_folder: Path) -> None:
     assert "patient" not in str(caught.value)
 
 
+def test_the_index_counts_from_the_start_of_the_whole_input(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "WINDOW", 10)
+    embedder = MedEmbed(tiny_folder, threads=1, overlong="error")
+    texts = ["pain"] * 41 + [LONG]
+    with pytest.raises(OverlongTextError, match="text 41 has"):
+        embedder.encode(texts)
+    with pytest.raises(OverlongTextError, match="text 41 has"):
+        list(embedder.encode_stream(texts, window=7))
+
+
 def test_chunk_policy_reads_the_whole_text(tiny_folder: Path) -> None:
     chunking = MedEmbed(tiny_folder, threads=1, overlong="chunk")
     tail = LONG + "fracture of the femur " * 20

@@ -48,7 +48,7 @@ def test_tokens_count_what_is_there_before_cutting(short: Tokenizer) -> None:
 
 def test_error_policy_names_the_index_in_the_callers_input(short: Tokenizer) -> None:
     with pytest.raises(OverlongTextError, match=r"text 7 has \d+ tokens, but the model reads 32"):
-        short(["pain", LONG], overlong="error", first_index=[3, 7])
+        short(["pain", LONG], overlong="error", places=[3, 7])
 
 
 def test_windows_overlap_and_together_hold_every_token(short: Tokenizer) -> None:
