@@ -1,0 +1,15 @@
+"""MedEmbed for LangChain: medical embeddings with the model's own prompts, offline on any CPU.
+
+Example:
+    >>> from langchain_medembed import MedEmbedEmbeddings
+    >>> len(MedEmbedEmbeddings(threads=1).embed_query("chest pain"))
+    384
+"""
+
+from importlib.metadata import version
+
+from langchain_medembed.embeddings import MedEmbedEmbeddings
+
+__version__ = version("langchain-medembed")
+
+__all__ = ["MedEmbedEmbeddings", "__version__"]

@@ -1,0 +1,16 @@
+"""LangChain's own integration tests for embeddings, none overridden, with the bundled model's real weights."""
+
+from typing import Any
+
+from langchain_medembed import MedEmbedEmbeddings
+from langchain_tests.integration_tests import EmbeddingsIntegrationTests
+
+
+class TestMedEmbedStandard(EmbeddingsIntegrationTests):
+    @property
+    def embeddings_class(self) -> type[MedEmbedEmbeddings]:
+        return MedEmbedEmbeddings
+
+    @property
+    def embedding_model_params(self) -> dict[str, Any]:
+        return {"model": "mini", "threads": 1}
