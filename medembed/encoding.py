@@ -19,7 +19,7 @@ CHARS_PER_TOKEN = 4
 # a text costs a little even when it is empty: its special tokens and its row
 CHARS_PER_TEXT = 12
 # work units per stream in one window: enough that streams finish together, few enough to batch well
-UNITS_PER_STREAM = 8
+UNITS_PER_STREAM = 4
 # a unit is at most this many batches, so that tokenising one stays short beside computing another
 BATCHES_PER_UNIT = 16
 
