@@ -50,7 +50,8 @@ class _Graph:
         self.weights, self.shape, self.int8_group = weights, shape, int8_group
 
     def constant(self, array: Any) -> Node:
-        return op.constant(np.ascontiguousarray(array))
+        # shared: the graph reads the array where it lies and keeps it alive, instead of copying all weights once more
+        return op.constant(np.ascontiguousarray(array), shared_memory=True)
 
     def axes(self, *axes: int) -> Node:
         return op.constant(np.array(axes, dtype=np.int64))
