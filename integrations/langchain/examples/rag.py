@@ -37,11 +37,11 @@ class Answer:
     sources: list[Document]
 
 
-def index(embeddings: MedEmbedEmbeddings) -> VectorStoreRetriever:
-    """Embed the bundled passages and make them searchable. Any vector store of LangChain's does."""
+def index(passages: list[demo.Passage], embeddings: MedEmbedEmbeddings) -> VectorStoreRetriever:
+    """Embed passages and make them searchable. Any vector store of LangChain's does."""
     documents = [
         Document(id=passage.id, page_content=passage.text, metadata={"title": passage.title, "source": passage.source})
-        for passage in demo.passages()
+        for passage in passages
     ]
     store = InMemoryVectorStore.from_documents(documents, embeddings)
     return store.as_retriever(search_kwargs={"k": 3})
@@ -59,7 +59,7 @@ def main() -> None:
     """Answer the question given on the command line, or the demonstration's own."""
     questions = sys.argv[1:] or [demo.QUESTIONS[0]]
     chat = FakeListChatModel(responses=["(Your chat model answers here, citing [1].)"])
-    retriever = index(MedEmbedEmbeddings(overlong="chunk"))
+    retriever = index(demo.passages(), MedEmbedEmbeddings(overlong="chunk"))
     for question in questions:
         found = answer(question, retriever, chat)
         print(f"{question}\n  {found.text}")

@@ -97,7 +97,9 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
             medembed.errors.InputTypeError: Not a list of ``str``; the message names the index.
         """
         if isinstance(texts, str):
-            raise errors.InputTypeError("embed_documents() takes a list of str, not a str: wrap a single text in a list")
+            raise errors.InputTypeError(
+                "embed_documents() takes a list of str, not a str: wrap a single text in a list"
+            )
         vectors: list[list[float]] = self._client.encode_document(texts, show_progress=self.show_progress).tolist()
         return vectors
 
@@ -133,5 +135,7 @@ MEDEMBED_SETTINGS = tuple(name for name in MedEmbedEmbeddings.model_fields if na
 def _one(text: str) -> str:
     """A query is one text; a list would come back as a matrix, which no vector store expects here."""
     if not isinstance(text, str):
-        raise errors.InputTypeError(f"a query must be a str, not {type(text).__name__}: for passages use embed_documents()")
+        raise errors.InputTypeError(
+            f"a query must be a str, not {type(text).__name__}: for passages use embed_documents()"
+        )
     return text

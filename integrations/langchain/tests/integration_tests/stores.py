@@ -22,11 +22,13 @@ class Store:
         build: Makes it at a place and indexes the documents.
         reopen: Opens what ``build`` has left there.
         only: A filter that lets one source through.
+        awaits: Whether the same object searches asynchronously too (PGVector needs another engine for that).
     """
 
     build: Callable[[Embeddings, list[Document], Any], contextlib.AbstractContextManager[VectorStore]]
     reopen: Callable[[Embeddings, Any], contextlib.AbstractContextManager[VectorStore]]
     only: Callable[[str], dict[str, Any]]
+    awaits: bool = True
 
 
 def _ids(documents: list[Document]) -> list[str]:
@@ -110,17 +112,17 @@ def _only_qdrant(source: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _build_lancedb(embeddings: Embeddings, documents: list[Document], place: Path) -> Iterator[VectorStore]:
-    from langchain_community.vectorstores import LanceDB
-
-    yield LanceDB.from_documents(documents, embeddings, uri=str(place), table_name=NAME, ids=_ids(documents))
-
-
-@contextlib.contextmanager
 def _reopen_lancedb(embeddings: Embeddings, place: Path) -> Iterator[VectorStore]:
     from langchain_community.vectorstores import LanceDB
 
     yield LanceDB(uri=str(place), embedding=embeddings, table_name=NAME)
+
+
+@contextlib.contextmanager
+def _build_lancedb(embeddings: Embeddings, documents: list[Document], place: Path) -> Iterator[VectorStore]:
+    with _reopen_lancedb(embeddings, place) as store:
+        store.add_texts([d.page_content for d in documents], [d.metadata for d in documents], _ids(documents))
+        yield store
 
 
 @contextlib.contextmanager
@@ -150,5 +152,7 @@ STORES = {
         _reopen_lancedb,
         lambda source: {"filter": f"metadata.source = '{source}'", "prefilter": True},
     ),
-    "pgvector": Store(_build_postgres, _reopen_postgres, lambda source: {"filter": {"source": {"$eq": source}}}),
+    "pgvector": Store(
+        _build_postgres, _reopen_postgres, lambda source: {"filter": {"source": {"$eq": source}}}, awaits=False
+    ),
 }
