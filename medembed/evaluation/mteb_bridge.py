@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import mteb
 import numpy as np
+from filelock import FileLock
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.get_tasks import _TASKS_REGISTRY
@@ -41,6 +42,8 @@ SCORES_IN_MEMORY = 32_000_000
 CHUNK_ROWS = (1_000, 20_000)
 # Rows mteb hands over at a time; the encoder plans its own batches over a whole chunk.
 LOADER_ROWS = 1_024
+# Folders that results are written in before they are moved to their place.
+ASIDE = ".writing-"
 
 
 # ------------------------------------------------------------------------------------------------ tasks
@@ -268,26 +271,38 @@ class WholeFiles(mteb.ResultCache):
                 f"{path}: not a result of mteb ({type(error).__name__}); remove it to measure again"
             ) from error
 
+    def remove_leftovers(self) -> None:
+        """Remove what killed runs left half-written; another run that is writing now is waited for."""
+        if any(self.cache_path.glob(f"{ASIDE}*")):
+            with self._writing():
+                pass
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One run writes at a time. The system frees the lock of a killed run: what lies aside then is nobody's."""
+        with FileLock(self.cache_path / ".lock"):
+            for leftover in self.cache_path.glob(f"{ASIDE}*"):
+                shutil.rmtree(leftover)
+            yield
+
     def save_to_cache(self, task_result: TaskResult, model_name: Any, *args: Any, **options: Any) -> None:
         """Write aside, then move: details first, the result last, so that a result that is there is complete."""
         final = Path(self.get_task_result_path(task_result.task_name, model_name))
         final.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.cache_path))
-        try:
+        beside = self.cache_path / "details" / final.relative_to(self.cache_path / "results")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        with self._writing(), tempfile.TemporaryDirectory(prefix=ASIDE, dir=self.cache_path) as aside:
             staged = mteb.ResultCache(aside)
             target = Path(staged.get_task_result_path(task_result.task_name, model_name))
             target.parent.mkdir(parents=True, exist_ok=True)
             if (final.parent / "run_settings.jsonl").is_file():
                 shutil.copy2(final.parent / "run_settings.jsonl", target.parent)
             staged.save_to_cache(task_result, model_name, *args, **options)
-            beside = self.cache_path / "details" / final.relative_to(self.cache_path / "results")
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            (aside / "details.json").write_text(json.dumps(self.describe()), encoding="utf-8")
-            (aside / "details.json").replace(beside)
+            kept = Path(aside, "details.json")
+            kept.write_text(json.dumps(self.describe()), encoding="utf-8")
+            kept.replace(beside)
             for file in sorted(target.parent.iterdir(), key=lambda file: file.name == final.name):
                 file.replace(final.parent / file.name)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:

@@ -67,6 +67,7 @@ def evaluate(
     loaded_tasks = mteb_bridge.load_tasks(task_refs(tasks, split))
     refs = [model_ref(model, setup) for model in models]
     cache = mteb_bridge.WholeFiles(output)
+    cache.remove_leftovers()
     outcomes: list[Outcome] = []
     for ref in refs:
         for outcome in _of_model(ref, loaded_tasks, cache, setup):

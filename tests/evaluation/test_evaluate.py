@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -187,45 +187,79 @@ def test_nothing_is_left_behind_when_writing_fails(measured: tuple[Path, Path, l
     cache.describe = disk_full
     with pytest.raises(OSError, match="No space left"):
         cache.save_to_cache(result, meta)
-    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == [".lock"]
+    assert list(tmp_path.glob(".writing-*")) == []
     assert not cache.is_complete(task, meta)
 
 
+def test_leftovers_are_removed_even_where_nothing_is_measured(
+    measured: tuple[Path, Path, list[Outcome]], tmp_path: Path
+) -> None:
+    results = tmp_path / "out"
+    shutil.copytree(measured[1], results)
+    (results / ".writing-abc" / "results").mkdir(parents=True)
+    assert evaluate(["bm25"], [measured[0]], results)[0].reused
+    assert list(results.glob(".writing-*")) == []
+
+
+def test_what_another_run_is_writing_now_is_left_alone(tmp_path: Path) -> None:
+    cache, other = mteb_bridge.WholeFiles(tmp_path), mteb_bridge.WholeFiles(tmp_path)
+    with cache._writing():
+        (tmp_path / ".writing-abc").mkdir()
+        waiting = threading.Thread(target=other.remove_leftovers)
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        assert (tmp_path / ".writing-abc").is_dir()
+    waiting.join()
+    assert not (tmp_path / ".writing-abc").exists()
+
+
 CHILD = """
-import sys, json
-calls = []
-sys.addaudithook(lambda event, args: calls.append(event) if event in ("socket.connect", "socket.getaddrinfo") else None)
+import itertools, json, os, signal, sys
+sockets = []
+sys.addaudithook(lambda event, args: sockets.append(event) if event in ("socket.connect", "socket.getaddrinfo") else None)
 from pathlib import Path
+from medembed.evaluation import mteb_bridge
 from medembed.evaluation.models import Setup
 from medembed.evaluation.run import evaluate
-folders, output = [Path(f) for f in sys.argv[1:-1]], Path(sys.argv[-1])
-outcomes = evaluate(["mini", "bm25"], folders, output, setup=Setup(threads=1))
-print(json.dumps({"calls": calls, "reused": [o.reused for o in outcomes], "errors": [str(o.error) for o in outcomes if o.error]}))
+
+*folders, output, killed_at = sys.argv[1:]
+describer, tasks = mteb_bridge.details.describer, itertools.count(1)
+
+def killing_describer(*args):
+    describe, killed = describer(*args), next(tasks) == int(killed_at)
+    return lambda: os.kill(os.getpid(), signal.SIGKILL) if killed else describe()
+
+mteb_bridge.details.describer = killing_describer
+outcomes = evaluate(["mini", "bm25"], [Path(f) for f in folders], Path(output), setup=Setup(threads=1))
+errors = [str(o.error) for o in outcomes if o.error]
+print(json.dumps({"sockets": sockets, "reused": [o.reused for o in outcomes], "errors": errors}))
 """
 
 
-def test_a_killed_run_goes_on_at_the_next_task_and_never_opens_a_socket(
+def test_a_run_killed_while_it_writes_goes_on_there_leaves_nothing_and_opens_no_socket(
     measured: tuple[Path, Path, list[Outcome]], tmp_path: Path
 ) -> None:
     second, output = tmp_path / "second", tmp_path / "out"
     shutil.copytree(measured[0], second)
-    # 3,000 documents: the run is killed while it encodes them
-    with (second / "corpus.jsonl").open("a") as file:
-        file.writelines(json.dumps({"_id": f"x{i}", "text": f"note {i} " * 60}) + "\n" for i in range(3000))
-    command = [sys.executable, "-c", CHILD, str(measured[0]), str(second), str(output)]
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (done := list(output.glob("results/medembed__mini/*/diseases.json"))) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert done
+
+    def run(killed_at: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", CHILD, str(measured[0]), str(second), str(output), str(killed_at)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    # killed between mteb's file and ours, both still aside
+    assert run(killed_at=2).returncode == -signal.SIGKILL
+    (leftover,) = output.glob(".writing-*")
+    assert list(leftover.rglob("second.json"))
+    assert len(list(output.glob("results/medembed__mini/*/diseases.json"))) == 1
     assert list(output.glob("results/**/second.json")) == []
-    (second / "corpus.jsonl").write_bytes((measured[0] / "corpus.jsonl").read_bytes() + b"\n")
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    again = run(killed_at=0)
+    assert again.returncode == 0, again.stderr
     told = json.loads(again.stdout.splitlines()[-1])
-    assert told == {"calls": [], "reused": [True, False, False, False], "errors": []}
+    assert told == {"sockets": [], "reused": [True, False, False, False], "errors": []}
+    assert list(output.glob(".writing-*")) == []
 
 
 def test_unknown_tasks_name_the_nearest(tmp_path: Path) -> None:

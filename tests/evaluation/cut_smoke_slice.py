@@ -1,11 +1,11 @@
 """Cut the slices that `medembed evaluate --smoke` measures, from whole BEIR folders.
 
-Run: python scripts/cut_smoke_slice.py FOLDER TARGET [--queries 150] [--documents 300]
+Run: python -m tests.evaluation.cut_smoke_slice FOLDER TARGET [--queries 150] [--documents 300]
 
 Every k-th query is taken, so that the slice spans the set; their relevant documents come along, and the rest are the
 documents BM25 ranks highest for these queries, turn by turn, so that the slice is not easier than it must be. Nothing is
 random: the same input gives the same bytes.
-"""  # noqa: INP001
+"""
 
 import argparse
 import gzip
