@@ -135,8 +135,8 @@ class MedEmbedEncoder(AbsEncoder):
     """A `MedEmbed` as mteb calls encoders: queries and documents with the model's own prompts, unless told otherwise.
 
     Attributes:
-        seconds: Time spent inside ``encode`` so far.
-        texts: Texts encoded so far.
+        seconds: Time spent inside ``encode`` since `start_counting`.
+        texts: Texts encoded since then.
     """
 
     def __init__(self, ref: ModelRef, setup: Setup, loaded: MedEmbed | None = None) -> None:
@@ -151,8 +151,13 @@ class MedEmbedEncoder(AbsEncoder):
             local_files_only=setup.local_files_only,
         )
         self.prompted = setup.prompts == "model"
+        self.start_counting()
+
+    def start_counting(self) -> None:
+        """Begin a task: time and counts are of one task, while the model lives for many."""
         self.seconds = 0.0
         self.texts = 0
+        self._truncated_before = self.model.truncated.texts
 
     def encode(self, inputs: Any, *, prompt_type: PromptType | None = None, **_: Any) -> "NDArray[np.float32]":
         """Encode what mteb hands over. *Shape:* ``(texts, dimension)``, float32, in order."""
@@ -170,11 +175,11 @@ class MedEmbedEncoder(AbsEncoder):
         return vectors
 
     def describe(self) -> dict[str, Any]:
-        """What the details file says of the encoding so far."""
+        """What the details file says of the encoding since `start_counting`."""
         return {
             "seconds": round(self.seconds, 3),
             "texts": self.texts,
-            "truncated_texts": self.model.truncated.texts,
+            "truncated_texts": self.model.truncated.texts - self._truncated_before,
             "max_seq_length": self.model.max_seq_length,
             "device": self.model.device,
             "precision": self.model.precision,
@@ -325,7 +330,7 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
     per_query = {} if outdated else _earlier_per_query(cache, task, meta)
     encoder = model if isinstance(model, MedEmbedEncoder) else None
     if encoder is not None:
-        encoder.seconds, encoder.texts = 0.0, 0
+        encoder.start_counting()
     cache.describe = details.describer(task, per_query, encoder.describe if encoder is not None else None)
     searcher = BoundedSearch(model) if isinstance(model, AbsEncoder) and isinstance(task, AbsTaskRetrieval) else model
     _load_data(task)

@@ -76,6 +76,14 @@ def test_encoding_time_and_device_are_kept(measured: tuple[Path, Path, list[Outc
     assert 0 < details["encoding"]["seconds"] < details["seconds"]
 
 
+def test_each_task_counts_its_own_truncated_texts(measured: tuple[Path, Path, list[Outcome]], tmp_path: Path) -> None:
+    shutil.copytree(measured[0], tmp_path / "second")
+    setup = Setup(threads=1, max_seq_length=6)  # every text of these folders is longer
+    evaluate([BUNDLED], [measured[0], tmp_path / "second"], tmp_path / "out", setup=setup)
+    encodings = [json.loads(path.read_text())["encoding"] for path in tmp_path.glob("out/details/**/*.json")]
+    assert [(encoding["texts"], encoding["truncated_texts"]) for encoding in encodings] == [(16, 16), (16, 16)]
+
+
 def test_a_second_run_measures_nothing_and_touches_nothing(measured: tuple[Path, Path, list[Outcome]]) -> None:
     folder, output, first = measured
     before = changed(output)

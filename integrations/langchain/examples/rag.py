@@ -13,6 +13,7 @@ from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStoreRetriever
+
 from langchain_medembed import MedEmbedEmbeddings
 from medembed import demo
 

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.utils import from_env
-from medembed import Engine, MedEmbed, errors
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
+
+from medembed import Engine, MedEmbed, errors
 
 
 class MedEmbedEmbeddings(BaseModel, Embeddings):

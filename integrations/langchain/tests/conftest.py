@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
+
 from langchain_medembed import MedEmbedEmbeddings
 from medembed import demo
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import BaseMessage
+from pydantic import Field
+
 from langchain_medembed import MedEmbedEmbeddings
 from medembed import demo
 
@@ -17,7 +19,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "rag.py"
 class Listening(FakeListChatModel):
     """LangChain's fake, which also keeps what it was told."""
 
-    heard: list[BaseMessage] = []
+    heard: list[BaseMessage] = Field(default_factory=list)
 
     def _call(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> str:
         self.heard.extend(messages)
@@ -58,4 +60,4 @@ def test_the_script_prints_question_and_sources(
 def test_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     exec(readme.partition("```python\n")[2].partition("```")[0], {})
-    assert "kidney" in capsys.readouterr().out.lower()
+    assert "medquad:NIDDK" in capsys.readouterr().out

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from langchain_medembed import MedEmbedEmbeddings
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
+
+from langchain_medembed import MedEmbedEmbeddings
 
 
 class TestMedEmbedStandard(EmbeddingsIntegrationTests):

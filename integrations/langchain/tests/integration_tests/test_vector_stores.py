@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
+
 from langchain_medembed import MedEmbedEmbeddings
 
 sys.path.insert(0, str(Path(__file__).parent))

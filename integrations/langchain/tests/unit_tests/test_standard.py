@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from langchain_medembed import MedEmbedEmbeddings
 from langchain_tests.unit_tests import EmbeddingsUnitTests
+
+from langchain_medembed import MedEmbedEmbeddings
 
 
 class TestMedEmbedStandard(EmbeddingsUnitTests):

@@ -4,8 +4,9 @@ import asyncio
 from typing import Any, Literal
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from medembed import Engine, MedEmbed, errors
 from pydantic import AliasChoices, ConfigDict, Field, InstanceOf, PrivateAttr
+
+from medembed import Engine, MedEmbed, errors
 
 Embedding = list[float]
 
@@ -72,6 +73,14 @@ class MedEmbedEmbedding(BaseEmbedding):
         """Name of this class in serialised pipelines."""
         return "MedEmbedEmbedding"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings without the model, which the copy loads by itself."""
+        return {**super().__getstate__(), "__pydantic_private__": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load the model; unlike the framework's own, this does not hide why that failed."""
+        self.__init__(**state["__dict__"])  # type: ignore[misc]
+
     @property
     def client(self) -> MedEmbed:
         """The model itself: its dimension, vector quantisation, ``close()`` ..."""
@@ -101,18 +110,20 @@ class MedEmbedEmbedding(BaseEmbedding):
         return vectors
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        """One batch in a thread; the framework's default would await the texts one at a time."""
+        """One batch in a thread. With an ``embeddings_cache`` the framework awaits many lists of one: they share batches."""
+        if len(texts) == 1:
+            return [await self._aget_text_embedding(texts[0])]
         return await asyncio.to_thread(self._get_text_embeddings, texts)
 
 
 # what MedEmbed is told beside the model's name
-MEDEMBED_SETTINGS = tuple(
-    name for name in MedEmbedEmbedding.model_fields if name not in BaseEmbedding.model_fields
-)
+MEDEMBED_SETTINGS = tuple(name for name in MedEmbedEmbedding.model_fields if name not in BaseEmbedding.model_fields)
 
 
 def _one(text: str) -> str:
     """One text is a str; a list would come back as a matrix, which no vector store expects here."""
     if not isinstance(text, str):
-        raise errors.InputTypeError(f"a text must be a str, not {type(text).__name__}: for several use get_text_embedding_batch()")
+        raise errors.InputTypeError(
+            f"a text must be a str, not {type(text).__name__}: for several use get_text_embedding_batch()"
+        )
     return text

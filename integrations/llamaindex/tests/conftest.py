@@ -1,0 +1,56 @@
+"""What holds for every test: no network, one thread, one real model."""
+
+import os
+
+# Before anything imports huggingface_hub, tokenizers or LlamaIndex, which read these at import.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["ANONYMIZED_TELEMETRY"] = "false"
+
+import json
+import shutil
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from llama_index.core.schema import TextNode
+
+from llama_index.embeddings.medembed import MedEmbedEmbedding
+from medembed import demo
+
+PROMPTS = {"query": "query: ", "document": "passage: "}
+
+
+@pytest.fixture(scope="session")
+def embed_model() -> Iterator[MedEmbedEmbedding]:
+    """The bundled model, as users get it, on one thread."""
+    made = MedEmbedEmbedding(threads=1, overlong="chunk")
+    yield made
+    made.client.close()
+
+
+@pytest.fixture(scope="session")
+def prompted_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model with prompts for queries and passages, as most retrieval models have them."""
+    folder = tmp_path_factory.mktemp("model") / "prompted"
+    shutil.copytree(str(files("medembed") / "weights" / "mini"), folder)
+    settings = folder / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({"prompts": PROMPTS}))
+    return folder
+
+
+@pytest.fixture
+def nodes() -> list[TextNode]:
+    """The forty shortest of the bundled medical passages, and all on kidneys; new ones for each test."""
+    passages = sorted(demo.passages(), key=lambda passage: len(passage.text))
+    chosen = [*passages[:40], *(passage for passage in passages[40:] if "kidney" in passage.title.lower())]
+    return [
+        TextNode(
+            id_=passage.id,
+            text=passage.text,
+            metadata={"source": passage.source, "title": passage.title},
+            excluded_embed_metadata_keys=["source", "title"],
+        )
+        for passage in chosen
+    ]
