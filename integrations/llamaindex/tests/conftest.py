@@ -7,11 +7,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["ANONYMIZED_TELEMETRY"] = "false"
 
+# LlamaIndex's splitter counts tokens with a file that its wheel brings along. Its own process finds the file, but the
+# workers of a pipeline would fetch it from the network, and wait forever where there is none.
+from importlib.util import find_spec
+from pathlib import Path
+
+CORE = Path(next(iter(find_spec("llama_index.core").submodule_search_locations)))
+os.environ["TIKTOKEN_CACHE_DIR"] = str(CORE / "_static" / "tiktoken_cache")
+
 import json
 import shutil
 from collections.abc import Iterator
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from llama_index.core.schema import TextNode
