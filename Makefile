@@ -1,12 +1,13 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny test-vllm check fix bench docs mini wheel clean
+.PHONY: help demo test test-all tiny test-adapters test-vllm check fix bench docs mini wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PEERS ?= .venv-peers
 VLLM ?= .venv-vllm
+ADAPTERS ?= .venv-adapters
 BIN := $(VENV)/bin
 # Twice quiet: errors only. Build back ends are pinned like everything else.
 PIP := -m pip --disable-pip-version-check -qq install
@@ -29,6 +30,10 @@ test-all: $(VENV)/.full ## Run the slow tests too, and those for a GPU where the
 
 tiny: $(VENV)/.full ## Run the recipe tiny whole: it must raise its development nDCG@10
 	@$(BIN)/python -m medembed.recipes.train --recipe tiny execution.work=build/recipes $(ARGS)
+
+test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' suites, in an environment of their own
+	@cd integrations/langchain && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
+	@cd integrations/llamaindex && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
 
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
 	@$(VLLM)/bin/python -m pytest tests/recipes/test_vllm.py -m "" -o filterwarnings=default $(ARGS)
@@ -57,7 +62,7 @@ wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/
 	@ls -l dist
 
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) $(VLLM) dist build site
+	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) dist build site
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
@@ -87,6 +92,16 @@ $(PEERS)/.ready: tests/benchmarks/peers.txt
 	@echo "Installing the peers to compare with into $(PEERS) ..."
 	@$(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python $(PIP) --requirement tests/benchmarks/peers.txt
+	@touch $@
+
+# The frameworks and vector stores pin much that we do not; no torch.
+$(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt integrations/langchain/pyproject.toml integrations/llamaindex/pyproject.toml
+	@echo "Installing the adapters, their frameworks and vector stores into $(ADAPTERS) ..."
+	@$(PYTHON) -m venv $(ADAPTERS)
+	@$(ADAPTERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
+	@$(ADAPTERS)/bin/python $(PIP) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable . \
+	  --editable integrations/langchain --editable integrations/llamaindex \
+	  --group integrations/langchain/pyproject.toml:test --group integrations/llamaindex/pyproject.toml:test
 	@touch $@
 
 # vLLM pins a transformers of its own, hence no constraints here. Its image, sound and video companions are taken out

@@ -70,6 +70,7 @@ def _lancedb(place: Path) -> Iterator[BasePydanticVectorStore]:
 @contextlib.contextmanager
 def _postgres(place: str) -> Iterator[BasePydanticVectorStore]:
     from llama_index.vector_stores.postgres import PGVectorStore
+    from sqlalchemy.pool import NullPool
 
     store = PGVectorStore.from_params(
         connection_string=place.replace("postgresql://", "postgresql+psycopg2://"),
@@ -77,6 +78,7 @@ def _postgres(place: str) -> Iterator[BasePydanticVectorStore]:
         table_name=NAME,
         embed_dim=DIMENSION,
         use_jsonb=True,
+        create_engine_kwargs={"poolclass": NullPool},  # a pooled connection would outlive the test's event loop
     )
     try:
         yield store

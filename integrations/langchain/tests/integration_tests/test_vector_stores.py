@@ -61,10 +61,10 @@ def titles(found: list[Document]) -> list[str]:
 async def test_a_store_finds_what_an_exact_search_finds_also_after_reload(
     store: Store, place: Any, embeddings: MedEmbedEmbeddings, documents: list[Document], exact: list[Document]
 ) -> None:
-    source = Counter(document.metadata["source"] for document in documents).most_common(1)[0][0]
+    others = (document.metadata["source"] for document in exact[5:])
+    source = Counter(s for s in others if s != exact[0].metadata["source"]).most_common(1)[0][0]
     expected = titles(exact[:5])
     of_source = titles([document for document in exact if document.metadata["source"] == source][:3])
-    assert of_source != titles(exact[:3])  # else the filter would not be tested
 
     async def check(opened: VectorStore) -> None:
         assert titles(opened.similarity_search(QUESTION, k=5)) == expected
