@@ -19,12 +19,14 @@ class Store:
     Attributes:
         open: Opens it at a place, empty or as it was left there.
         filters: Whether it can filter by metadata.
+        awaits: Whether it searches asynchronously here (Qdrant needs a second client, and its local folder takes one).
         keeps_texts: Whether it holds the nodes; else LlamaIndex keeps them beside it.
     """
 
     open: Callable[[Any], contextlib.AbstractContextManager[BasePydanticVectorStore]]
     filters: bool = True
     keeps_texts: bool = True
+    awaits: bool = True
 
 
 @contextlib.contextmanager
@@ -89,7 +91,7 @@ def _postgres(place: str) -> Iterator[BasePydanticVectorStore]:
 STORES = {
     "faiss": Store(_faiss, filters=False, keeps_texts=False),
     "chroma": Store(_chroma),
-    "qdrant": Store(_qdrant),
+    "qdrant": Store(_qdrant, awaits=False),
     "lancedb": Store(_lancedb),
     "pgvector": Store(_postgres),
 }
