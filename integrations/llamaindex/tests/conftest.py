@@ -19,6 +19,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from importlib.resources import files
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 from llama_index.core.schema import TextNode
@@ -54,7 +55,7 @@ def nodes() -> list[TextNode]:
     chosen = [*passages[:40], *(passage for passage in passages[40:] if "kidney" in passage.title.lower())]
     return [
         TextNode(
-            id_=passage.id,
+            id_=str(uuid5(NAMESPACE_URL, passage.id)),  # Qdrant takes UUIDs only
             text=passage.text,
             metadata={"source": passage.source, "title": passage.title},
             excluded_embed_metadata_keys=["source", "title"],
