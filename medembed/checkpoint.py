@@ -57,11 +57,11 @@ def fetch(
                 f"revision={revision!r} was given, but {model!r} is a folder on this disk, not a hub model: leave revision out"
             )
         folder = BUNDLED_FOLDER if model == BUNDLED else Path(model).expanduser()
-        return _described(folder, known, tensors.fingerprint(_existing(folder)))
+        return _described(folder, known)
     commit, folder = hub.snapshot(
         known.repo, revision or known.revision, cache_dir=cache_dir, local_files_only=local_files_only
     )
-    return _described(folder, replace(known, revision=commit), commit)
+    return _described(folder, replace(known, revision=commit))
 
 
 def _foreign(model: str) -> ModelSpec:
@@ -75,24 +75,21 @@ def _foreign(model: str) -> ModelSpec:
     )
 
 
-def _existing(folder: Path) -> Path:
+def _described(folder: Path, known: ModelSpec) -> Checkpoint:
     if not folder.is_dir():
         raise MissingFileError(
             f"there is no folder {folder}: give the path of a folder that holds config.json, tokenizer.json and model.safetensors"
         )
-    model_files.read_config(folder)
-    return folder
-
-
-def _described(folder: Path, known: ModelSpec, revision: str) -> Checkpoint:
     config = model_files.read_config(folder)
     if not (folder / "tokenizer.json").is_file():
         raise MissingFileError(
             f"{folder} has no tokenizer.json. Write it once with: "
             "python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('FOLDER').save_pretrained('FOLDER')\""
         )
-    tensors.weight_files(folder)
-    return Checkpoint(folder=folder, spec=model_files.describe(folder, known), config=config, revision=revision)
+    tensors.weight_files(folder)  # says what is wrong with the weights before anything is loaded
+    # hashed at once (25 ms for mini) and not when asked for: by then the folder may hold other weights than those running
+    revision = known.revision or tensors.fingerprint(folder)
+    return Checkpoint(folder=folder, spec=model_files.describe(folder, known, config), config=config, revision=revision)
 
 
 def export(checkpoint: Checkpoint, target: Path) -> None:

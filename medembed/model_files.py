@@ -73,12 +73,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json(folder / "config.json")
 
 
-def describe(folder: Path, known: ModelSpec) -> ModelSpec:
+def describe(folder: Path, known: ModelSpec, config: Mapping[str, Any]) -> ModelSpec:
     """Complete a spec with what the folder says of itself; the folder wins over the registry.
 
     Args:
         folder: A model folder.
         known: What is known already; its name, repository, licence and notes are kept.
+        config: The folder's ``config.json``.
 
     Returns:
         The spec of the model as it will run.
@@ -86,7 +87,6 @@ def describe(folder: Path, known: ModelSpec) -> ModelSpec:
     Raises:
         CheckpointError: A file is missing or corrupt, or the folder asks for a module that is not supported here.
     """
-    config = read_config(folder)
     modules = _modules(folder)
     sentence_config = read_json(folder / "config_sentence_transformers.json")
     width = next((key for key in WIDTHS if key in config), WIDTHS[0])

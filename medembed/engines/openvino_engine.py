@@ -66,8 +66,8 @@ class OpenVinoEngine:
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision, threads: int) -> None:
         """Read and check the weights; compiling waits for the first batch."""
-        shape = BertShape(checkpoint.config)
-        widths = (shape.hidden, shape.inner)
+        self._shape = BertShape(checkpoint.config)
+        widths = (self._shape.hidden, self._shape.inner)
         if precision == "int8" and any(width % INT8_GROUP for width in widths):
             raise PrecisionError(
                 f"precision 'int8' needs layers whose widths are multiples of {INT8_GROUP}, but {checkpoint.spec.name!r} has {widths}: use 'auto'"
@@ -82,7 +82,7 @@ class OpenVinoEngine:
 
     def _read(self) -> Weights:
         folder = self._checkpoint.folder
-        return fitting(tensors.read_tensors(folder), BertShape(self._checkpoint.config), str(folder))
+        return fitting(tensors.read_tensors(folder), self._shape, str(folder))
 
     def _ready(self, *, wide: bool, pooled: bool) -> Requests:
         """The requests of one way to run, compiled by whoever asks first."""
@@ -97,7 +97,7 @@ class OpenVinoEngine:
         weights, self._weights = self._weights or self._read(), None
         pooling = self._checkpoint.spec.pooling if pooled else None
         int8_group = INT8_GROUP if self.precision == "int8" else 0
-        graph = bert_graph.build(weights, BertShape(self._checkpoint.config), pooling, int8_group=int8_group)
+        graph = bert_graph.build(weights, self._shape, pooling, int8_group=int8_group)
         streams = 1 if wide else self.concurrency
         settings = {
             # int8 concerns the layers' matrices; what lies between them runs in the fastest format at hand
