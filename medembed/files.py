@@ -42,15 +42,16 @@ def read_texts(path: Path, column: str) -> Iterator[str]:
     return readers[ending](path, column)
 
 
-def _open(path: Path) -> IO[str]:
-    # utf-8-sig drops the mark that some editors put before the first character
+def open_text(path: Path) -> IO[str]:
+    """Open a text file for reading, gzipped or not by its ending, line ends as they are, without a byte-order mark."""
+    # utf-8-sig drops the mark that some editors and spreadsheets put before the first character
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
 
 def _lines(path: Path, _: str) -> Iterator[str]:
-    with _open(path) as file:
+    with open_text(path) as file:
         for _number, line in _numbered(file, path):
             yield line.rstrip("\r\n")
 
@@ -65,7 +66,7 @@ def _numbered(file: IO[str], path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _json_lines(path: Path, column: str) -> Iterator[str]:
-    with _open(path) as file:
+    with open_text(path) as file:
         for number, line in _numbered(file, path):
             if not line.strip():
                 continue
@@ -83,7 +84,7 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
 
 def _csv(path: Path, column: str) -> Iterator[str]:
     csv.field_size_limit(sys.maxsize)  # notes are longer than the default of 131,072 characters
-    with _open(path) as file:
+    with open_text(path) as file:
         rows = csv.DictReader(
             (line for _, line in _numbered(file, path)), delimiter="\t" if ".tsv" in path.suffixes else ","
         )

@@ -1,7 +1,6 @@
 """Where a recipe's text comes from: files found, downloaded and verified; rows read one at a time."""
 
 import csv
-import gzip
 import json
 import re
 import shutil
@@ -10,10 +9,11 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from medembed.errors import SourceError
 from medembed.extras import require
+from medembed.files import open_text
 from medembed.recipes.fingerprint import file_sha256, folder_sha256
 from medembed.recipes.schema import Development, Execution, Source
 
@@ -164,11 +164,6 @@ def _located(read: Iterator[Row], name: str) -> Iterator[Row]:
             )
         yield row
         index += 1
-
-
-def open_text(path: Path) -> IO[str]:
-    """Open a text file, gzipped or not, by its ending."""
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
 
 
 def _json_rows(path: Path) -> Iterator[Row]:

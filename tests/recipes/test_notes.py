@@ -34,8 +34,12 @@ def test_articles_become_windows_with_title_and_heading(loaded: Loaded) -> None:
     assert len({note.note_id for note in notes}) == 48
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "text"])
-def test_every_format_gives_the_same_texts(loaded: Loaded, recipe_folder: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "encoding"),
+    [("jsonl", "utf-8"), ("csv", "utf-8"), ("csv", "utf-8-sig"), ("parquet", ""), ("text", "")],
+    ids=["jsonl", "csv", "csv of a spreadsheet", "parquet", "text"],
+)
+def test_every_format_gives_the_same_texts(loaded: Loaded, recipe_folder: Path, kind: str, encoding: str) -> None:
     rows = [
         {"note": f"{SENTENCES} Note {number} ends here and nowhere else.", "key": f"n{number}"} for number in range(3)
     ]
@@ -43,7 +47,7 @@ def test_every_format_gives_the_same_texts(loaded: Loaded, recipe_folder: Path, 
     if kind == "jsonl":
         path.write_text("".join(f'{{"note": "{row["note"]}", "key": "{row["key"]}"}}\n' for row in rows))
     elif kind == "csv":
-        with path.open("w", newline="") as file:
+        with path.open("w", newline="", encoding=encoding) as file:
             writer = csv.DictWriter(file, ["note", "key"])
             writer.writeheader()
             writer.writerows(rows)
