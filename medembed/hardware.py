@@ -64,6 +64,11 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(flags.split())
 
 
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 natively; where it does not, emulation is many times slower than fp32."""
+    return not cpu_flags().isdisjoint(("amx_bf16", "avx512_bf16", "bf16"))
+
+
 def cpu_name() -> str:
     """Marketing name of the CPU, or the machine type where the system does not tell."""
     try:

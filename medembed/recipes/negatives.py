@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.extras import require
-from medembed.recipes import models, topk
+from medembed.recipes import models, selection, topk
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.decontamination import normal_words
 from medembed.recipes.lexical import Bm25
@@ -44,7 +44,7 @@ class Corpus:
 
 
 def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
-    """The settings and the first round's miner; later rounds mine with the model that enters as an input."""
+    """The settings, the pairs that triplets take, and the first round's miner; later rounds mine with the model that enters as an input."""
     negatives = recipe.negatives
     uses_dense = negatives.method in ("dense", "both")
     model = (
@@ -55,12 +55,14 @@ def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
     settings = negatives.model_dump(mode="json", exclude={"rounds"})
     length = recipe.train.max_passage_tokens if uses_dense else None
     base = models.base_identity(recipe.base) if uses_dense else None
-    return {"negatives": settings, "model": model, "base": base, "max_tokens": length}
+    selected = recipe.triplets.model_dump(mode="json", include={"caps", "weights", "max_rows"}) | {"seed": recipe.seed}
+    return {"negatives": settings, "model": model, "base": base, "max_tokens": length, "selected": selected}
 
 
 def run(stage: StageRun) -> Summary:
     """Mine block after block of queries; finished blocks are not mined again."""
-    corpus = read_corpus(list(read_parquet(stage.inputs["filters"].parts("pairs"), Pair)))
+    pairs = read_parquet(stage.inputs["filters"].parts("pairs"), Pair)
+    corpus = read_corpus([pair for pair, _ in selection.weigh(pairs, stage.recipe.triplets, stage.recipe.seed)])
     settings = stage.recipe.negatives
     blocks = range(0, len(corpus.pairs), QUERIES_A_BLOCK)
     stage.task.expect(len(corpus.pairs))
@@ -255,7 +257,7 @@ def _write(stage: StageRun, index: int, mined: list[Mined]) -> None:
     stage.out.write_part("mined", index, "parquet", lambda path: write_parquet(path, mined, Mined))
 
 
-STAGE = Stage("negatives", 1, "hard negatives of each pair", config, run)
+STAGE = Stage("negatives", 2, "hard negatives of each pair", config, run)
 
 if __name__ == "__main__":
     import sys

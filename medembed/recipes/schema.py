@@ -9,7 +9,8 @@ Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 QueryType = Literal["keyword", "question", "care", "claim", "lay", "code"]
-ExtractiveKind = Literal["title", "heading", "question", "term", "lead", "cropped"]
+ExtractiveKind = Literal["title", "heading", "question", "term", "lead", "cropped", "keyword", "acronym"]
+Grouping = Literal["none", "document", "neighbours"]
 
 
 class Section(BaseModel):
@@ -197,8 +198,11 @@ class Train(Section):
     dropout: Ratio = 0.0
     max_query_tokens: Positive = 64
     max_passage_tokens: Positive = 160
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # "auto": bf16 where the device multiplies it natively
     homogeneous_batches: bool = True
+    grouping: Grouping = "none"  # rows of a document, or each other's mined negatives, share a batch
+    group_size: Positive = 8
+    ungrouped: tuple[str, ...] = ()  # sources whose rows are batched at random all the same, e.g. "*:title"
     evaluations: Count = 4
     watch: tuple[str, ...] = ()  # development sets measured while training; empty for all
     start_from: Literal["base", "previous_round"] = "base"

@@ -95,7 +95,7 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     start = _start_folder(stage, base, scratch)
     model = tuning.load_model(start, settings, prompts, recipe.execution.device)
     rows = list(read_parquet(stage.inputs["triplets"].parts("train"), Triplet))
-    data = tuning.training_data(rows, settings)
+    data = tuning.training_data(rows, settings, recipe.seed)
     guide = (
         models.base_folder(recipe.base.model_copy(update={"model": settings.guide})).folder if settings.guide else None
     )

@@ -1,16 +1,13 @@
 """Stage ``triplets``: pairs and negatives → training rows, split by document. ``python -m medembed.recipes.triplets``."""
 
-import fnmatch
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from medembed.errors import EmptyStageError
-from medembed.recipes import layouts
+from medembed.recipes import layouts, selection
 from medembed.recipes.records import Mined, Pair, Triplet, content_id, read_parquet, write_parquet
-from medembed.recipes.schema import Recipe, Triplets
+from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import Stage, StageRun, Summary
 
@@ -25,8 +22,7 @@ def config(recipe: Recipe, _places: Places, _round: int) -> Any:
 def run(stage: StageRun) -> Summary:
     """Join, weigh, shuffle and split; write our own rows and the layouts other tools read."""
     settings, seed = stage.recipe.triplets, stage.recipe.seed
-    chosen = weigh(read_parquet(stage.inputs["filters"].parts("pairs"), Pair), settings, seed)
-    chosen = chosen[: settings.max_rows]
+    chosen = selection.weigh(read_parquet(stage.inputs["filters"].parts("pairs"), Pair), settings, seed)
     wanted = {pair.pair_id for pair, _ in chosen}
     mined = {
         row.pair_id: row
@@ -54,41 +50,6 @@ def run(stage: StageRun) -> Summary:
     sources = Counter(row.source for row in split["train"])
     stage.out.write_folder("dataset", lambda folder: _export(folder, stage, split, sources))
     return {"rows": len(split["train"]), "held_out": len(split["held_out"]), "counts": dict(sorted(sources.items()))}
-
-
-def weigh(pairs: Iterable[Pair], settings: Triplets, seed: int) -> list[tuple[Pair, int]]:
-    """Apply caps and weights, and shuffle; everything by hashes, so that the order of the input does not matter.
-
-    A pattern such as ``"onto:*"`` caps all sources it matches together, and the first pattern that matches counts. A weight
-    of 0.25 keeps a quarter of a source, one of 2 takes every row twice.
-
-    Returns:
-        Pairs with the number of copies to train on, in training order.
-    """
-    taken: Counter[str] = Counter()
-    chosen: list[tuple[Pair, int]] = []
-    for key, pair in sorted((content_id(str(seed), pair.pair_id), pair) for pair in _unique(pairs)):
-        pattern = _pattern(settings.caps, pair.source)
-        if pattern is not None and taken[pattern] >= settings.caps[pattern]:
-            continue
-        weight = settings.weights.get(_pattern(settings.weights, pair.source) or "", 1.0)
-        copies = math.floor(weight) + (int(key[:8], 16) < (weight % 1) * 2**32)
-        if copies:
-            taken[pattern or ""] += 1
-            chosen.append((pair, copies))
-    return sorted(chosen, key=lambda item: content_id("order", str(seed), item[0].pair_id))
-
-
-def _unique(pairs: Iterable[Pair]) -> Iterator[Pair]:
-    seen: set[str] = set()
-    for pair in pairs:
-        if pair.pair_id not in seen:
-            seen.add(pair.pair_id)
-            yield pair
-
-
-def _pattern(table: dict[str, Any], source: str) -> str | None:
-    return next((pattern for pattern in table if fnmatch.fnmatchcase(source, pattern)), None)
 
 
 def is_held_out(doc_id: str, seed: int, share: float) -> bool:

@@ -1,8 +1,9 @@
 """Model, data, loss and trainer of a training run, on sentence-transformers. Imported only when training starts."""
 
+import fnmatch
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -20,13 +21,16 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.base.evaluation import SequentialEvaluator
-from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
+from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
 from sentence_transformers.multi_vector_encoder import losses as multi_vector_losses
 from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
+from medembed import hardware
+from medembed.errors import EmptyStageError, PrecisionError
+from medembed.recipes import grouping
 from medembed.recipes.layouts import filled
 from medembed.recipes.packing import PackedSentenceTransformer
 from medembed.recipes.records import Triplet
@@ -80,16 +84,16 @@ def dropouts(folder: Path) -> dict[str, float]:
     return {name: getattr(config, name) for name in _DROPOUTS if hasattr(config, name)}
 
 
-def training_data(triplets: Sequence[Triplet], settings: Train) -> Dataset | DatasetDict:
+def training_data(triplets: Sequence[Triplet], settings: Train, seed: int = 0) -> Dataset | DatasetDict:
     """Rows as columns query, positive, negative_1 ..., and label where the loss learns from a teacher.
 
     With homogeneous batches there is one table per source, so that a batch's negatives are of the same kind of text;
-    sources with fewer than two batches are joined into one.
+    sources with fewer than two batches are joined into one. With grouping, a table's rows lie batch after batch.
     """
     if settings.loss in ("margin_mse", "kl"):
         triplets = [row for row in triplets if len(row.negatives) >= settings.negatives_per_query]
     if not settings.homogeneous_batches:
-        return _table(triplets, settings)
+        return _table(_grouped("all", triplets, settings, seed), settings)
     groups: dict[str, list[Triplet]] = defaultdict(list)
     for row in triplets:
         groups[row.source].append(row)
@@ -97,7 +101,34 @@ def training_data(triplets: Sequence[Triplet], settings: Train) -> Dataset | Dat
     rest = [row for name in small for row in groups.pop(name)]
     if rest:
         groups["rest"] = rest
-    return DatasetDict({name.replace(":", "-"): _table(groups[name], settings) for name in sorted(groups)})
+    tables = {name: _grouped(name, groups[name], settings, seed) for name in sorted(groups)}
+    if not any(tables.values()):
+        raise EmptyStageError(
+            f"no source has {settings.batch_size} rows for one whole batch; lower train.batch_size, or say train.grouping=none"
+        )
+    return DatasetDict({name.replace(":", "-"): _table(rows, settings) for name, rows in tables.items() if rows})
+
+
+def _grouped(name: str, rows: Sequence[Triplet], settings: Train, seed: int) -> Sequence[Triplet]:
+    """A source's rows in whole batches of related ones; as they are where the recipe groups nothing."""
+    if settings.grouping == "none":
+        return rows
+    alone = any(fnmatch.fnmatchcase(name, pattern) for pattern in settings.ungrouped)
+    size = 1 if alone else settings.group_size
+    made = grouping.batches(rows, settings.batch_size, settings.grouping, size, seed)
+    return [rows[index] for batch in made for index in batch]
+
+
+class ConsecutiveBatches(DefaultBatchSampler):
+    """Batches of consecutive rows, in an order of their own in each epoch: the rows were put together on purpose."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Indices batch after batch."""
+        size = self.batch_size
+        count = len(self)
+        shuffle = torch.Generator().manual_seed(self.seed + self.epoch)
+        for batch in torch.randperm(count, generator=shuffle).tolist():
+            yield list(range(batch * size, min((batch + 1) * size, len(self.sampler))))
 
 
 def _table(triplets: Sequence[Triplet], settings: Train) -> Dataset:
@@ -248,6 +279,7 @@ def trainer(
     settings, execution, prompts, seed = setup.settings, setup.execution, setup.prompts, setup.seed
     total = total_steps(data, settings)
     colbert = settings.architecture == "colbert"
+    on_cpu = not torch.cuda.is_available() or execution.device == "cpu"
     options: dict[str, Any] = {
         "output_dir": str(setup.checkpoints),
         "num_train_epochs": settings.epochs,
@@ -257,9 +289,9 @@ def trainer(
         "weight_decay": settings.weight_decay,
         "lr_scheduler_type": settings.schedule,
         "warmup_steps": round(settings.warmup * total),
-        "bf16": settings.precision == "bf16",
-        "use_cpu": not torch.cuda.is_available() or execution.device == "cpu",
-        "batch_sampler": BatchSamplers.NO_DUPLICATES,
+        "bf16": in_bf16(settings, on_cpu),
+        "use_cpu": on_cpu,
+        "batch_sampler": BatchSamplers.NO_DUPLICATES if settings.grouping == "none" else ConsecutiveBatches,
         "multi_dataset_batch_sampler": MultiDatasetBatchSamplers.PROPORTIONAL,
         "seed": seed,
         "data_seed": seed,
@@ -283,6 +315,16 @@ def trainer(
         runner = SentenceTransformerTrainer(args=SentenceTransformerTrainingArguments(**options), **shared)
     runner.remove_callback(transformers.PrinterCallback)
     return runner
+
+
+def in_bf16(settings: Train, on_cpu: bool) -> bool:
+    """Whether to compute in bf16. Emulated, a step of MiniLM took fifteen times as long as in fp32 (AMD Zen 3)."""
+    native = hardware.cpu_has_bf16() if on_cpu else torch.cuda.is_bf16_supported()
+    if settings.precision == "bf16" and not native:
+        raise PrecisionError(
+            "train.precision = 'bf16', but this device only emulates bf16, many times slower than fp32: say train.precision=auto"
+        )
+    return settings.precision != "fp32" and native
 
 
 def total_steps(data: Dataset | DatasetDict, settings: Train) -> int:

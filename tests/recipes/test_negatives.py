@@ -10,8 +10,9 @@ from medembed.recipes.lexical import Bm25
 from medembed.recipes.negatives import allowed, choose, read_corpus
 from medembed.recipes.records import Mined, Pair, Triplet, content_id, read_parquet
 from medembed.recipes.schema import Negatives, Recipe, Triplets
+from medembed.recipes.selection import weigh
 from medembed.recipes.sources import Places
-from medembed.recipes.triplets import is_held_out, weigh
+from medembed.recipes.triplets import is_held_out
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 
@@ -59,7 +60,7 @@ def test_every_method_mines_what_its_settings_allow(loaded: Loaded, method: str)
     pairs = {row.pair_id: row for row in read_parquet(built["filters"].parts("pairs"), Pair)}
     notes_of = {content_id(row.passage): row.note_id for row in pairs.values()}
     mined = list(read_parquet(built["negatives"].parts("mined"), Mined))
-    assert [row.pair_id for row in mined] == list(pairs)
+    assert {row.pair_id for row in mined} == set(pairs)
     found = sum(len(row.negative_ids) for row in mined)
     assert (found == 0) is (method == "none")
     for row in mined:
@@ -89,6 +90,12 @@ def test_caps_join_all_sources_of_a_pattern_and_weights_repeat_or_thin_out() -> 
     assert by_source["twice"] == [2] * 10
     assert 160 < len(by_source["half"]) < 240
     assert weigh(reversed(pairs), Triplets(caps={"onto:*": 30}, weights={"twice": 2, "half": 0.5}), 1) == chosen
+
+
+def test_only_pairs_that_will_be_trained_on_are_mined_for(loaded: Loaded) -> None:
+    built = {item.step.key: item.artifact for item in pipeline.build(*loaded("triplets.max_rows=20"), "triplets")}
+    assert built["filters"].summary["rows"] > 20
+    assert len(list(read_parquet(built["negatives"].parts("mined"), Mined))) == 20
 
 
 def test_a_document_is_never_split(loaded: Loaded) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from medembed.errors import RecipeConfigError
 from medembed.recipes import pipeline
-from medembed.recipes.generators.extractive import ExtractiveWriter
+from medembed.recipes.generators.extractive import RULES, ExtractiveWriter
 from medembed.recipes.generators.replies import find_span, load_prompt, messages, parse_reply, reply_schema
 from medembed.recipes.generators.scripted import ScriptedWriter
 from medembed.recipes.records import Failure, Note, Pair, content_id, read_parquet
@@ -69,13 +69,40 @@ def test_a_sentence_asked_for_is_not_in_its_own_passage(notes: list[Note]) -> No
         ),
         ("Gout", "Signs", "Rest helps. " * 8, "heading", "Gout Signs"),
         ("Gout in old age", "Abstract", "Rest helps. " * 8, "title", "Gout in old age"),
+        (
+            "",
+            "",
+            "However, the study showed that allopurinol was used for hyperuricaemia and tophi by older participants.",
+            "keyword",
+            "allopurinol hyperuricaemia tophi older",
+        ),
+        (
+            "",
+            "",
+            "Some of them had taken part in an earlier randomised controlled trial (RCT) of uric acid and of its salts.",
+            "acronym",
+            "What is RCT?",
+        ),
     ],
-    ids=["heading question", "asked in the text", "definition", "short heading", "title"],
+    ids=["heading question", "asked in the text", "definition", "short heading", "title", "key words", "abbreviation"],
 )
 def test_rules_ask_what_they_should(title: str, heading: str, text: str, kind: str, query: str) -> None:
     note = Note("0" * 16, "d", "s", title, heading, text.strip())
-    [written] = ExtractiveWriter(Extractive(min_query_words=1)).write([note])
+    [written] = ExtractiveWriter(Extractive(min_query_words=1, kinds=tuple(RULES))).write([note])
     assert (kind, query) in [(pair.query_type, pair.query) for pair in written.pairs]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a number of units (SI) was given to each of them in the course of a week of rest",
+        "Rest (See Table) helps those who are ill, and water does too, as everybody knows.",
+    ],
+    ids=["other initials", "no capitals"],
+)
+def test_what_explains_no_abbreviation_is_not_asked_for(text: str) -> None:
+    [written] = ExtractiveWriter(Extractive(kinds=("acronym",))).write([Note("0" * 16, "d", "s", "", "", text)])
+    assert written.pairs == []
 
 
 def test_extractive_writing_is_fast_enough(notes: list[Note]) -> None:

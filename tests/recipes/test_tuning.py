@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from medembed import checkpoint
+from medembed import checkpoint, hardware
+from medembed.errors import PrecisionError
 from medembed.recipes import callbacks, tuning
 from medembed.recipes.layouts import filled
 from medembed.recipes.records import Triplet
@@ -119,6 +120,19 @@ def test_queries_and_passages_get_their_own_prompt_and_length(base: Path) -> Non
     assert decode(batch["query_input_ids"][0]).startswith("[CLS] search : fever")
     assert decode(batch["negative_1_input_ids"][0]).startswith("[CLS] passage : gout")
     assert model.prompts == prompts
+
+
+@pytest.mark.parametrize(("flags", "expected"), [(["avx2"], False), (["avx512_bf16"], True), (["amx_bf16"], True)])
+def test_bf16_is_used_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch, flags: list[str], expected: bool) -> None:
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset(flags))
+    assert tuning.in_bf16(Train(), on_cpu=True) is expected
+    assert tuning.in_bf16(Train(precision="fp32"), on_cpu=True) is False
+
+
+def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset(["avx2"]))
+    with pytest.raises(PrecisionError, match=r"only emulates bf16.*train\.precision=auto"):
+        tuning.in_bf16(Train(precision="bf16"), on_cpu=True)
 
 
 def test_small_sources_share_a_table_and_large_ones_have_their_own() -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+from medembed.recipes.generators import sentence_rules
 from medembed.recipes.generators.interface import Written
 from medembed.recipes.records import Note, Pair, content_id
 from medembed.recipes.schema import Extractive
@@ -157,4 +158,6 @@ RULES: dict[str, Callable[[Note, list[Span], bool], Iterator[Draft]]] = {
     "term": _term,
     "lead": _lead,
     "cropped": _cropped,
+    "keyword": sentence_rules.keyword,
+    "acronym": sentence_rules.acronym,
 }

@@ -1,0 +1,65 @@
+"""Queries about one statement of a passage: its key words, or an abbreviation it explains.
+
+People who search the literature ask for a fact that one sentence in a page holds. Titles and headings teach what a page is
+about; these rules teach to find the page that says it, among others of the same article.
+"""
+
+import functools
+import re
+from collections.abc import Iterator
+
+from medembed.extras import require
+from medembed.recipes.records import Note
+
+Span = tuple[int, int]
+Draft = tuple[str, Span]
+
+_WORD = re.compile(r"[A-Za-z0-9][\w'’/+-]*")
+_KEYWORDS = 6
+_MIN_KEYWORDS = 3
+# Words of every paper: they tell no passage from another.
+_ACADEMIC = re.compile(
+    r"also|although|among|analysis|assessed|based|compared|conclusion|conducted|control|data|demonstrated|"
+    r"described|different|due|effect|effects|et|al|evidence|figure|found|furthermore|group|groups|"
+    r"however|included|including|increased|indicate|indicated|may|method|methods|might|moreover|observed|"
+    r"participants|patients|performed|present|previous|previously|reported|respectively|results|several|"
+    r"showed|shown|significant|significantly|studies|study|suggest|suggested|suggests|table|therefore|thus|"
+    r"trial|two|three|used|using|well|whereas|within|would",
+    re.IGNORECASE,
+)
+_LONG_AND_SHORT = re.compile(r"((?:[A-Za-z][\w-]*[ -]){1,8})\(([A-Z][A-Za-z0-9-]{1,9})\)")
+_ABOUT_SHORT = ("What is {short}?", "What does {short} stand for?", "{short} {long}", "What is {long}?")
+
+
+def keyword(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+    """The longest words of a sentence chosen by the note's hash, in their order → the whole window."""
+    first = int(note.note_id[:8], 16)
+    for step in range(len(sentences)):
+        start, end = sentences[(first + step) % len(sentences)]
+        words = [word for word in _WORD.findall(note.text[start:end]) if _tells(word)]
+        longest = sorted(words, key=len, reverse=True)[:_KEYWORDS]
+        picked = [word for word in dict.fromkeys(words) if word in longest]
+        if len(picked) >= _MIN_KEYWORDS:
+            yield " ".join(picked), (0, len(note.text))
+
+
+def acronym(note: Note, _sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+    """An abbreviation that the text explains, ``long form (LF)`` → the whole window."""
+    for match in _LONG_AND_SHORT.finditer(note.text):
+        words, short = match.group(1).replace("-", " - ").split(), match.group(2)
+        firsts = [place for place, word in enumerate(words) if word[0].casefold() == short[0].casefold()]
+        fitting = [place for place in firsts if len(words) - place <= len(short) + 2]
+        if fitting and sum(character.isupper() for character in short) >= 2:
+            long_form = " ".join(words[fitting[0] :]).replace(" - ", "-")
+            template = _ABOUT_SHORT[int(note.note_id[8:16], 16) % len(_ABOUT_SHORT)]
+            yield template.format(short=short, long=long_form), (0, len(note.text))
+
+
+def _tells(word: str) -> bool:
+    """Whether a word may tell this passage from others."""
+    return word.casefold() not in _stopwords() and not _ACADEMIC.fullmatch(word)
+
+
+@functools.cache
+def _stopwords() -> frozenset[str]:
+    return frozenset(require("bm25s.stopwords").STOPWORDS_EN_PLUS)
