@@ -7,7 +7,7 @@ from itertools import pairwise
 from medembed.recipes.generators import sentence_rules
 from medembed.recipes.generators.interface import Written
 from medembed.recipes.records import Note, Pair, content_id
-from medembed.recipes.schema import Extractive
+from medembed.recipes.schema import Extractive, ExtractiveKind
 from medembed.recipes.sentences import sentence_spans
 
 Span = tuple[int, int]
@@ -151,7 +151,7 @@ def _cropped(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]
         yield note.text[start:end], max(before, after, key=lambda span: span[1] - span[0])
 
 
-RULES: dict[str, Callable[[Note, list[Span], bool], Iterator[Draft]]] = {
+RULES: dict[ExtractiveKind, Callable[[Note, list[Span], bool], Iterator[Draft]]] = {
     "title": _title,
     "heading": _heading,
     "question": _question,
