@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medembed import errors, vectors
+    from medembed.colbert.model import MedColBERT
     from medembed.encoding import Cut
     from medembed.engines.fake_engine import FakeEngine
     from medembed.engines.interface import Engine
@@ -26,6 +27,7 @@ _HOMES = {
     "Engine": "medembed.engines.interface",
     "FakeEngine": "medembed.engines.fake_engine",
     "MODELS": "medembed.registry",
+    "MedColBERT": "medembed.colbert.model",
     "MedEmbed": "medembed.model",
     "ModelSpec": "medembed.registry",
     "TruncationWarning": "medembed.tokenizer",
@@ -38,6 +40,7 @@ __all__ = [
     "Cut",
     "Engine",
     "FakeEngine",
+    "MedColBERT",
     "MedEmbed",
     "ModelSpec",
     "TruncationWarning",

@@ -31,7 +31,12 @@ class Checkpoint:
 
 
 def fetch(
-    model: str, *, revision: str | None = None, cache_dir: str | None = None, local_files_only: bool = False
+    model: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | None = None,
+    local_files_only: bool = False,
+    late_interaction: bool = False,
 ) -> Checkpoint:
     """Find a model on this disk, or download it at a pinned commit.
 
@@ -40,6 +45,7 @@ def fetch(
         revision: Commit, tag or branch to use instead of the pinned one; hub models only.
         cache_dir: Where downloads are kept; None for the Hugging Face cache.
         local_files_only: Never use the network.
+        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text.
 
     Returns:
         The model's files and description.
@@ -57,11 +63,11 @@ def fetch(
                 f"revision={revision!r} was given, but {model!r} is a folder on this disk, not a hub model: leave revision out"
             )
         folder = BUNDLED_FOLDER if model == BUNDLED else Path(model).expanduser()
-        return _described(folder, known)
+        return _described(folder, known, late_interaction)
     commit, folder = hub.snapshot(
         known.repo, revision or known.revision, cache_dir=cache_dir, local_files_only=local_files_only
     )
-    return _described(folder, replace(known, revision=commit))
+    return _described(folder, replace(known, revision=commit), late_interaction)
 
 
 def _foreign(model: str) -> ModelSpec:
@@ -75,7 +81,7 @@ def _foreign(model: str) -> ModelSpec:
     )
 
 
-def _described(folder: Path, known: ModelSpec) -> Checkpoint:
+def _described(folder: Path, known: ModelSpec, late_interaction: bool) -> Checkpoint:
     if not folder.is_dir():
         raise MissingFileError(
             f"there is no folder {folder}: give the path of a folder that holds config.json, tokenizer.json and model.safetensors"
@@ -89,7 +95,8 @@ def _described(folder: Path, known: ModelSpec) -> Checkpoint:
     tensors.weight_files(folder)  # says what is wrong with the weights before anything is loaded
     # hashed at once (25 ms for mini) and not when asked for: by then the folder may hold other weights than those running
     revision = known.revision or tensors.fingerprint(folder)
-    return Checkpoint(folder=folder, spec=model_files.describe(folder, known, config), config=config, revision=revision)
+    spec = model_files.describe(folder, known, config, late_interaction=late_interaction)
+    return Checkpoint(folder=folder, spec=spec, config=config, revision=revision)
 
 
 def export(checkpoint: Checkpoint, target: Path) -> None:

@@ -1,27 +1,18 @@
 """Texts → vectors: tokenise, batch, run, put back in order. The work behind MedEmbed.encode, without its conveniences."""
 
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import batching, vectors
+from medembed import batching, model_files, vectors
+from medembed.checkpoint import Checkpoint
 from medembed.engines.interface import Engine
-from medembed.errors import EngineError
+from medembed.errors import BadWeightsError, EngineError
+from medembed.streams import Streams
 from medembed.tokenizer import Overlong, Tokenised, Tokenizer
-
-# English medical prose has about four characters to a word piece; used only to size work units
-CHARS_PER_TOKEN = 4
-# a text costs a little even when it is empty: its special tokens and its row
-CHARS_PER_TEXT = 12
-# work units per stream in one window: enough that streams finish together, few enough to batch well
-UNITS_PER_STREAM = 4
-# a unit is at most this many batches, so that tokenising one stays short beside computing another
-BATCHES_PER_UNIT = 16
 
 Progress = Callable[[int], object]
 
@@ -38,6 +29,34 @@ class Cut:
         return Cut(self.texts + other.texts, self.tokens + other.tokens)
 
 
+def cut_of(tokenised: Tokenised, limit: int) -> Cut:
+    """What a limit leaves out of a group of texts."""
+    beyond = [tokens - limit for tokens in tokenised.tokens if tokens > limit]
+    return Cut(len(beyond), sum(beyond))
+
+
+def load_tokenizer(checkpoint: Checkpoint, max_seq_length: int) -> Tokenizer:
+    """A model's tokenizer, checked against its configuration.
+
+    Args:
+        checkpoint: The model.
+        max_seq_length: Tokens to read of each text.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        CheckpointError: It cannot be read, or knows tokens that the model has no embedding for.
+    """
+    folder, vocabulary = checkpoint.folder, checkpoint.config.get("vocab_size")
+    tokenizer = Tokenizer(folder, max_seq_length, lowercase=model_files.lowercases(folder))
+    if isinstance(vocabulary, int) and tokenizer.vocabulary_size > vocabulary:
+        raise BadWeightsError(
+            f"{folder}: the tokenizer knows {tokenizer.vocabulary_size} tokens, but config.json only {vocabulary}: they do not belong together"
+        )
+    return tokenizer
+
+
 class Encoder:
     """A tokenizer and an engine working together.
 
@@ -52,8 +71,7 @@ class Encoder:
         """Threads start with the first call that needs them."""
         self.tokenizer, self.engine = tokenizer, engine
         self._overlong, self._normalised = overlong, normalised
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_lock = threading.Lock()
+        self._streams = Streams(engine)
 
     def __call__(
         self, texts: Sequence[str], prompt: str, progress: Progress, *, first_index: int = 0
@@ -74,20 +92,10 @@ class Encoder:
             EngineError: The engine failed, or gave a vector that is not finite.
         """
         out = np.empty((len(texts), self.engine.dimension), dtype=np.float32)
-        units = self._units(texts, prompt)
+        units = self._streams.units(texts, prompt)
         alone = len(units) == 1
         run = partial(self._run_unit, texts, prompt, out, progress, alone=alone, first_index=first_index)
-        cuts = [run(unit) for unit in units] if len(units) <= 1 else self._run_side_by_side(run, units)
-        return out, sum(cuts, Cut())
-
-    def _units(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
-        """Indices of texts that one stream tokenises and runs at a time."""
-        sizes = [len(text) + len(prompt) + CHARS_PER_TEXT for text in texts]
-        most = BATCHES_PER_UNIT * CHARS_PER_TOKEN * self.engine.max_batch_tokens
-        fair = sum(sizes) // (UNITS_PER_STREAM * self.engine.concurrency)
-        # below an eighth of a batch, handing a unit to a thread costs more than sharing it gains
-        least = CHARS_PER_TOKEN * self.engine.max_batch_tokens // 8
-        return batching.split_by_size(sizes, max(least, min(most, fair)))
+        return out, sum(self._streams.run(run, units), Cut())
 
     def _run_unit(
         self,
@@ -114,11 +122,7 @@ class Encoder:
             rows = self._joined(rows, tokenised, len(unit))
             progress(len(unit))
         out[list(unit)] = rows
-        if self._overlong != "truncate":
-            return Cut()
-        limit = self.tokenizer.max_seq_length
-        beyond = [tokens - limit for tokens in tokenised.tokens if tokens > limit]
-        return Cut(len(beyond), sum(beyond))
+        return cut_of(tokenised, self.tokenizer.max_seq_length) if self._overlong == "truncate" else Cut()
 
     def _rows(self, tokenised: Tokenised, progress: Progress | None, *, alone: bool) -> NDArray[np.float32]:
         """A raw vector for each row of ids."""
@@ -141,37 +145,6 @@ class Encoder:
         joined /= total[:, None]
         return vectors.normalise(joined) if self._normalised else joined
 
-    def _run_side_by_side(self, run: Callable[[list[int]], Cut], units: Iterable[list[int]]) -> list[Cut]:
-        """Run units on as many threads as the engine takes; the first error stops the rest."""
-        pending, lock, stop = iter(units), threading.Lock(), threading.Event()
-
-        def work() -> list[Cut]:
-            done = []
-            while not stop.is_set():
-                with lock:
-                    unit = next(pending, None)
-                if unit is None:
-                    break
-                done.append(run(unit))
-            return done
-
-        futures = [self._threads().submit(work) for _ in range(self.engine.concurrency)]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:  # also when the caller presses Ctrl-C while waiting
-            stop.set()
-        return [cut for future in futures for cut in future.result()]
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._pool_lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.engine.concurrency, thread_name_prefix="medembed")
-            return self._pool
-
     def close(self) -> None:
         """Stop the threads and the engine."""
-        with self._pool_lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown()
-        self.engine.close()
+        self._streams.close()

@@ -18,7 +18,7 @@ EXTRAS = {
     "bm25s": "evaluation",
     "matplotlib": "evaluation",
     "mteb": "evaluation",
-    "scipy": "evaluation",
+    "scipy": "colbert",
     "vllm": "vllm",
 }
 

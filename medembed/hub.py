@@ -8,7 +8,7 @@ from pathlib import Path
 from medembed.errors import MedEmbedError, ModelNotCachedError, UnsafeWeightsError
 
 # what a model needs; never pickles, never code
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "artifact.metadata"]
 UNWANTED = ["onnx/*", "openvino/*", "*.bin", "*.pt", "*.py", "*.h5", "*.msgpack"]
 COMMIT = re.compile(r"[0-9a-f]{40}")
 RECORD = "medembed-revisions.json"

@@ -1,9 +1,7 @@
 """MedEmbed: the public class. Conveniences here; the work is in encoding.py and the engines."""
 
 import asyncio
-import ctypes
 import os
-import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,13 +14,14 @@ from numpy.typing import NDArray
 
 from medembed import callers, inputs, model_files, progress, vectors
 from medembed import checkpoint as checkpoints
-from medembed.encoding import Cut, Encoder
+from medembed.encoding import Cut, Encoder, load_tokenizer
 from medembed.engines import Device, PrecisionSetting, load_engine
 from medembed.engines.interface import Engine
-from medembed.errors import BadWeightsError, ClosedModelError, SettingError, VectorError
+from medembed.errors import SettingError, VectorError
+from medembed.lifecycle import Lifecycle
 from medembed.microbatch import MicroBatcher
 from medembed.registry import BUNDLED, ModelSpec
-from medembed.tokenizer import Overlong, Tokenizer, TruncationWarning
+from medembed.tokenizer import Overlong, TruncationWarning
 
 Floats = NDArray[np.float32]
 
@@ -86,60 +85,33 @@ class MedEmbed:
             cache_dir=self._settings["cache_dir"],
             local_files_only=local_files_only,
         )
-        self._max_seq_length = _within(
+        self._max_seq_length = within(
             "max_seq_length", max_seq_length, self._checkpoint.spec.max_seq_length, self._positions()
         )
-        self._lock = threading.Lock()
         self._cut = Cut()
-        self._closed = False
         self._batchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, MicroBatcher]] = (
             weakref.WeakKeyDictionary()
         )
-        self._encoder_pid = 0
-        self._running: Encoder
+        self._lifecycle = Lifecycle(self._start, name=self.name, kind="MedEmbed")
         full = self._encoder().engine.dimension
-        self._dimension = _within("truncate_dim", truncate_dim, full, full)
+        self._dimension = within("truncate_dim", truncate_dim, full, full)
 
     def _positions(self) -> int:
         return model_files.position_limit(self._checkpoint.config)
 
     def _encoder(self) -> Encoder:
-        """The running encoder; started again in a forked child, where the parent's threads do not exist."""
-        if self._closed:
-            raise ClosedModelError(
-                f"{self.name!r} was closed: make a new MedEmbed, or encode before leaving the with block"
-            )
-        if self._encoder_pid != os.getpid():
-            self._start()
-        return self._running
+        return self._lifecycle.get()
 
-    def _start(self) -> None:
-        if self._encoder_pid:  # a forked child
-            # a lock held by another thread at the moment of the fork would stay locked here
-            self._lock = threading.Lock()
-            _never_destroy(self._running)
-        with self._lock:
-            if self._encoder_pid == os.getpid():
-                return
-            given, settings, spec = self._settings["engine"], self._settings, self._checkpoint.spec
-            tokenizer = self._tokenizer()
-            engine = given or load_engine(
-                self._checkpoint,
-                device=settings["device"],
-                precision=settings["precision"],
-                threads=settings["threads"],
-            )
-            self._running = Encoder(tokenizer, engine, overlong=settings["overlong"], normalised=spec.normalised)
-            self._encoder_pid = os.getpid()
-
-    def _tokenizer(self) -> Tokenizer:
-        folder, vocabulary = self._checkpoint.folder, self._checkpoint.config.get("vocab_size")
-        tokenizer = Tokenizer(folder, self._max_seq_length, lowercase=model_files.lowercases(folder))
-        if isinstance(vocabulary, int) and tokenizer.vocabulary_size > vocabulary:
-            raise BadWeightsError(
-                f"{folder}: the tokenizer knows {tokenizer.vocabulary_size} tokens, but config.json only {vocabulary}: they do not belong together"
-            )
-        return tokenizer
+    def _start(self) -> Encoder:
+        settings = self._settings
+        tokenizer = load_tokenizer(self._checkpoint, self._max_seq_length)
+        engine = settings["engine"] or load_engine(
+            self._checkpoint,
+            device=settings["device"],
+            precision=settings["precision"],
+            threads=settings["threads"],
+        )
+        return Encoder(tokenizer, engine, overlong=settings["overlong"], normalised=self._checkpoint.spec.normalised)
 
     @property
     def name(self) -> str:
@@ -269,7 +241,7 @@ class MedEmbed:
                 )
                 cut += more
         if cut.texts:
-            with self._lock:
+            with self._lifecycle.lock:
                 self._cut += cut
             warnings.warn(TruncationWarning(cut.texts, cut.tokens, self.max_seq_length), stacklevel=callers.level())
         return out
@@ -349,9 +321,7 @@ class MedEmbed:
 
     def close(self) -> None:
         """Give back threads and memory. Encoding afterwards raises ``ClosedModelError``; closing again is fine."""
-        if not self._closed and self._encoder_pid == os.getpid():
-            self._running.close()
-        self._closed = True
+        self._lifecycle.close()
 
     def __enter__(self) -> Self:
         """Use as a context manager, closed at the end of the block."""
@@ -369,7 +339,7 @@ class MedEmbed:
 
     def __repr__(self) -> str:
         """Tell model, dimension, device, precision and engine."""
-        if self._closed:
+        if self._lifecycle.closed:
             return f"MedEmbed({self.name!r}, closed)"
         engine = self._encoder().engine
         return (
@@ -378,19 +348,21 @@ class MedEmbed:
         )
 
 
-def _within(name: str, asked: int | None, default: int, most: int) -> int:
-    """A setting checked against its largest value; tokenizers need room for a token between their special ones."""
+def within(name: str, asked: int | None, default: int, most: int) -> int:
+    """A setting checked against its largest value.
+
+    Args:
+        name: The setting.
+        asked: What the caller gave; None for the default.
+        default: What holds otherwise.
+        most: The largest allowed.
+
+    Raises:
+        SettingError: Not a whole number in the range.
+    """
     if asked is None:
         return default
-    least = 3 if name == "max_seq_length" else 1
+    least = 3 if name.endswith("_length") else 1  # a tokenizer needs room for a token between its special ones
     if type(asked) is not int or not least <= asked <= most:
         raise SettingError(f"{name}={asked!r}: this model takes a whole number from {least} to {most}")
     return asked
-
-
-def _never_destroy(thing: object) -> None:
-    """Keep what a forked child inherited until the process is gone.
-
-    Its destructor would join the parent's threads, which do not exist in the child, and abort the process.
-    """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

@@ -18,6 +18,10 @@ WIDTHS = ("hidden_size", "dim", "d_model")
 
 # sentence-transformers modules, by the last part of their dotted type
 TRANSFORMER, POOLING, NORMALIZE = "Transformer", "Pooling", "Normalize"
+DENSE, MASK, TOKEN_POOLING = "Dense", "MultiVectorMask", "HierarchicalTokenPooling"
+ONE_VECTOR = (TRANSFORMER, POOLING, NORMALIZE)
+TOKEN_VECTORS = (TRANSFORMER, DENSE, MASK, NORMALIZE, TOKEN_POOLING)
+SENTENCE_CONFIG = "config_sentence_transformers.json"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -73,13 +77,32 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json(folder / "config.json")
 
 
-def describe(folder: Path, known: ModelSpec, config: Mapping[str, Any]) -> ModelSpec:
+def is_late_interaction(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a folder holds a ColBERT-style model, as Stanford's ColBERT, PyLate or sentence-transformers write them.
+
+    Args:
+        folder: A model folder.
+        config: Its ``config.json``.
+
+    Returns:
+        True for a model that gives a vector a token.
+    """
+    saved = read_json(folder / SENTENCE_CONFIG)
+    return (
+        "HF_ColBERT" in (config.get("architectures") or ())
+        or saved.get("model_type") in ("MultiVectorEncoder", "ColBERT")
+        or "query_prefix" in saved
+    )
+
+
+def describe(folder: Path, known: ModelSpec, config: Mapping[str, Any], *, late_interaction: bool = False) -> ModelSpec:
     """Complete a spec with what the folder says of itself; the folder wins over the registry.
 
     Args:
         folder: A model folder.
         known: What is known already; its name, repository, licence and notes are kept.
         config: The folder's ``config.json``.
+        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text.
 
     Returns:
         The spec of the model as it will run.
@@ -87,8 +110,8 @@ def describe(folder: Path, known: ModelSpec, config: Mapping[str, Any]) -> Model
     Raises:
         CheckpointError: A file is missing or corrupt, or the folder asks for a module that is not supported here.
     """
-    modules = _modules(folder)
-    sentence_config = read_json(folder / "config_sentence_transformers.json")
+    modules = dict(_modules(folder, config, late_interaction=late_interaction))
+    sentence_config = read_json(folder / SENTENCE_CONFIG)
     width = next((key for key in WIDTHS if key in config), WIDTHS[0])
     dimension = _positive_int(config, width, folder)
     return replace(
@@ -102,24 +125,50 @@ def describe(folder: Path, known: ModelSpec, config: Mapping[str, Any]) -> Model
     )
 
 
-def _modules(folder: Path) -> Mapping[str, Path]:
-    """Module kind → its folder, in order; a folder without modules.json is a bare transformer."""
+def _modules(folder: Path, config: Mapping[str, Any], *, late_interaction: bool) -> list[tuple[str, Path]]:
+    """The folder's modules, all of them of kinds that run here."""
+    if is_late_interaction(folder, config) is not late_interaction:
+        raise UnsupportedModelError(
+            f"{folder} is a dense model, with a vector a text: load it with MedEmbed(...), or tune a late-interaction model from it with "
+            "`medembed recipes run colbert-v1`"
+            if late_interaction
+            else f"{folder} is a late-interaction model, with a vector a token: load it with MedColBERT(...)"
+        )
+    modules = read_modules(folder)
+    runs = TOKEN_VECTORS if late_interaction else ONE_VECTOR
+    unknown = [kind for kind, _ in modules if kind not in runs]
+    if unknown:
+        raise UnsupportedModelError(
+            f"{folder} has a {unknown[0]!r} module; medembed runs {', '.join(runs[:-1])} and {runs[-1]}. "
+            "Use sentence-transformers for it, or export it without that module."
+        )
+    return modules
+
+
+def read_modules(folder: Path) -> list[tuple[str, Path]]:
+    """Read ``modules.json``.
+
+    Args:
+        folder: A model folder.
+
+    Returns:
+        Each module's kind, the last part of its dotted type, and its folder, in order; a folder without the file is a
+        bare transformer.
+
+    Raises:
+        CorruptFileError: The file is not a list of modules.
+        UnsupportedModelError: A module lies outside the folder.
+    """
     listed = _read_any_json(folder / "modules.json")
     if listed is None:
-        return {TRANSFORMER: folder}
+        return [(TRANSFORMER, folder)]
     try:
-        modules = {str(entry["type"]).rpartition(".")[2]: folder / str(entry["path"]) for entry in listed}  # type: ignore[attr-defined]
+        modules = [(str(entry["type"]).rpartition(".")[2], folder / str(entry["path"])) for entry in listed]  # type: ignore[attr-defined]
     except (TypeError, KeyError) as error:
         raise CorruptFileError(
             f"{folder / 'modules.json'} is not a list of modules: download the model again"
         ) from error
-    unknown = [kind for kind in modules if kind not in (TRANSFORMER, POOLING, NORMALIZE)]
-    if unknown:
-        raise UnsupportedModelError(
-            f"{folder} has a {unknown[0]!r} module; medembed runs Transformer, Pooling and Normalize. "
-            "Use sentence-transformers for it, or export it without that module."
-        )
-    for kind, path in modules.items():
+    for kind, path in modules:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise UnsupportedModelError(
                 f"modules.json of {folder} points module {kind!r} outside its own folder: refused"

@@ -8,7 +8,7 @@ float32 on reading.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,13 @@ MEANING = (
     "1_Pooling/config.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
+)
+# the same of late-interaction models: projections, skip lists and token pooling in folders of their own
+MEANING_PATTERNS = (
+    "artifact.metadata",
+    "*_Dense/*",
+    "*_MultiVectorMask/config.json",
+    "*_HierarchicalTokenPooling/config.json",
 )
 Tensors = dict[str, NDArray[Any]]
 
@@ -98,12 +105,34 @@ def read_tensors(folder: Path) -> Tensors:
     return {name: _restored(name, stored) for name in stored if _is_weight(name, stored)}
 
 
-def _read_file(path: Path) -> Tensors:
+def read_tensor(folder: Path, name: str) -> NDArray[np.float32]:
+    """Read one weight as float32, without the others.
+
+    Args:
+        folder: A model folder.
+        name: The weight's name.
+
+    Returns:
+        The array.
+
+    Raises:
+        CheckpointError: No such weight, or weights that are missing, pickled, truncated or not finite.
+    """
+    for path in weight_files(folder):
+        stored = _read_file(path, (name, name + SCALE))
+        if name in stored:
+            return _restored(name, stored)
+    raise BadWeightsError(f"{folder} lacks weight {name!r}, which its configuration calls for")
+
+
+def _read_file(path: Path, names: Collection[str] = ()) -> Tensors:
+    """The tensors of a file; with ``names`` only those."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as opened:
-            return {name: _as_numpy(opened, name, path) for name in opened.keys()}  # noqa: SIM118 - not a dict
+            wanted = [name for name in opened.keys() if not names or name in names]  # noqa: SIM118 - not a dict
+            return {name: _as_numpy(opened, name, path) for name in wanted}
     except SafetensorError as error:
         raise CorruptFileError(f"{path} is not a whole safetensors file ({error}): download the model again") from error
 
@@ -184,6 +213,7 @@ def fingerprint(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     meaning = [folder / name for name in MEANING]
+    meaning += sorted(path for pattern in MEANING_PATTERNS for path in folder.glob(pattern))
     for path in [*weight_files(folder), *meaning]:
         if path.is_file():
             digest.update(path.name.encode())

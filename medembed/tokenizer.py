@@ -1,5 +1,6 @@
 """Texts → token ids, unpadded, and what was too long for the model."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ Overlong = Literal["truncate", "error", "chunk"]
 
 # a quarter of each window is seen again in the next, so that a sentence cut at one edge stands whole in the other
 OVERLAP_SHARE = 4
+WHOLE = "MedEmbed(..., overlong='chunk') embeds them whole"
 
 
 class TruncationWarning(UserWarning):
@@ -22,12 +24,12 @@ class TruncationWarning(UserWarning):
         n_tokens: How many tokens were left out in all.
     """
 
-    def __init__(self, n_texts: int, n_tokens: int, limit: int) -> None:
+    def __init__(self, n_texts: int, n_tokens: int, limit: int, *, remedy: str = WHOLE) -> None:
         """Word the warning; texts are never part of it."""
         self.n_texts, self.n_tokens = n_texts, n_tokens
         super().__init__(
             f"{n_texts} text{'s were' if n_texts > 1 else ' was'} cut to {limit} tokens, leaving out {n_tokens} tokens in all. "
-            "MedEmbed(..., overlong='chunk') embeds them whole; overlong='error' refuses them."
+            f"{remedy}; overlong='error' refuses them."
         )
 
 
@@ -78,6 +80,41 @@ class Tokenizer:
         bare, full = self._fast.encode("a", add_special_tokens=False).ids, self._fast.encode("a").ids
         start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
         return full[:start], full[start + len(bare) :]
+
+    def with_limit(self, max_seq_length: int) -> "Tokenizer":
+        """The same tokenizer for texts of another length; the vocabulary is shared.
+
+        Args:
+            max_seq_length: Tokens to read, special tokens included.
+        """
+        other = copy.copy(self)
+        other.max_seq_length = max_seq_length
+        return other
+
+    def keep_whole(self, marker: str) -> None:
+        """Have a token of the vocabulary, such as ``[unused0]``, recognised in texts instead of cut into pieces.
+
+        Args:
+            marker: The token, or a prompt that begins with it; one that the vocabulary lacks stays ordinary text.
+        """
+        from tokenizers import AddedToken
+
+        for token in (marker, *marker.split(maxsplit=1)[:1]):
+            if self.token_id(token) is not None:
+                if self._fast.encode(token, add_special_tokens=False).tokens != [token]:
+                    self._fast.add_special_tokens([AddedToken(token, normalized=False, special=True)])
+                return
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token of the vocabulary; None for any other text."""
+        found: int | None = self._fast.token_to_id(token)
+        return found
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of the token for what the vocabulary lacks; None where there is none."""
+        token = getattr(self._fast.model, "unk_token", None)
+        return None if token is None else self.token_id(str(token))
 
     @property
     def room(self) -> int:

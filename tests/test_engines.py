@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,34 @@ def test_padding_fills_to_a_multiple_and_keeps_lengths() -> None:
     padded, lengths = pad([[5, 6, 7], [8]], pad_id=9, multiple=4)
     np.testing.assert_array_equal(padded, [[5, 6, 7, 9], [8, 9, 9, 9]])
     np.testing.assert_array_equal(lengths, [3, 1])
+
+
+@pytest.mark.parametrize("kind", ["openvino", "torch", "ragged"])
+def test_tokens_beyond_the_attended_get_a_state_that_no_other_sees(tiny_folder: Path, kind: str) -> None:
+    found = checkpoint.fetch(str(tiny_folder))
+    ids, longer = [[101, 7, 8, 102], [101, 9, 102]], [[101, 7, 8, 102, 103, 103], [101, 9, 102, 103]]
+    run = _token_runner(found, kind)
+    plain, filled, seen = run(ids, None), run(longer, [4, 3]), run(longer, None)
+    for row, (alone, with_more, attended) in enumerate(zip(plain, filled, seen, strict=True)):
+        assert with_more.shape == (len(longer[row]), 64)
+        np.testing.assert_allclose(with_more[: len(alone)], alone, atol=1e-4)
+        assert np.abs(attended[: len(alone)] - alone).max() > 1e-3
+        assert np.abs(with_more[len(alone) :]).max() > 1e-3
+
+
+def _token_runner(found: checkpoint.Checkpoint, kind: str) -> Callable[[TokenIds, list[int] | None], list[np.ndarray]]:
+    if kind == "openvino":
+        engine = openvino_engine.OpenVinoEngine(found, "fp32", 1)
+        return lambda ids, attended: engine.tokens(ids, attended=attended)
+    torch = pytest.importorskip("torch")
+    from medembed.engines import torch_engine
+    from medembed.engines.ragged_bert import row_by_row_attention
+
+    other = torch_engine.TorchEngine(found, ["cpu"], "fp32", 1)
+    if kind == "ragged":
+        other._free.get()
+        other._free.put(torch_engine._Ragged(found, "cpu", torch.float32, row_by_row_attention))
+    return lambda ids, attended: other.tokens(ids, attended=attended)
 
 
 def test_fake_vectors_depend_on_tokens_alone() -> None:

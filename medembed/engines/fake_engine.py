@@ -1,5 +1,7 @@
 """Deterministic vectors from a hash of the tokens: for tests, documentation and dry runs. No weights, no model."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,8 +45,9 @@ class FakeEngine:
             else np.empty((0, self.dimension), np.float32)
         )
 
-    def tokens(self, ids: TokenIds) -> list[NDArray[np.float32]]:
+    def tokens(self, ids: TokenIds, *, attended: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
         """The tokens' vectors. One array per row, *Shape:* ``(len(ids[i]), dimension)``."""
+        del attended  # a token's vector depends on no other
         return [self._states(np.asarray(row, dtype=np.uint64)) for row in ids]
 
     def _states(self, row: NDArray[np.uint64]) -> NDArray[np.float32]:

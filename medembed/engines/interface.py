@@ -42,8 +42,12 @@ class Engine(Protocol):
         """
         ...
 
-    def tokens(self, ids: TokenIds) -> list[NDArray[np.float32]]:
-        """Final state of every token. One array per row, *Shape:* ``(len(ids[i]), dimension)``."""
+    def tokens(self, ids: TokenIds, *, attended: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
+        """Final state of every token. One array per row, *Shape:* ``(len(ids[i]), dimension)``.
+
+        ``attended`` says how many of each row's first tokens are attended to; those after them get a state, but none of
+        the others sees them, as ColBERT expands its queries. None for all.
+        """
         ...
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The CPU engine: OpenVINO, one single-threaded stream per core, so that no core ever waits for another."""
 
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -122,10 +122,12 @@ class OpenVinoEngine:
             requests = self._ready(wide=False, pooled=True)
         return self._infer(requests, padded, lengths)
 
-    def tokens(self, ids: TokenIds) -> list[NDArray[np.float32]]:
+    def tokens(self, ids: TokenIds, *, attended: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
         """Final states. One array per row, *Shape:* ``(len(ids[i]), dimension)``."""
         padded, lengths = pad(ids, multiple=self.width_multiple)
-        states = self._infer(self._ready(wide=False, pooled=False), padded, lengths)
+        # the graph masks keys from a row's length on and computes a state for every place: what ``attended`` asks for
+        seen = lengths if attended is None else np.asarray(attended, dtype=np.int32)
+        states = self._infer(self._ready(wide=False, pooled=False), padded, seen)
         return [states[row, :length].copy() for row, length in enumerate(lengths)]
 
     def _infer(self, requests: Requests, padded: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -102,9 +102,11 @@ class TorchEngine:
         run = partial(self._run_pooled, threads=self.concurrency if alone else 1)
         return np.concatenate([self._on_a_device(part, run) for part in self._parts(ids)])
 
-    def tokens(self, ids: TokenIds) -> list[NDArray[np.float32]]:
+    def tokens(self, ids: TokenIds, *, attended: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
         """Final states. One array per row, *Shape:* ``(len(ids[i]), dimension)``."""
-        return [states for part in self._parts(ids) for states in self._on_a_device(part, self._run_tokens)]
+        # each row carries its own number through the cutting and halving of batches
+        rows = ids if attended is None else [_Row(row, seen) for row, seen in zip(ids, attended, strict=True)]
+        return [states for part in self._parts(rows) for states in self._on_a_device(part, self._run_tokens)]
 
     def _parts(self, ids: TokenIds) -> list[TokenIds]:
         """The batch as planned, or in pieces where the budget has shrunk since it was planned."""
@@ -194,6 +196,18 @@ class _cpu_threads:  # noqa: N801 - reads as a statement
             self._torch.set_num_threads(self._before)
 
 
+class _Row(list[int]):
+    """A row of token ids of which only the first ``attended`` are attended to."""
+
+    def __init__(self, ids: Sequence[int], attended: int) -> None:
+        super().__init__(ids)
+        self.attended = attended
+
+
+def _attended(ids: TokenIds) -> list[int]:
+    return [row.attended if isinstance(row, _Row) else len(row) for row in ids]
+
+
 class _Ragged:
     """A BERT without padding."""
 
@@ -206,7 +220,7 @@ class _Ragged:
 
     def states(self, ids: TokenIds, pad_id: int, multiple: int) -> list[Tensor]:
         del pad_id, multiple
-        states, lengths = self._bert(ids)
+        states, lengths = self._bert(ids, _attended(ids))
         return list(states.split(lengths))
 
     def pooled(self, ids: TokenIds, pooling: str, pad_id: int, multiple: int) -> Tensor:
@@ -230,11 +244,11 @@ class _Padded:
 
     def _forward(self, ids: TokenIds, pad_id: int, multiple: int) -> tuple[Tensor, Tensor]:
         torch = require("torch")
-        padded, lengths = pad(ids, pad_id=pad_id, multiple=multiple)
+        padded, _ = pad(ids, pad_id=pad_id, multiple=multiple)
         inputs = torch.from_numpy(padded).to(self._device).long()
         mask = (
             torch.arange(padded.shape[1], device=self._device)[None]
-            < torch.from_numpy(lengths).to(self._device)[:, None]
+            < torch.tensor(_attended(ids), device=self._device)[:, None]
         )
         return self._model(input_ids=inputs, attention_mask=mask.long()).last_hidden_state, mask
 
