@@ -1,13 +1,14 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny test-adapters test-vllm check fix bench docs mini wheel clean
+.PHONY: help demo test test-all tiny test-adapters test-vllm check fix bench bench-adapters docs mini wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PEERS ?= .venv-peers
 VLLM ?= .venv-vllm
 ADAPTERS ?= .venv-adapters
+ADAPTERS_PEERS ?= .venv-adapters-peers
 BIN := $(VENV)/bin
 # Twice quiet: errors only. Build back ends are pinned like everything else.
 PIP := -m pip --disable-pip-version-check -qq install
@@ -17,7 +18,7 @@ EXTRAS := torch,recipes,evaluation,corpus
 ARGS ?=
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.light ## Embed and search medical passages with the bundled model, offline
 	@$(BIN)/medembed demo $(ARGS)
@@ -38,10 +39,12 @@ test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' 
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
 	@$(VLLM)/bin/python -m pytest tests/recipes/test_vllm.py -m "" -o filterwarnings=default $(ARGS)
 
-check: $(VENV)/.full ## Format, lint, types and layers, as CI runs them
+check: $(VENV)/.full $(ADAPTERS)/.ready ## Format, lint, types and layers, as CI runs them
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@cd integrations/langchain && $(abspath $(BIN))/mypy --python-executable $(abspath $(ADAPTERS))/bin/python
+	@cd integrations/llamaindex && $(abspath $(BIN))/mypy --python-executable $(abspath $(ADAPTERS))/bin/python
 	@$(BIN)/lint-imports
 
 fix: $(VENV)/.full ## Mend what the formatter and the linter can mend themselves
@@ -50,6 +53,9 @@ fix: $(VENV)/.full ## Mend what the formatter and the linter can mend themselves
 
 bench: $(VENV)/.full $(PEERS)/.ready ## Measure speed, memory and fidelity beside the peers (ARGS="passages queries ...")
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-adapters: $(ADAPTERS_PEERS)/.ready ## Measure the adapters beside those of Hugging Face, in an environment of their own
+	@HF_HUB_OFFLINE=1 $(ADAPTERS_PEERS)/bin/python -m tests.benchmarks.adapters $(ARGS)
 
 docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -62,7 +68,7 @@ wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/
 	@ls -l dist
 
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) dist build site
+	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) dist build site
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
@@ -102,6 +108,14 @@ $(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt integrations/lan
 	@$(ADAPTERS)/bin/python $(PIP) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable . \
 	  --editable integrations/langchain --editable integrations/llamaindex \
 	  --group integrations/langchain/pyproject.toml:test --group integrations/llamaindex/pyproject.toml:test
+	@touch $@
+
+$(ADAPTERS_PEERS)/.ready: pyproject.toml integrations/langchain/pyproject.toml integrations/llamaindex/pyproject.toml tests/benchmarks/adapters_peers.txt
+	@echo "Installing the adapters and those of Hugging Face into $(ADAPTERS_PEERS) ..."
+	@$(PYTHON) -m venv $(ADAPTERS_PEERS)
+	@$(ADAPTERS_PEERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
+	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . --editable integrations/langchain --editable integrations/llamaindex \
+	  --requirement tests/benchmarks/adapters_peers.txt
 	@touch $@
 
 # vLLM pins a transformers of its own, hence no constraints here. Its image, sound and video companions are taken out

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import gpu, machine, models, readme, report, runner, texts
+from tests.benchmarks import adapters, gpu, machine, models, readme, report, runner, texts
 from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.engines import ENGINES
 from tests.benchmarks.report import Claim
@@ -110,7 +110,7 @@ def test_forward_operations_of_a_hand_worked_case() -> None:
 
 def test_every_benchmark_and_engine_is_in_the_readme() -> None:
     text = (Path(__file__).parent / "README.md").read_text()
-    assert [name for name in [*BENCHMARKS, *ENGINES] if f"`{name}`" not in text] == []
+    assert [name for name in [*BENCHMARKS, *adapters.BENCHMARKS, *ENGINES] if f"`{name}`" not in text] == []
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
         Raises:
             medembed.errors.InputTypeError: Not a list of ``str``; the message names the index.
         """
-        if isinstance(texts, str):
+        if isinstance(texts, str):  # type: ignore[unreachable]  # callers need not be typed
             raise errors.InputTypeError(
                 "embed_documents() takes a list of str, not a str: wrap a single text in a list"
             )

@@ -37,7 +37,9 @@ def index(passages: list[demo.Passage], embed_model: MedEmbedEmbedding) -> Vecto
 def answer(question: str, passages: VectorStoreIndex, llm: LLM) -> Response:
     """Find three passages, show them to the language model; the response holds both its text and the passages."""
     engine = passages.as_query_engine(llm=llm, similarity_top_k=3, response_mode=ResponseMode.COMPACT)
-    return engine.query(question)
+    response = engine.query(question)
+    assert isinstance(response, Response)  # what an engine gives that was not asked to stream
+    return response
 
 
 def main() -> None:
@@ -46,7 +48,7 @@ def main() -> None:
     passages = index(demo.passages(), MedEmbedEmbedding(overlong="chunk"))
     for question in questions:
         found = answer(question, passages, MockLLM(max_tokens=20))
-        print(f"{question}\n  (Your language model answers here. The mock says: {found.response[:60]!r} ...)")
+        print(f"{question}\n  (Your language model answers here. The mock says: {str(found)[:60]!r} ...)")
         for n, source in enumerate(found.source_nodes, 1):
             metadata = source.node.metadata
             print(f"  [{n}] {source.score:.2f} {metadata['title']} ({metadata['source']}, {source.node.node_id})")

@@ -12,7 +12,10 @@ os.environ["ANONYMIZED_TELEMETRY"] = "false"
 from importlib.util import find_spec
 from pathlib import Path
 
-CORE = Path(next(iter(find_spec("llama_index.core").submodule_search_locations)))
+SPEC = find_spec("llama_index.core")
+assert SPEC is not None
+assert SPEC.origin is not None
+CORE = Path(SPEC.origin).parent
 os.environ["TIKTOKEN_CACHE_DIR"] = str(CORE / "_static" / "tiktoken_cache")
 
 import json

@@ -85,7 +85,7 @@ def _postgres(place: str) -> Iterator[BasePydanticVectorStore]:
     try:
         yield store
     finally:
-        store._engine.dispose()
+        store._engine.dispose()  # type: ignore[union-attr]  # made above
 
 
 STORES = {

@@ -123,7 +123,7 @@ def test_callbacks_tell_each_batch() -> None:
     )
     made.get_text_embedding_batch(["a", "b", "c"])
     ends = [pair[1] for pair in debug.get_event_pairs(CBEventType.EMBEDDING)]
-    assert [len(end.payload[EventPayload.EMBEDDINGS]) for end in ends] == [2, 1]
+    assert [len((end.payload or {})[EventPayload.EMBEDDINGS]) for end in ends] == [2, 1]
 
 
 async def test_lists_of_one_share_batches_when_there_is_a_cache() -> None:

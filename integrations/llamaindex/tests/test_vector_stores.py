@@ -29,7 +29,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of our own with pgvector, on a socket in a temporary folder."""
-    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL with pgvector for this platform (pgserver)")
+    pgserver = pytest.importorskip(
+        "pgserver",
+        reason="PostgreSQL was NOT tested: pgserver, which brings it with pgvector, has no wheel for this Python",
+    )
     server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     yield server.get_uri()
     server.cleanup()
@@ -88,5 +91,7 @@ async def test_a_store_finds_what_an_exact_search_finds_also_after_reload(
             index = VectorStoreIndex.from_vector_store(opened, embed_model=embed_model)
         else:
             context = StorageContext.from_defaults(vector_store=opened, persist_dir=str(place))
-            index = load_index_from_storage(context, embed_model=embed_model)
+            loaded = load_index_from_storage(context, embed_model=embed_model)
+            assert isinstance(loaded, VectorStoreIndex)
+            index = loaded
         await check(index)

@@ -121,7 +121,7 @@ def _reopen_lancedb(embeddings: Embeddings, place: Path) -> Iterator[VectorStore
 @contextlib.contextmanager
 def _build_lancedb(embeddings: Embeddings, documents: list[Document], place: Path) -> Iterator[VectorStore]:
     with _reopen_lancedb(embeddings, place) as store:
-        store.add_texts([d.page_content for d in documents], [d.metadata for d in documents], _ids(documents))
+        store.add_texts([d.page_content for d in documents], [d.metadata for d in documents], ids=_ids(documents))
         yield store
 
 
@@ -133,7 +133,7 @@ def _reopen_postgres(embeddings: Embeddings, place: str) -> Iterator[VectorStore
     try:
         yield store
     finally:
-        store._engine.dispose()
+        store._engine.dispose()  # type: ignore[union-attr]  # a sync store has a sync engine
 
 
 @contextlib.contextmanager

@@ -27,7 +27,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of our own with pgvector, on a socket in a temporary folder."""
-    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL with pgvector for this platform (pgserver)")
+    pgserver = pytest.importorskip(
+        "pgserver",
+        reason="PostgreSQL was NOT tested: pgserver, which brings it with pgvector, has no wheel for this Python",
+    )
     server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()

@@ -170,7 +170,7 @@ async def test_a_query_that_is_no_text_is_refused(fake: MedEmbedEmbeddings, quer
 
 def test_a_single_text_as_passages_is_refused_not_split_into_letters(fake: MedEmbedEmbeddings) -> None:
     with pytest.raises(errors.InputTypeError, match="wrap a single text in a list"):
-        fake.embed_documents("one text")
+        fake.embed_documents("one text")  # type: ignore[arg-type]
 
 
 async def test_no_passages_give_no_vectors(fake: MedEmbedEmbeddings) -> None:
