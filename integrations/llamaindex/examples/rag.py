@@ -8,7 +8,7 @@ Everything runs offline. The language model is LlamaIndex's own mock, which repe
 import sys
 
 from llama_index.core import VectorStoreIndex
-from llama_index.core.base.response.schema import Response
+from llama_index.core.base.response.schema import RESPONSE_TYPE
 from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.schema import TextNode
@@ -34,12 +34,10 @@ def index(passages: list[demo.Passage], embed_model: MedEmbedEmbedding) -> Vecto
     return VectorStoreIndex(nodes, embed_model=embed_model)
 
 
-def answer(question: str, passages: VectorStoreIndex, llm: LLM) -> Response:
+def answer(question: str, passages: VectorStoreIndex, llm: LLM) -> RESPONSE_TYPE:
     """Find three passages, show them to the language model; the response holds both its text and the passages."""
     engine = passages.as_query_engine(llm=llm, similarity_top_k=3, response_mode=ResponseMode.COMPACT)
-    response = engine.query(question)
-    assert isinstance(response, Response)  # what an engine gives that was not asked to stream
-    return response
+    return engine.query(question)
 
 
 def main() -> None:
