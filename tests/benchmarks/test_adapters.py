@@ -11,7 +11,11 @@ from tests.benchmarks.adapters import Turns
 
 def test_sides_take_turns_and_the_warm_up_is_not_timed() -> None:
     heard: list[tuple[str, int]] = []
-    sides = {name: lambda given, name=name: heard.append((name, len(given))) for name in ("a", "b")}
+
+    def side(name: str) -> adapters.Embed:
+        return lambda given: heard.append((name, len(given)))
+
+    sides = {name: side(name) for name in ("a", "b")}
     turns = adapters.take_turns(sides, ["text"] * 100, 3)
     assert heard[:2] == [("a", 10), ("b", 10)]
     assert [name for name, _ in heard[2:]] == ["a", "b", "b", "a", "a", "b"]
