@@ -31,7 +31,9 @@
         ├── EmptyStageError                   a stage left nothing for the next one
         ├── WorkFolderBusyError               another run holds the work folder
         ├── PairWriterError                   whoever writes the pairs cannot be reached or does not answer
-        └── ScoreError                        the model scores below what the recipe promises
+        ├── StorageFullError                  no room left on the disk of the work folder
+        ├── ScoreError                        the model scores below what the recipe promises
+        └── PublishError                      the model is built, the hub does not take it
 
 Each is also the built-in error named in brackets, so ``except ValueError`` works too. Messages say what happened,
 what was expected and what to do. They hold names, numbers and indices, never the texts themselves.
@@ -140,6 +142,14 @@ class WorkFolderBusyError(RecipeError):
 
 class PairWriterError(RecipeError):
     """Whoever writes the pairs cannot be reached or refuses every request."""
+
+
+class StorageFullError(RecipeError):
+    """The disk or quota of the work folder is used up; what is finished stays, and nothing half-written does."""
+
+
+class PublishError(RecipeError):
+    """The model is built, but the hub cannot be reached or refuses it."""
 
 
 class ScoreError(RecipeError):

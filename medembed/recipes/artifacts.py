@@ -1,5 +1,6 @@
 """Content-addressed folders: parts that appear whole and carry their hash, and a manifest written last."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medembed.errors import WorkFolderBusyError
+from medembed.errors import StorageFullError, WorkFolderBusyError
 from medembed.extras import require
 from medembed.recipes.fingerprint import file_sha256
 
@@ -165,6 +166,32 @@ def write_text_whole(path: Path, text: str) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def room(work: Path) -> Iterator[None]:
+    """Say what to do where disk or quota is used up, whichever library met it.
+
+    Raises:
+        StorageFullError: Something could not be written for want of room.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise StorageFullError(
+            f"no room left on the disk of {work}. Free some, or move the folder to another disk and name it with "
+            f"execution.work=DIR; then run the same command: it goes on with what is missing"
+        ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    """Errors of the system carry a number; safetensors puts it into words."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return (isinstance(error, OSError) and error.errno in numbers) or any(
+        f"(os error {number})" in str(error) for number in numbers
+    )
 
 
 @contextmanager

@@ -79,8 +79,11 @@ def explained(work: Callable[[], int]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m medembed.recipes list | show | copy | run | status | download``."""
-    parser = argparse.ArgumentParser(prog="python -m medembed.recipes", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = argparse.ArgumentParser(
+        prog="python -m medembed.recipes",
+        description="From notes to a fine-tuned model: recipes to look at, copy and run.",
+    )
+    commands = parser.add_subparsers(dest="command")
     commands.add_parser("list", help="the shipped recipes")
     show = commands.add_parser("show", help="a recipe's file and card")
     show.add_argument("recipe")
@@ -95,7 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=text)
         command.add_argument("recipe", nargs="?", default="tiny")
         add_run_arguments(command, "publish")
-    return explained(lambda: _COMMANDS[(options := parsed(parser, arguments)).command](options))
+    options = parsed(parser, arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    return explained(lambda: _COMMANDS[options.command](options))
 
 
 def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,8 +1,8 @@
 """Stage ``negatives``: for each pair, passages that look like its answer and are none. ``python -m medembed.recipes.negatives``."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from medembed.extras import require
 from medembed.recipes import models, selection, topk
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.decontamination import normal_words
+from medembed.recipes.fingerprint import folder_sha256
 from medembed.recipes.lexical import Bm25
 from medembed.recipes.records import Mined, Pair, content_id, read_parquet, write_parquet
 from medembed.recipes.schema import Negatives, Recipe
@@ -56,7 +57,9 @@ def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
     length = recipe.train.max_passage_tokens if uses_dense else None
     base = models.base_identity(recipe.base) if uses_dense else None
     selected = recipe.triplets.model_dump(mode="json", include={"caps", "weights", "max_rows"}) | {"seed": recipe.seed}
-    return {"negatives": settings, "model": model, "base": base, "max_tokens": length, "selected": selected}
+    found = {"negatives": settings, "model": model, "base": base, "max_tokens": length, "selected": selected}
+    judge = _local_judge(negatives)
+    return found if judge is None else found | {"cross_encoder": folder_sha256(judge)}
 
 
 def run(stage: StageRun) -> Summary:
@@ -224,15 +227,38 @@ def _masked(
     return rows[fine], scores[fine], positive
 
 
-def _cross_encoder(stage: StageRun) -> Any:
+def _local_judge(settings: Negatives) -> Path | None:
+    """The cross-encoder's folder where it is one: its contents then tell it from another, not its place."""
+    folder = Path(settings.cross_encoder or "").expanduser()
+    return folder if settings.cross_encoder and folder.is_dir() else None
+
+
+def _cross_encoder(stage: StageRun) -> Callable[[list[tuple[str, str]]], NDArray[np.float64]]:
+    """Scores of (query, passage) pairs between 0 and 1, so that "95% of the positive's" means something."""
     settings, device = stage.recipe.negatives, stage.recipe.execution.device
-    library = require("sentence_transformers")
-    where = None if device == "auto" else device
-    return library.CrossEncoder(settings.cross_encoder, revision=settings.cross_encoder_revision, device=where)
+    library, torch = require("sentence_transformers"), require("torch")
+    model = library.CrossEncoder(
+        str(_local_judge(settings) or settings.cross_encoder),
+        revision=settings.cross_encoder_revision,
+        device=None if device == "auto" else device,
+        model_kwargs={"use_safetensors": True},
+    )
+
+    def scores(pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
+        # a sigmoid of our own: a model of one output may come with it or without
+        found = model.predict(pairs, activation_fn=torch.nn.Sigmoid(), show_progress_bar=False)
+        return np.asarray(found, dtype=np.float64).reshape(-1)
+
+    return scores
 
 
 def _rescore(
-    rescorer: Any, corpus: Corpus, index: int, passages: list[str], ranking: Ranking, settings: Negatives
+    judge: Callable[[list[tuple[str, str]]], NDArray[np.float64]],
+    corpus: Corpus,
+    index: int,
+    passages: list[str],
+    ranking: Ranking,
+    settings: Negatives,
 ) -> Ranking:
     """Candidates that fit by the first score, ranked again by the cross-encoder's."""
     rows, scores, positive = ranking
@@ -240,11 +266,7 @@ def _rescore(
     rows = rows[choose(rows, scores, positive, wide)]
     query = corpus.pairs[index].query
     texts = [passages[int(corpus.positive[index])], *(passages[row] for row in rows)]
-    raw = np.asarray(
-        rescorer.predict([(query, text) for text in texts], show_progress_bar=False), dtype=np.float64
-    ).reshape(-1)
-    # scores between 0 and 1, so that "95% of the positive's" means something
-    judged = raw if raw.min() >= 0 and raw.max() <= 1 else np.array([1 / (1 + math.exp(-value)) for value in raw])
+    judged = judge([(query, text) for text in texts])
     order = np.argsort(-judged[1:], kind="stable")
     return rows[order], judged[1:][order].astype(np.float32), float(judged[0])
 

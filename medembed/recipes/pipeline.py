@@ -11,7 +11,7 @@ from typing import Any
 
 from medembed.errors import RecipeConfigError, ScoreError
 from medembed.recipes import filters, merge, negatives, notes, pairs, publish, score, train, triplets
-from medembed.recipes.artifacts import Artifact, ArtifactWriter, hold, open_artifact
+from medembed.recipes.artifacts import Artifact, ArtifactWriter, hold, open_artifact, room
 from medembed.recipes.fingerprint import fingerprint
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.schema import Recipe
@@ -115,6 +115,7 @@ def build(recipe: Recipe, places: Places, target: str = "publish") -> list[Built
 
     Raises:
         RecipeError: The run cannot go on; what is finished stays and is used again.
+        StorageFullError: The disk of the work folder is full.
         WorkFolderBusyError: Another run is at work in the same folder.
     """
     steps = until(plan(recipe, places), target)
@@ -132,12 +133,18 @@ def build(recipe: Recipe, places: Places, target: str = "publish") -> list[Built
         return []
     log_path = work / "runs" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{recipe.name}-{os.getpid()}.jsonl"
     built: dict[str, Built] = {}
-    with hold(work, recipe.execution.lock_wait_s), Reporter(log_path, progress=recipe.execution.progress) as reporter:
+    publish.check_out(recipe.execution.out)
+    shown = recipe.execution.progress
+    with room(work), hold(work, recipe.execution.lock_wait_s), Reporter(log_path, progress=shown) as reporter:
         reporter.log("run_started", recipe=recipe.name, steps={step.key: step.fingerprint for step in steps})
         for step in steps:
             built[step.key] = _build_step(recipe, places, step, built, reporter)
             reporter.log("step_built", stage=step.key, fingerprint=step.fingerprint, reused=built[step.key].reused)
             _check_score(built[step.key])
+            if step.stage.name == "publish":
+                for what, where in publish.deliver(built[step.key].artifact.folder / "model", recipe.execution).items():
+                    reporter.say(f"{what} {where}")
+                    reporter.log("delivered", **{what.replace(" ", "_"): where})
         reporter.log("run_finished", recipe=recipe.name)
     return list(built.values())
 

@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from medembed.errors import PublishError, RecipeConfigError
 from medembed.extras import require
 from medembed.recipes import cards, models
-from medembed.recipes.schema import Recipe
+from medembed.recipes.schema import Execution, Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import Stage, StageRun, Summary
 
@@ -23,16 +24,43 @@ def config(recipe: Recipe, _places: Places, _round: int) -> Any:
 
 
 def run(stage: StageRun) -> Summary:
-    """Copy the merged model, write its card and, on request, its ONNX file; push it when told to."""
-    recipe = stage.recipe
+    """Copy the merged model, write its card and, on request, its ONNX file."""
     folder = stage.out.write_folder("model", lambda target: _write_model(stage, target))
-    summary: Summary = {"files": sum(1 for path in folder.rglob("*") if path.is_file())}
-    if recipe.execution.out is not None:
-        _copy_out(folder, recipe.execution.out)
-        summary["copied to"] = str(recipe.execution.out)
-    if recipe.execution.push_to_hub is not None:
-        summary["pushed to"] = _push(folder, recipe.execution.push_to_hub)
-    return summary
+    return {"files": sum(1 for path in folder.rglob("*") if path.is_file())}
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse, before anything is built, to replace a folder that is no model: it would be lost.
+
+    Raises:
+        RecipeConfigError: ``execution.out`` is a file, or a folder of something else.
+    """
+    if out is not None and out.exists() and not (out / "modules.json").is_file() and not _is_empty(out):
+        raise RecipeConfigError(
+            f"execution.out={out} exists and is no model folder (no modules.json): it would be replaced whole. Name a new folder"
+        )
+
+
+def deliver(folder: Path, execution: Execution) -> dict[str, str]:
+    """Bring the published folder to where this run wants it, also when it was built by an earlier one.
+
+    Args:
+        folder: The publish stage's model folder.
+        execution: Names a folder, a hub repository, both or neither.
+
+    Returns:
+        What was done → where it now is.
+
+    Raises:
+        PublishError: The hub cannot be reached or refuses the upload; the built folder stays.
+    """
+    done: dict[str, str] = {}
+    if execution.out is not None:
+        _copy_out(folder, execution.out)
+        done["copied to"] = str(execution.out)
+    if execution.push_to_hub is not None:
+        done["pushed to"] = _push(folder, execution.push_to_hub)
+    return done
 
 
 def _write_model(stage: StageRun, target: Path) -> None:
@@ -55,6 +83,10 @@ def _declare_prompts(recipe: Recipe, folder: Path) -> None:
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and next(path.iterdir(), None) is None
+
+
 def _copy_out(folder: Path, out: Path) -> None:
     """Copy to where the user wants it; aside first, so that a half-copied model is never found there."""
     aside = out.with_name(out.name + ".aside")
@@ -65,12 +97,20 @@ def _copy_out(folder: Path, out: Path) -> None:
 
 
 def _push(folder: Path, repo: str) -> str:
-    """Upload to the hub with the user's own login; the card's text is the commit's."""
-    api = require("huggingface_hub").HfApi()
-    api.create_repo(repo, exist_ok=True)
-    return str(
-        api.upload_folder(repo_id=repo, folder_path=str(folder), commit_message="Model built by medembed.recipes")
-    )
+    """Upload to the hub with the user's own login; the commit's address."""
+    hub = require("huggingface_hub")
+    try:
+        api = hub.HfApi()
+        api.create_repo(repo, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo, folder_path=str(folder), commit_message="Model built by medembed.recipes"
+        )
+    except (OSError, ValueError, hub.errors.HfHubHTTPError, hub.errors.OfflineModeIsEnabled) as error:
+        raise PublishError(
+            f"{repo} cannot be pushed ({type(error).__name__}). Log in with `hf auth login` as someone who may write there, then run the "
+            f"same command: only the upload is left to do. The model is in {folder}"
+        ) from error
+    return str(commit.commit_url)
 
 
 STAGE = Stage("publish", 1, "a folder others load", config, run)

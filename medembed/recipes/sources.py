@@ -156,6 +156,8 @@ def _located(read: Iterator[Row], name: str) -> Iterator[Row]:
             row = next(read)
         except StopIteration:
             return
+        except SourceError:
+            raise
         except (ValueError, OSError, EOFError) as error:
             raise SourceError(f"source '{name}': row {index} cannot be read ({type(error).__name__})") from error
         if not isinstance(row, Mapping):
@@ -194,9 +196,15 @@ def _text_rows(path: Path) -> Iterator[Row]:
 def _hub_rows(source: Source) -> Iterator[Row]:
     datasets = require("datasets")
     commit = hub_commit(source)
-    yield from datasets.load_dataset(
-        source.dataset, source.config, split=source.split, revision=commit, streaming=source.limit is not None
-    )
+    try:
+        loaded = datasets.load_dataset(
+            source.dataset, source.config, split=source.split, revision=commit, streaming=source.limit is not None
+        )
+    except OSError as error:  # not there, no rights, no network
+        raise _unreadable(source, type(error).__name__) from error
+    except ValueError as error:  # no such split or configuration: the message lists those there are
+        raise _unreadable(source, str(error)) from error
+    yield from loaded
 
 
 def hub_commit(source: Source) -> str:
@@ -210,10 +218,14 @@ def hub_commit(source: Source) -> str:
     try:
         return str(require("huggingface_hub").HfApi().dataset_info(source.dataset, revision=source.revision).sha)
     except Exception as error:
-        raise SourceError(
-            f"dataset {source.dataset}@{source.revision} cannot be reached ({type(error).__name__}). Run where the hub can be, "
-            "or give a copy: format='parquet' and path"
-        ) from error
+        raise _unreadable(source, type(error).__name__) from error
+
+
+def _unreadable(source: Source, reason: str) -> SourceError:
+    return SourceError(
+        f"dataset {source.dataset}@{source.revision} cannot be read ({reason}). Run where the hub can be reached and the "
+        "dataset may be read, or give a copy: format='parquet' and path"
+    )
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {

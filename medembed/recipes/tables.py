@@ -86,4 +86,7 @@ def _number(value: Any) -> str:
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    return Table(*columns, title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")  # a cut setting cannot be copied
+    return table

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import fidelity, gpu, machine, memory, readme, report, sizes, speed, start
+from tests.benchmarks import fidelity, gpu, machine, memory, readme, recipes, report, sizes, speed, start
 from tests.benchmarks.engines import ENGINES
 from tests.benchmarks.report import Result
 from tests.benchmarks.sizes import Size
@@ -25,6 +25,11 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
     "bge-base": speed.bge_base,
     "peak-memory": memory.peak,
     "stream-memory": memory.stream,
+    "recipes-extractive": recipes.extractive,
+    "recipes-mining": recipes.mining,
+    "recipes-endpoint": recipes.endpoint,
+    "recipes-training": recipes.training,
+    "recipes-overhead": recipes.overhead,
     "gpu": gpu.gpu,
 }
 

@@ -1,6 +1,6 @@
 """Training speed in one run, turn by turn: the recipe's trainer beside SentenceTransformerTrainer's defaults.
 
-    python -m tests.benchmarks.recipes_training [STEPS THREADS]
+    python -m tests.benchmarks.recipes_training [STEPS THREADS ROUNDS]
 
 MiniLM, batches of 64 pairs from the recipe tiny (their real lengths, passages cut at 128 tokens), bf16.
 """
@@ -11,6 +11,7 @@ import tempfile
 import time
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def theirs(folder: Path, rows: list[dict[str, str]]) -> float:
     return rate(clock)
 
 
-def main(steps: int, threads: int) -> None:
+def main(steps: int, threads: int, rounds: int) -> None:
     torch.set_num_threads(threads)
     tuning.quiet()
     folder = Path(tempfile.mkdtemp()) / "base"
@@ -86,15 +87,13 @@ def main(steps: int, threads: int) -> None:
         for i, row in enumerate(islice(cycle(pairs), BATCH * steps))
     ]
     turns: dict[str, list[float]] = {"recipe": [], "defaults": []}
-    for _ in range(2):
+    for _ in range(rounds):
         turns["recipe"].append(round(ours(folder, rows), 1))
         turns["defaults"].append(round(theirs(folder, rows), 1))
-    print(
-        json.dumps(
-            {"pairs_per_s": turns, "threads": threads, "ratio": round(max(turns["recipe"]) / max(turns["defaults"]), 2)}
-        )
-    )
+    ratios = [mine / yours for mine, yours in zip(turns["recipe"], turns["defaults"], strict=True)]
+    found = {name: median(values) for name, values in turns.items()}
+    print(json.dumps({**found, "ratio": round(median(ratios), 2), "threads": threads, "turns": turns}))
 
 
 if __name__ == "__main__":
-    main(*(int(value) for value in (sys.argv[1:3] or ("6", "2"))))
+    main(*(int(value) for value in (sys.argv[1:4] or ("6", "2", "3"))))

@@ -19,6 +19,10 @@ class Size:
         imports: Processes started to time `import medembed`.
         streamed: Texts streamed, for the smaller and the larger run.
         fidelity: Passages, and as many queries, whose vectors are compared.
+        recipe_rounds: Times each program of the recipes runs, and training has its turn.
+        mined: Queries and passages of the mining benchmark.
+        echo_delay_s: What the echo server takes to answer; a language model takes longer.
+        train_steps: Batches of 64 a turn of training.
     """
 
     rounds: int = 5
@@ -32,10 +36,14 @@ class Size:
     imports: int = 7
     streamed: tuple[int, int] = (10_000, 100_000)
     fidelity: int = 128
+    recipe_rounds: int = 3
+    mined: tuple[int, int] = (50_000, 100_000)
+    echo_delay_s: float = 2.0
+    train_steps: int = 6
 
 
 FULL = Size()
 QUICK = Size(
     rounds=2, passages=24, queries=64, singles=20, small_passages=16, base_passages=8, gpu_passages=256, starts=2, imports=3,
-    streamed=(1000, 4000), fidelity=32,
+    streamed=(1000, 4000), fidelity=32, recipe_rounds=1, mined=(300, 1200), echo_delay_s=0.1, train_steps=3,
 )  # fmt: skip

@@ -115,7 +115,11 @@ progress = false
 @pytest.fixture
 def recipe_folder(tmp_path: Path) -> Path:
     """A whole recipe with 24 articles and a development set about other matters."""
-    folder = tmp_path / "recipe"
+    return make_recipe(tmp_path / "recipe")
+
+
+def make_recipe(folder: Path) -> Path:
+    """Write the small recipe and its data; the same bytes wherever it is."""
     rows = [article(name, DRUGS[index % len(DRUGS)]) for index, name in enumerate(CONDITIONS)]
     write_lines(folder / "articles.jsonl.gz", rows)
     parts = ["knee", "elbow", "wrist", "ankle", "spine", "jaw", "shoulder", "hip"]

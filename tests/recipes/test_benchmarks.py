@@ -15,4 +15,4 @@ def test_the_mining_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_extractive_benchmark_meets_its_floor(capsys: pytest.CaptureFixture[str]) -> None:
     recipes_extractive.main(Path("recipes/tiny/data/articles.jsonl.gz"))
-    assert max(json.loads(capsys.readouterr().out)["pairs_per_cpu_s"]) > 5000
+    assert json.loads(capsys.readouterr().out)["pairs_per_s"] > 5000

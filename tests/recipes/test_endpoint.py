@@ -1,6 +1,8 @@
 """The endpoint writer against a real server on loopback that fails in every way servers fail."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -17,8 +19,10 @@ from medembed.recipes.generators.openai_endpoint import EndpointWriter
 from medembed.recipes.records import Note, Pair, read_parquet
 from medembed.recipes.schema import Execution, Llm, Recipe
 from medembed.recipes.sources import Places
+from tests.recipes.conftest import CONDITIONS
 
 Loaded = Callable[..., tuple[Recipe, Places]]
+Start = Callable[..., "subprocess.Popen[str]"]
 Answer = tuple[int, bytes]
 
 
@@ -244,6 +248,59 @@ def test_a_server_killed_and_restarted_costs_no_answer_and_asks_nothing_twice(
     assert resumed.step.fingerprint == undisturbed.step.fingerprint
     assert resumed.artifact.manifest["files"] == undisturbed.artifact.manifest["files"]
     assert len(list(read_parquet(resumed.artifact.parts("pairs"), Pair))) == 48
+
+
+SERVE = """
+import sys, time
+from tests.recipes.test_endpoint import Server, good
+
+def answer(note, attempt):
+    time.sleep(0.1)
+    with open(sys.argv[2], "a") as file:
+        file.write("answered\\n")
+    return good(note)
+
+Server(answer, int(sys.argv[1]))
+time.sleep(600)
+"""
+
+
+def test_a_server_killed_and_restarted_under_a_run_is_waited_for(
+    serve: Callable[..., Server], loaded: Loaded, start: Start, tmp_path: Path
+) -> None:
+    """The server is a process that gets SIGKILL; the run goes on by itself once another listens at its port."""
+    settings = ["pairs.writer=openai_endpoint", "execution.concurrency=2", "execution.retries=12"]
+    whole = serve(lambda note, attempt: good(note))
+    undisturbed = pipeline.build(
+        *loaded(*settings, f"execution.endpoint={whole.url}", f"execution.work={tmp_path / 'whole'}"), "pairs"
+    )[-1]
+    whole.stop()
+    journal = tmp_path / "answers.txt"
+
+    def serving() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([sys.executable, "-c", SERVE, str(whole.port), str(journal)])
+
+    first = serving()
+    run = start(*settings, f"execution.endpoint={whole.url}", stage="pairs")
+    deadline = time.monotonic() + 120
+    while not journal.exists() or len(journal.read_text().splitlines()) < 6:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    answered = len(journal.read_text().splitlines())
+    assert answered < len(CONDITIONS) * 2
+    second = serving()
+    try:
+        assert run.wait(timeout=120) == 0
+    finally:
+        second.kill()
+        second.wait()
+    resumed = pipeline.build(*loaded(*settings), "pairs")[-1]
+    assert resumed.reused
+    assert resumed.artifact.manifest["files"] == undisturbed.artifact.manifest["files"]
+    # what was in flight when it died is asked again, nothing else
+    assert len(journal.read_text().splitlines()) <= len(CONDITIONS) * 2 + 2
 
 
 def test_note_text_never_reaches_the_logs(

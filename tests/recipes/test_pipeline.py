@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from medembed import MedEmbed, checkpoint, tensors
-from medembed.errors import ScoreError
+from medembed.errors import RecipeConfigError, ScoreError
 from medembed.recipes import pipeline
 from medembed.recipes.artifacts import Artifact, hold, open_manifest
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from tests.recipes.conftest import make_recipe, run_recipe
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -42,8 +43,10 @@ def model_file(work: Path, stage: str) -> bytes:
 
 
 def test_a_whole_recipe_makes_a_model_that_everybody_loads(loaded: Loaded, tmp_path: Path) -> None:
-    built = pipeline.build(*loaded(f"execution.out={tmp_path / 'out'}", "publish.onnx=false"))
+    built = pipeline.build(*loaded())
     assert [item.step.key for item in built] == list(pipeline.NAMES)
+    again = pipeline.build(*loaded(f"execution.out={tmp_path / 'out'}"))  # nothing left to build, and still delivered
+    assert all(item.reused for item in again)
     folder = tmp_path / "out"
     texts = ["gout is treated with rest", "a fracture of the knee"]
     with MedEmbed(str(folder), threads=1, precision="fp32") as model:
@@ -62,8 +65,6 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(loaded: Loaded, tmp_p
     assert "datasets:" not in card.partition("tags:")[0]
 
     _check_merge(built[5].artifact.folder / "model", built[6].artifact)
-    again = pipeline.build(*loaded(f"execution.out={tmp_path / 'out'}"))
-    assert all(item.reused for item in again)
     log = "".join(path.read_text() for path in (tmp_path / "work" / "runs").iterdir())
     assert "complain of pain" not in log
     assert '"event": "training"' in log
@@ -81,6 +82,15 @@ def _check_merge(tuned_folder: Path, merge: Artifact) -> None:
     np.testing.assert_allclose(merged[name], (1 - ratio) * base[name] + ratio * tuned[name], atol=1e-6)
 
 
+def test_a_folder_of_something_else_is_not_replaced_by_the_model(loaded: Loaded, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RecipeConfigError, match="is no model folder"):
+        pipeline.build(*loaded(f"execution.out={tmp_path / 'home'}"))
+    assert (tmp_path / "home" / "thesis.txt").exists()
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_model_that_does_not_rise_above_its_base_is_not_published(loaded: Loaded, tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match="must rise"):
         pipeline.build(
@@ -96,13 +106,22 @@ def test_a_model_that_does_not_rise_above_its_base_is_not_published(loaded: Load
     assert not (tmp_path / "work" / "publish").exists()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work folder of a run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = run_recipe(make_recipe(folder / "recipe"), folder / "work", *LONG_RUN)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    return folder / "work"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["notes", "pairs", "filters", "negatives", "triplets", "train", "merge", "publish"])
+@pytest.mark.parametrize("victim", pipeline.NAMES)
 def test_a_run_killed_in_any_stage_and_resumed_equals_an_undisturbed_one(
-    start: Start, tmp_path: Path, victim: str
+    start: Start, tmp_path: Path, whole: Path, victim: str
 ) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(*LONG_RUN, work=whole).wait() == 0
+    killed = tmp_path / "killed"
     process = start(*LONG_RUN, work=killed)
     deadline = time.monotonic() + 120
     while not list(killed.glob(f"{victim}/*")) and time.monotonic() < deadline:
@@ -114,7 +133,7 @@ def test_a_run_killed_in_any_stage_and_resumed_equals_an_undisturbed_one(
         ):
             time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     resumed = start(*LONG_RUN, work=killed)
     assert resumed.wait() == 0, resumed.stderr.read() if resumed.stderr else ""
     assert manifests(killed) == manifests(whole)
