@@ -42,7 +42,7 @@ def training(size: Size, _engines: Sequence[str] = ()) -> Result:
     """Training speed beside SentenceTransformerTrainer's defaults, in turn in one process."""
     found = _repeated("recipes_training", 1, str(size.train_steps), "2", str(size.recipe_rounds))
     claims = [
-        Claim("training MiniLM at 128 tokens, batch 64, bf16, pairs/s", _median(found, "recipe"), at_least=30),
+        Claim("training MiniLM at 128 tokens, batch 64, pairs/s", _median(found, "recipe"), at_least=30),
         Claim("times SentenceTransformerTrainer's defaults", found[0]["ratio"], at_least=1.0),
     ]
     return _result("recipes-training", "the recipe's trainer beside the library's defaults", found, claims)
