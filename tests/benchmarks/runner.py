@@ -77,12 +77,12 @@ class Worker:
             The worker's answer, and under ``other_load`` how much of the machine other processes used meanwhile, 0 to 1.
         """
         assert self._process.stdin is not None
-        before, started = _busy_s(), time.perf_counter()
+        before, started = busy_s(), time.perf_counter()
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         answer = self._answer()
         wall = time.perf_counter() - started
-        others = _busy_s() - before - answer["cpu_s"]
+        others = busy_s() - before - answer["cpu_s"]
         return {**answer, "other_load": round(max(0.0, others) / wall / (psutil.cpu_count() or 1), 3)}
 
     def _answer(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def folder_of(engine: str, model: str) -> Path:
     return models.folder(model) if export is None else models.exported(model, export, python_of(engine))
 
 
-def _busy_s() -> float:
+def busy_s() -> float:
     """CPU seconds the whole machine has worked since it started."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
