@@ -261,6 +261,21 @@ def column_prompts(prompts: dict[str, str], negatives: int) -> dict[str, str]:
     return {name: prompt for name, prompt in columns.items() if prompt}
 
 
+class _WithoutCard:
+    """Leaves out the library's own card: it would quote training texts, which may be patient data, in every checkpoint."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add none; ``publish`` writes the card."""
+
+
+class _DenseTrainer(_WithoutCard, SentenceTransformerTrainer):
+    """For models of one vector a text."""
+
+
+class _LateInteractionTrainer(_WithoutCard, MultiVectorEncoderTrainer):
+    """For models of a vector a token."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """How a trainer is set up: the recipe's section, where it runs, and where checkpoints go."""
@@ -309,10 +324,10 @@ def trainer(
     if colbert:
         options["max_length"] = {"query": settings.max_query_tokens, "document": settings.max_passage_tokens}
         options["prompts"] = column_prompts(prompts, settings.negatives_per_query) or None
-        runner = MultiVectorEncoderTrainer(args=MultiVectorEncoderTrainingArguments(**options), **shared)
+        runner = _LateInteractionTrainer(args=MultiVectorEncoderTrainingArguments(**options), **shared)
     else:
         shared["data_collator"] = collator(model, settings, prompts)
-        runner = SentenceTransformerTrainer(args=SentenceTransformerTrainingArguments(**options), **shared)
+        runner = _DenseTrainer(args=SentenceTransformerTrainingArguments(**options), **shared)
     runner.remove_callback(transformers.PrinterCallback)
     return runner
 

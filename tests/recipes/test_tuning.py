@@ -48,11 +48,13 @@ def rows(count: int = 16) -> list[Triplet]:
     ]
 
 
-def run(base: Path, tmp_path: Path, settings: Train, prompts: dict[str, str] | None = None) -> tuple[Any, list[float]]:
+def run(
+    base: Path, tmp_path: Path, settings: Train, prompts: dict[str, str] | None = None, **execution: Any
+) -> tuple[Any, list[float]]:
     tuning.quiet()
     prompts = prompts or NO_PROMPTS
     model = tuning.load_model(base, settings, prompts, "cpu")
-    setup = tuning.Setup(settings, Execution(device="cpu"), prompts, 3, tmp_path / "checkpoints")
+    setup = tuning.Setup(settings, Execution(device="cpu", **execution), prompts, 3, tmp_path / "checkpoints")
     triplets = [
         Triplet(row.query, row.positive, [f"unlike {row.query}", "something else"], row.scores, row.source, row.doc_id)
         for row in rows()
@@ -94,6 +96,19 @@ def test_every_loss_trains_and_moves_the_weights(base: Path, tmp_path: Path, cha
     assert {key for key in before if "pooler" not in key} <= set(after)
     assert not [key for key in after if "pooler" in key]
     assert abs(before[name] - after[name]).max() > 1e-6
+
+
+def test_a_checkpoint_quotes_no_training_text(base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The library's own card would: examples of the data, and of what the model makes of them."""
+    run(base, tmp_path, Train(batch_size=4, max_steps=2, max_passage_tokens=24, warmup=0.0), save_every_steps=1)
+    cards = list((tmp_path / "checkpoints").glob("*/README.md"))
+    assert cards
+    assert not [
+        card
+        for card in cards
+        if "gets better with rest" in card.read_text() or "what helps against" in card.read_text()
+    ]
+    assert "widget" not in capfd.readouterr().err
 
 
 def test_packing_changes_neither_vectors_nor_gradients(base: Path) -> None:
