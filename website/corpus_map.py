@@ -12,12 +12,12 @@ from medembed import demo
 N_TOPICS = 10
 SEED = 13
 # words of MedQuAD's question forms, which say nothing about the topic
-FORMS = (
-    "affect affects association available causes cause changes clinical complications different diagnose diagnosis done "
-    "genes genetic happen hope information inherited introduction kind kinds know long look managed management new number "
-    "outcome outlook people prevent problems prognosis related research risk seen stages symptoms syndrome tests think "
-    "treatment treatments trials type types used using disease disorder disorders"
-).split()
+FORMS = """
+affect affects association available causes cause changes clinical complications different diagnose diagnosis
+done genes genetic happen hope information inherited introduction kind kinds know long look managed management
+new number outcome outlook people prevent problems prognosis related research risk seen stages symptoms
+syndrome tests think treatment treatments trials type types used using disease disorder disorders
+"""
 
 
 def build(target: Path, vectors: NDArray[np.float32], passages: Sequence[demo.Passage]) -> None:
@@ -50,7 +50,9 @@ def _names(titles: Sequence[str], topics: NDArray[np.int32]) -> list[str]:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
     joined = [" ".join(t for t, of in zip(titles, topics, strict=True) if of == topic) for topic in range(N_TOPICS)]
-    words = TfidfVectorizer(stop_words=sorted({*ENGLISH_STOP_WORDS, *FORMS}), token_pattern=r"[A-Za-z]{4,}", sublinear_tf=True)
+    words = TfidfVectorizer(
+        stop_words=sorted({*ENGLISH_STOP_WORDS, *FORMS.split()}), token_pattern=r"[A-Za-z]{4,}", sublinear_tf=True
+    )
     weights = words.fit_transform(joined).toarray()
     names = words.get_feature_names_out()
     return [", ".join(names[best] for best in row.argsort()[::-1][:3]) for row in weights]

