@@ -39,7 +39,7 @@ class Size:
     recipe_rounds: int = 3
     mined: tuple[int, int] = (50_000, 100_000)
     echo_delay_s: float = 2.0
-    train_steps: int = 5
+    train_steps: int = 3
 
 
 FULL = Size()
