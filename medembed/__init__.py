@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medembed import errors, vectors
     from medembed.colbert.model import MedColBERT
+    from medembed.corpus.store import EmbeddedCorpus
     from medembed.encoding import Cut
     from medembed.engines.fake_engine import FakeEngine
     from medembed.engines.interface import Engine
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 # public name → the module that holds it; imported when first used, so that `import medembed` costs next to nothing
 _HOMES = {
     "Cut": "medembed.encoding",
+    "EmbeddedCorpus": "medembed.corpus.store",
     "Engine": "medembed.engines.interface",
     "FakeEngine": "medembed.engines.fake_engine",
     "MODELS": "medembed.registry",
@@ -38,6 +40,7 @@ _HOMES = {
 __all__ = [
     "MODELS",
     "Cut",
+    "EmbeddedCorpus",
     "Engine",
     "FakeEngine",
     "MedColBERT",

@@ -23,6 +23,13 @@
     │   ├── TaskDataError                     a BEIR folder that breaks its format, with file and line
     │   ├── TaskDownloadError                 a task's data are not on disk and cannot be downloaded
     │   └── ResultsError                      result files that cannot be read or compared
+    ├── CorpusError (ValueError)              an embedded corpus that cannot be used as asked
+    │   ├── CorpusModelError                  another model, or another dimension, than it was embedded with
+    │   ├── CorpusVersionError                written by a newer medembed
+    │   ├── CorpusDamagedError                a file of it is missing or changed
+    │   ├── CorpusUnfinishedError             indexing it has not come to its end
+    │   └── CorpusBusyError                   another process writes to it
+    ├── IndexingStoppedError (RuntimeError)   indexing was asked to stop; what is done is kept
     ├── VectorError (ValueError)              vectors or quantisation ranges that do not fit
     └── RecipeError (ValueError)              a recipe that cannot run
         ├── UnknownRecipeError                no recipe of that name
@@ -114,6 +121,34 @@ class UnsupportedModelError(CheckpointError):
 
 class VectorError(MedEmbedError, ValueError):
     """Vectors or quantisation ranges whose shape, type or values do not fit."""
+
+
+class CorpusError(MedEmbedError, ValueError):
+    """An embedded corpus that cannot be made, opened or used as asked."""
+
+
+class CorpusModelError(CorpusError):
+    """A corpus met another model, or another dimension, than it was embedded with; the message says both."""
+
+
+class CorpusVersionError(CorpusError):
+    """A corpus written by a newer version of medembed."""
+
+
+class CorpusDamagedError(CorpusError):
+    """A file of a corpus is missing, or its bytes are not those that were written."""
+
+
+class CorpusUnfinishedError(CorpusError):
+    """A corpus whose indexing has not come to its end: its manifest is not there yet."""
+
+
+class CorpusBusyError(CorpusError):
+    """Another process writes to the same corpus."""
+
+
+class IndexingStoppedError(MedEmbedError, RuntimeError):
+    """Indexing was asked to stop and did, between two shards; running it again goes on from there."""
 
 
 class RecipeError(MedEmbedError, ValueError):

@@ -6,6 +6,7 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args, overload
 
@@ -149,6 +150,21 @@ class MedEmbed:
         return self._encoder().engine.precision
 
     @property
+    def engine_name(self) -> str:
+        """Which engine computes: ``"openvino"``, ``"torch"``, or the name of one that was passed in."""
+        return self._encoder().engine.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments it was made with: ``MedEmbed(**model.settings)`` is the same model again."""
+        return dict(self._settings)
+
+    @property
+    def folder(self) -> Path:
+        """Where the model's files are."""
+        return self._checkpoint.folder
+
+    @property
     def truncated(self) -> Cut:
         """What ``overlong="truncate"`` has left out since the model was loaded: ``.texts`` and ``.tokens``."""
         return self._cut
@@ -284,7 +300,7 @@ class MedEmbed:
 
         Args:
             stored: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
-            kind: ``"int8"``, ``"uint8"``, ``"binary"``, ``"ubinary"`` or ``"float32"``.
+            kind: ``"int8"``, ``"uint8"``, ``"binary"``, ``"ubinary"``, ``"float16"`` or ``"float32"``.
 
         Returns:
             Array of the kind's dtype; binary kinds have ``dimension / 8`` columns.

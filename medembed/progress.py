@@ -16,7 +16,7 @@ def bar(total: int | None, show: bool | None, *, unit: str = "text") -> Iterator
     Args:
         total: What 100% is; None where it is not known beforehand.
         show: True or False; None for a bar at a terminal once the work has taken two seconds.
-        unit: What is counted.
+        unit: What is counted; ``"B"`` for bytes, told in kB, MB and so on.
 
     Yields:
         A function to call with the number of units just done, from any thread.
@@ -27,7 +27,7 @@ def bar(total: int | None, show: bool | None, *, unit: str = "text") -> Iterator
     from tqdm.auto import tqdm
 
     lock = threading.Lock()
-    with tqdm(total=total, unit=unit, delay=0.0 if show else DELAY_S, file=sys.stderr) as drawn:
+    with tqdm(total=total, unit=unit, unit_scale=unit == "B", delay=0.0 if show else DELAY_S, file=sys.stderr) as drawn:
 
         def advance(count: int) -> None:
             with lock:

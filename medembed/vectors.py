@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from medembed.errors import VectorError
 
-VectorKind = Literal["float32", "int8", "uint8", "binary", "ubinary"]
-"""How a vector is stored: as computed, one byte per dimension, or one bit per dimension (packed; signed or unsigned)."""
+VectorKind = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
+"""How a vector is stored: as computed, in half precision, one byte per dimension, or one bit per dimension (packed;
+signed or unsigned)."""
 
 Floats = NDArray[np.float32]
 # below this width a dimension carries nothing a byte could keep
@@ -175,8 +176,8 @@ def quantise(vectors: Floats, kind: VectorKind, ranges: Floats | None = None) ->
     if _checked_kind(kind) in ("int8", "uint8"):
         known = _needed_ranges(kind, ranges)
         return to_int8(vectors, known) if kind == "int8" else to_uint8(vectors, known)
-    if kind == "float32":
-        return np.asarray(vectors, dtype=np.float32)
+    if kind in ("float32", "float16"):
+        return np.asarray(vectors, dtype=kind)
     return to_binary(vectors) if kind == "binary" else to_ubinary(vectors)
 
 
@@ -195,8 +196,8 @@ def to_float(stored: NDArray[Any], kind: VectorKind, ranges: Floats | None = Non
         VectorError: Unknown kind, wrong dtype, missing or unfitting ranges.
     """
     _check_dtype(stored, kind)
-    if kind == "float32":
-        return stored
+    if kind in ("float32", "float16"):
+        return np.asarray(stored, dtype=np.float32)
     if kind in ("int8", "uint8"):
         levels = _unsigned(stored).astype(np.float32)
         low, high = _checked_ranges(stored.shape[-1], _needed_ranges(kind, ranges))
@@ -208,7 +209,7 @@ def to_float(stored: NDArray[Any], kind: VectorKind, ranges: Floats | None = Non
 def similarity(a: NDArray[Any], b: NDArray[Any], kind: VectorKind = "float32", ranges: Floats | None = None) -> Floats:
     """Compare every vector of ``a`` with every vector of ``b``.
 
-    float32: the dot product, which is the cosine for unit vectors. int8 and uint8: the cosine of the values they stand
+    float32 and float16: the dot product, which is the cosine for unit vectors. int8 and uint8: the cosine of the values they stand
     for. Bits: ``1 − 2 · hamming / dim``, the cosine of the ±1 vectors.
 
     Args:
@@ -238,8 +239,8 @@ def similarity(a: NDArray[Any], b: NDArray[Any], kind: VectorKind = "float32", r
         )
     if kind in ("binary", "ubinary"):
         return _bit_similarity(_unsigned(left), _unsigned(right))
-    if kind == "float32":
-        return np.asarray(left @ right.T, dtype=np.float32)
+    if kind in ("float32", "float16"):
+        return to_float(left, kind) @ to_float(right, kind).T
     return np.asarray(
         normalise(to_float(left, kind, ranges)) @ normalise(to_float(right, kind, ranges)).T, dtype=np.float32
     )
@@ -265,9 +266,8 @@ def _checked_kind(kind: VectorKind) -> VectorKind:
 
 
 def _check_dtype(stored: NDArray[Any], kind: VectorKind) -> None:
-    wanted = {"float32": "float32", "int8": "int8", "binary": "int8", "uint8": "uint8", "ubinary": "uint8"}[
-        _checked_kind(kind)
-    ]
+    bits = {"binary": "int8", "ubinary": "uint8"}
+    wanted = bits.get(_checked_kind(kind), kind)
     if stored.dtype != wanted:
         raise VectorError(
             f"{kind} vectors have dtype {wanted}, but these have {stored.dtype}: pass the kind they were stored as"

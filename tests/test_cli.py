@@ -32,7 +32,17 @@ def test_version() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["encode"], ["models"], ["models", "download"], ["models", "export"], ["doctor"]],
+    [
+        [],
+        ["demo"],
+        ["encode"],
+        ["index"],
+        ["search"],
+        ["models"],
+        ["models", "download"],
+        ["models", "export"],
+        ["doctor"],
+    ],
     ids=" ".join,
 )
 def test_help_shows_an_example(command: list[str]) -> None:

@@ -11,12 +11,14 @@ from medembed.cli.demo import demo
 from medembed.cli.doctor import doctor
 from medembed.cli.encode import encode
 from medembed.cli.evaluate import evaluate
+from medembed.cli.index import index
 from medembed.cli.leaderboard import leaderboard_app
 from medembed.cli.models import models_app
 from medembed.cli.recipes import recipes
+from medembed.cli.search import search
 from medembed.errors import MedEmbedError
 
-# exit codes: 0 done, 1 an error named in one line, 2 the command line itself was wrong, 130 interrupted
+# exit codes: 0 done, 1 an error named in one line, 2 the command line itself was wrong, 3 some rows were rejected (index), 130 interrupted
 app = typer.Typer(
     name="medembed",
     help="Medical text embeddings, fast and faithful on any CPU, offline from the first call.",
@@ -28,6 +30,8 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(encode)
+app.command()(index)
+app.command()(search)
 app.add_typer(models_app, name="models")
 app.command()(evaluate)
 app.command()(compare)

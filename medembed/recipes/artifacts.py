@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medembed.corpus import durable
+from medembed.corpus.durable import file_sha256, flush, write_text_whole
 from medembed.errors import StorageFullError, WorkFolderBusyError
-from medembed.extras import require
-from medembed.recipes.fingerprint import file_sha256
 
 MANIFEST = "manifest.json"
 
@@ -78,7 +77,7 @@ class ArtifactWriter:
         aside = self.folder / f"{name}.aside"
         try:
             write(aside)
-            _flush(aside)
+            flush(aside)
             final = self.folder / f"{name}.{file_sha256(aside)[:16]}.{suffix}"
             aside.replace(final)
         finally:
@@ -157,17 +156,6 @@ def broken_files(folder: Path) -> list[str]:
     return [name for name, digest in manifest["files"].items() if not _is_intact(folder / name, digest)]
 
 
-def write_text_whole(path: Path, text: str) -> None:
-    """Write a small text file aside and move it into place."""
-    aside = path.with_name(path.name + ".aside")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        _flush(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 @contextmanager
 def room(work: Path) -> Iterator[None]:
     """Say what to do where disk or quota is used up, whichever library met it.
@@ -196,34 +184,14 @@ def _is_full(error: BaseException) -> bool:
 
 @contextmanager
 def hold(work: Path, wait_s: float) -> Iterator[None]:
-    """Keep a work folder to ourselves; the system frees it when the process dies, however it dies.
-
-    Args:
-        work: The work folder; made if missing.
-        wait_s: How long to wait for another run to end.
+    """Keep a work folder to ourselves; see :func:`medembed.corpus.durable.hold`.
 
     Raises:
         WorkFolderBusyError: Another run still holds the folder after ``wait_s``.
     """
-    filelock = require("filelock")
-    work.mkdir(parents=True, exist_ok=True)
-    holder = work / "holder.txt"
-    lock = filelock.FileLock(work / ".lock")
-    try:
-        lock.acquire(timeout=wait_s)
-    except filelock.Timeout as error:
-        who = holder.read_text().strip() if holder.exists() else "an unknown process"
-        raise WorkFolderBusyError(
-            f"{work} is in use by {who}. Wait for it with execution.lock_wait_s=3600, or give another folder with execution.work=DIR"
-        ) from error
-    try:
-        holder.write_text(
-            f"process {os.getpid()} on {os.uname().nodename if hasattr(os, 'uname') else 'this machine'}\n"
-        )
+    advice = "Wait for it with execution.lock_wait_s=3600, or give another folder with execution.work=DIR"
+    with durable.hold(work, wait_s, WorkFolderBusyError, advice):
         yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def _part_name(kind: str, index: int) -> str:
@@ -254,9 +222,3 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _is_intact(path: Path, digest: str) -> bool:
     return path.is_file() and file_sha256(path) == digest
-
-
-def _flush(path: Path) -> None:
-    """Force a file to disk, so that a power cut cannot leave an empty file under the final name."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

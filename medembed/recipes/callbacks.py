@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from medembed.recipes.artifacts import write_text_whole
+from medembed.corpus.durable import write_text_whole
 from medembed.recipes.reporting import Task
 
 WHOLE = "whole"  # marks a checkpoint that was written to its end

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from medembed.corpus.durable import file_sha256
+
 
 def fingerprint(stage: str, version: int, config: Any, inputs: dict[str, str]) -> str:
     """SHA-256 of canonical JSON, cut to 12 hexadecimal digits.
@@ -34,12 +36,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} cannot enter a fingerprint; give JSON values or pydantic models")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_sha256(folder: Path) -> str:

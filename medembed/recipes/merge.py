@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import tensors
+from medembed.corpus.durable import write_text_whole
 from medembed.recipes import models, retrieval
-from medembed.recipes.artifacts import write_text_whole
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, identity
 from medembed.recipes.stage import Stage, StageRun, Summary

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from medembed.corpus.durable import write_text_whole
 from medembed.recipes import retrieval
-from medembed.recipes.artifacts import write_text_whole
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, identity
 from medembed.recipes.stage import Stage, StageRun, Summary

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medembed.corpus.durable import file_sha256
 from medembed.errors import SourceError
 from medembed.extras import require
 from medembed.files import open_text
-from medembed.recipes.fingerprint import file_sha256, folder_sha256
+from medembed.recipes.fingerprint import folder_sha256
 from medembed.recipes.schema import Development, Execution, Source
 
 Row = Mapping[str, Any]

@@ -4,18 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+
+from medembed.corpus.topk import Best, Floats, Integers
 
 QUERIES_A_BLOCK = 2048
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
 
 def search(queries: Floats, documents: Sequence[Path], k: int) -> tuple[Integers, Floats]:
     """The best documents of each query.
-
-    Every block of scores is compared with the worst score kept so far, so that after the first blocks only a few
-    candidates a row are sorted; sorting all of them costs more than the products.
 
     Args:
         queries: *Shape:* ``(n, dim)``; at most some thousands, since their scores against a part are held at once.
@@ -25,34 +21,13 @@ def search(queries: Floats, documents: Sequence[Path], k: int) -> tuple[Integers
     Returns:
         Row numbers of documents and their scores, best first, ties by row number. *Shape:* ``(n, min(k, documents))``.
     """
-    rows = np.full((len(queries), k), -1, dtype=np.int64)
-    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    offset = 0
+    best, offset = Best(len(queries), k), 0
     for path in documents:
         vectors = np.load(path)
-        block = queries @ vectors.T
-        _merge(rows, scores, block, offset, k)
+        best.add(queries @ vectors.T, offset)
         offset += len(vectors)
-    order = np.lexsort((rows, -scores), axis=1)[:, : min(k, offset)]
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-
-def _merge(rows: Integers, scores: Floats, block: Floats, offset: int, k: int) -> None:
-    """Take over a block's candidates into the running best, in place."""
-    if offset == 0 and block.shape[1] > k:
-        best = np.argpartition(block, -k, axis=1)[:, -k:]
-        rows[:], scores[:] = best, np.take_along_axis(block, best, axis=1)
-        return
-    better = np.flatnonzero(block > scores.min(axis=1, keepdims=True))
-    query, document = np.divmod(better, block.shape[1])
-    bounds = np.searchsorted(query, np.arange(len(rows) + 1))
-    values = block.ravel()[better]
-    for row in np.unique(query):
-        span = slice(bounds[row], bounds[row + 1])
-        candidates = np.concatenate([scores[row], values[span]])
-        numbers = np.concatenate([rows[row], document[span] + offset])
-        best = np.argpartition(candidates, -k)[-k:]
-        rows[row], scores[row] = numbers[best], candidates[best]
+    rows, scores = best.ranked()
+    return np.stack(rows), np.stack(scores)
 
 
 def ranks_of(

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from medembed.corpus.durable import write_text_whole
 from medembed.extras import require
 from medembed.recipes import models
-from medembed.recipes.artifacts import ArtifactWriter, open_artifact, open_manifest, write_text_whole
+from medembed.recipes.artifacts import ArtifactWriter, open_artifact, open_manifest
 from medembed.recipes.records import Triplet, read_parquet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.retrieval import read_sets

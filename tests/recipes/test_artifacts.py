@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from medembed.corpus.durable import write_text_whole
 from medembed.errors import WorkFolderBusyError
-from medembed.recipes.artifacts import ArtifactWriter, hold, open_artifact, write_text_whole
+from medembed.recipes.artifacts import ArtifactWriter, hold, open_artifact
 
 
 def write(text: str) -> Callable[[Path], object]:

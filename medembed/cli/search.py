@@ -1,0 +1,89 @@
+"""`medembed search`: the best rows of an embedded corpus for a question."""
+
+import json
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from medembed.cli import options
+from medembed.corpus.layout import KEPT_TYPES
+from medembed.corpus.search import Hit
+from medembed.corpus.store import EmbeddedCorpus
+from medembed.errors import SettingError
+from medembed.model import MedEmbed
+
+SHOWN = 300
+
+
+class ScanName(StrEnum):
+    """What the first pass runs over."""
+
+    auto = "auto"
+    exact = "exact"
+    int8 = "int8"
+    binary = "binary"
+
+
+def search(
+    corpus: Annotated[Path, typer.Argument(help="Folder that `medembed index` made.")],
+    queries: Annotated[
+        list[str], typer.Argument(help="One query or several; - reads them from standard input, one a line.")
+    ],
+    k: Annotated[int, typer.Option("-k", min=1, help="Rows a query.")] = 10,
+    where: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE: only rows whose kept column has this value; repeat.")
+    ] = None,
+    scan: Annotated[
+        ScanName,
+        typer.Option(help="int8 and binary choose candidates over smaller vectors: faster on large corpora."),
+    ] = ScanName.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query, with all hits.")] = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+) -> None:
+    """Search an embedded corpus exactly.
+
+    Example: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold]
+    """
+    asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
+    opened = EmbeddedCorpus.open(corpus)
+    with (
+        MedEmbed(**opened.model_settings, device=device, threads=threads) as model,
+        EmbeddedCorpus.open(corpus, model) as found,
+    ):
+        chosen = _chosen(where or [], found.manifest.kept) if where else None
+        for query, hits in zip(asked, found.search(asked, k, filter=chosen, scan=scan.value), strict=True):
+            if as_json:
+                typer.echo(json.dumps({"query": query, "hits": [asdict(hit) for hit in hits]}, ensure_ascii=False))
+            else:
+                _print(query, hits)
+
+
+def _chosen(given: list[str], kept: dict[str, str]) -> dict[str, object]:
+    chosen: dict[str, object] = {}
+    types = {"id": "string", "source": "string", "line": "int", **kept}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or name not in types:
+            raise SettingError(f"--where {item}: expected NAME=VALUE with a name of {', '.join(types)}")
+        try:
+            chosen[name] = value.lower() in ("true", "1") if types[name] == "bool" else KEPT_TYPES[types[name]](value)
+        except ValueError as error:
+            raise SettingError(f"--where {item}: {name} is of type {types[name]}") from error
+    return chosen
+
+
+def _print(query: str, hits: list[Hit]) -> None:
+    table = Table("", "score", "id", "text", title=escape(query), title_justify="left")
+    for place, hit in enumerate(hits, 1):
+        text = hit.text if hit.text is not None else f"{hit.source}, line {hit.line}"
+        short = text if len(text) <= SHOWN else text[:SHOWN] + " …"
+        table.add_row(str(place), f"{hit.score:.3f}", escape(hit.id), escape(" ".join(short.split())))
+    Console().print(table)
