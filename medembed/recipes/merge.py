@@ -12,7 +12,7 @@ from medembed import tensors
 from medembed.corpus.durable import write_text_whole
 from medembed.recipes import models, retrieval
 from medembed.recipes.schema import Recipe
-from medembed.recipes.sources import Places, identity
+from medembed.recipes.sources import Places, set_identity
 from medembed.recipes.stage import Stage, StageRun, Summary
 
 Weights = dict[str, NDArray[Any]]
@@ -20,7 +20,7 @@ Weights = dict[str, NDArray[Any]]
 
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
     """The grid, the base and the development sets the ratio is chosen on."""
-    sets = {name: identity(item, name, places) for name, item in sorted(recipe.development.items())}
+    sets = {name: set_identity(item, name, places) for name, item in sorted(recipe.development.items())}
     length = recipe.score.max_seq_length
     return {"merge": recipe.merge, "base": models.base_identity(recipe.base), "sets": sets, "max_seq_length": length}
 

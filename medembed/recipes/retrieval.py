@@ -12,8 +12,9 @@ from medembed.evaluation import beir
 from medembed.model import MedEmbed
 from medembed.recipes import models, topk
 from medembed.recipes.artifacts import ArtifactWriter
+from medembed.recipes.records import content_id
 from medembed.recipes.reporting import Task
-from medembed.recipes.schema import Recipe
+from medembed.recipes.schema import Development, Recipe
 from medembed.recipes.sources import Places, verified
 
 
@@ -50,16 +51,28 @@ def read_sets(recipe: Recipe, places: Places, names: Sequence[str] | None = None
     for name, item in recipe.development.items():
         if names is None or name in names:
             folder = beir.open_folder(verified(item, name, places), item.split)
-            sets.append(_read_set(name, folder, item.max_queries))
+            sets.append(_read_set(name, folder, item))
     return sets
 
 
-def _read_set(name: str, folder: beir.BeirFolder, max_queries: int | None) -> RetrievalSet:
+def _read_set(name: str, folder: beir.BeirFolder, taken: Development) -> RetrievalSet:
     documents = {item.id: f"{item.title} {item.text}".strip() for item in beir.read_documents(folder)}
     queries = {item.id: item.text for item in beir.read_queries(folder)}
     qrels = beir.read_qrels(folder, set(queries), set(documents))
-    judged = [key for key in queries if any(score > 0 for score in qrels.get(key, {}).values())][:max_queries]
-    return RetrievalSet(name, {key: queries[key] for key in judged}, documents, {key: qrels[key] for key in judged})
+    judged = [key for key in queries if any(score > 0 for score in qrels.get(key, {}).values())]
+    if taken.max_queries is not None:
+        judged = sorted(judged, key=content_id)[: taken.max_queries]
+    qrels = {key: qrels[key] for key in judged}
+    if taken.max_documents is not None:
+        documents = _some(documents, {key for relevant in qrels.values() for key in relevant}, taken.max_documents)
+    return RetrievalSet(name, {key: queries[key] for key in judged}, documents, qrels)
+
+
+def _some(documents: dict[str, str], needed: set[str], most: int) -> dict[str, str]:
+    """All needed documents, and others drawn by hash until there are ``most``."""
+    others = sorted((key for key in documents if key not in needed), key=content_id)
+    kept = needed.union(others[: max(0, most - len(needed))])
+    return {key: text for key, text in documents.items() if key in kept}
 
 
 def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], k: int = 10) -> float:

@@ -253,6 +253,7 @@ class Development(Section):
     origin: str = ""
     licence: str = ""
     max_queries: Positive | None = None
+    max_documents: Positive | None = None  # what the kept queries need is kept, and others drawn by hash
 
 
 class Execution(Section):

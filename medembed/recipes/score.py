@@ -6,13 +6,13 @@ from typing import Any
 from medembed.corpus.durable import write_text_whole
 from medembed.recipes import retrieval
 from medembed.recipes.schema import Recipe
-from medembed.recipes.sources import Places, identity
+from medembed.recipes.sources import Places, set_identity
 from medembed.recipes.stage import Stage, StageRun, Summary
 
 
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
     """The sets and the length texts are read to; the promise is compared, it changes no figure."""
-    sets = {name: identity(item, name, places) for name, item in sorted(recipe.development.items())}
+    sets = {name: set_identity(item, name, places) for name, item in sorted(recipe.development.items())}
     return {
         "max_seq_length": recipe.score.max_seq_length,
         "sets": sets,

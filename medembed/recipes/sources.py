@@ -78,6 +78,17 @@ def identity(source: Source | Development, name: str, places: Places) -> str:
     return folder_sha256(path) if path.is_dir() else file_sha256(path)
 
 
+def set_identity(item: Development, name: str, places: Places) -> str:
+    """What a development set measures: its content, and how much of it is taken.
+
+    Raises:
+        SourceError: As :func:`identity`.
+    """
+    taken = {"queries": item.max_queries, "documents": item.max_documents}
+    limits = "".join(f":{limit} {what}" for what, limit in taken.items() if limit is not None)
+    return identity(item, name, places) + limits
+
+
 def verified(source: Source | Development, name: str, places: Places) -> Path:
     """Locate a source and compare its content with the declared hash.
 

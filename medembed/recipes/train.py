@@ -15,7 +15,7 @@ from medembed.recipes.records import Triplet, read_parquet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.retrieval import read_sets
 from medembed.recipes.schema import Recipe
-from medembed.recipes.sources import Places, identity
+from medembed.recipes.sources import Places, set_identity
 from medembed.recipes.stage import Stage, StageRun, Summary
 
 _POLL_S = 0.5
@@ -25,7 +25,7 @@ _READY = "ready.json"
 def config(recipe: Recipe, places: Places, round_number: int) -> Any:
     """The settings, the base model, the seed and the sets that choose the checkpoint; not the devices."""
     watched = {
-        name: identity(item, name, places)
+        name: set_identity(item, name, places)
         for name, item in sorted(recipe.development.items())
         if _watches(recipe, name)
     }
