@@ -27,7 +27,9 @@ _ACADEMIC = re.compile(
     r"trial|two|three|used|using|well|whereas|within|would",
     re.IGNORECASE,
 )
-_LONG_AND_SHORT = re.compile(r"((?:[A-Za-z][\w-]*[ -]){1,8})\(([A-Z][A-Za-z0-9-]{1,9})\)")
+_SHORT = re.compile(r"\(([A-Z][A-Za-z0-9-]{1,9})\)")
+_WORDS_BEFORE = re.compile(r"(?:[A-Za-z][\w-]*[ -])+$")
+_LONG_FORM_CHARS = 160
 _ABOUT_SHORT = ("What is {short}?", "What does {short} stand for?", "{short} {long}", "What is {long}?")
 
 
@@ -45,8 +47,9 @@ def keyword(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
 
 def acronym(note: Note, _sentences: list[Span], _opens: bool) -> Iterator[Draft]:
     """An abbreviation that the text explains, ``long form (LF)`` → the whole window."""
-    for match in _LONG_AND_SHORT.finditer(note.text):
-        words, short = match.group(1).replace("-", " - ").split(), match.group(2)
+    for match in _SHORT.finditer(note.text):
+        before = _WORDS_BEFORE.search(note.text, max(0, match.start() - _LONG_FORM_CHARS), match.start())
+        words, short = before.group().replace("-", " - ").split() if before else [], match.group(1)
         firsts = [place for place, word in enumerate(words) if word[0].casefold() == short[0].casefold()]
         fitting = [place for place in firsts if len(words) - place <= len(short) + 2]
         if fitting and sum(character.isupper() for character in short) >= 2:
