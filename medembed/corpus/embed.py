@@ -1,5 +1,6 @@
 """Rows → a corpus: cut into shards, those already there kept, the rest embedded, the manifest last."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -270,7 +271,7 @@ def writing(folder: Path) -> Iterator[None]:
             yield
     except OSError as error:
         raise CorpusError(
-            f"{folder} cannot be written ({error.strerror or type(error).__name__}): what was finished is kept; when that is mended, run the "
+            f"{folder} cannot be written ({os.strerror(error.errno) if error.errno else type(error).__name__}): what was finished is kept; when that is mended, run the "
             "same command again"
         ) from error
 
