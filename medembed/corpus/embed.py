@@ -270,9 +270,9 @@ def writing(folder: Path) -> Iterator[None]:
             (folder / SHARDS).mkdir(exist_ok=True)
             yield
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno else type(error).__name__
         raise CorpusError(
-            f"{folder} cannot be written ({os.strerror(error.errno) if error.errno else type(error).__name__}): what was finished is kept; when that is mended, run the "
-            "same command again"
+            f"{folder} cannot be written ({why}): what was finished is kept; when that is mended, run the same command again"
         ) from error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import fidelity, gpu, machine, memory, readme, recipes, report, sizes, speed, start
+from tests.benchmarks import corpora, fidelity, gpu, machine, memory, readme, recipes, report, sizes, speed, start
 from tests.benchmarks.engines import ENGINES
 from tests.benchmarks.report import Result
 from tests.benchmarks.sizes import Size
@@ -30,6 +30,9 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
     "recipes-endpoint": recipes.endpoint,
     "recipes-training": recipes.training,
     "recipes-overhead": recipes.overhead,
+    "corpus-index": corpora.index,
+    "corpus-memory": corpora.memory,
+    "corpus-search": corpora.searching,
     "gpu": gpu.gpu,
 }
 

@@ -23,6 +23,9 @@ class Size:
         mined: Queries and passages of the mining benchmark.
         echo_delay_s: What the echo server takes to answer; a language model takes longer.
         train_steps: Batches of 64 a turn of training.
+        indexed: Passages encoded and indexed.
+        corpus_rows: Rows indexed, for the smaller and the larger run.
+        searched: Vectors searched.
     """
 
     rounds: int = 5
@@ -40,10 +43,14 @@ class Size:
     mined: tuple[int, int] = (50_000, 100_000)
     echo_delay_s: float = 2.0
     train_steps: int = 3
+    indexed: int = 512
+    corpus_rows: tuple[int, int] = (10_000, 200_000)
+    searched: int = 1_000_000
 
 
 FULL = Size()
 QUICK = Size(
     rounds=2, passages=24, queries=64, singles=20, small_passages=16, base_passages=8, gpu_passages=256, starts=2, imports=3,
     streamed=(1000, 4000), fidelity=32, recipe_rounds=1, mined=(300, 1200), echo_delay_s=0.1, train_steps=3,
+    indexed=32, corpus_rows=(500, 1000), searched=5000,
 )  # fmt: skip

@@ -1,0 +1,185 @@
+"""Embedded corpora: what indexing costs beside bare encoding, its memory, and exact search over a million vectors."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medembed import EmbeddedCorpus, FakeEngine, MedEmbed, vectors
+from medembed.corpus import layout, search, shards
+from medembed.corpus.embed import Settings, index_rows
+from medembed.corpus.layout import Manifest, Shard
+from medembed.corpus.rows import Row
+from medembed.corpus.search import ScanKind
+from tests.benchmarks import models, texts
+from tests.benchmarks.report import Claim, Result
+from tests.benchmarks.sizes import Size
+from tests.benchmarks.worker import peak_mib
+
+CORPORA = models.ROOT / "build" / "benchmark-corpora"
+DIMENSION, BATCH, K = 384, 64, 10
+# how far the synthetic documents lie from the real passages they are made of: a mean cosine of 0.8
+SPREAD = 0.75
+FAKE = "fake"
+SHARD = 32_768
+
+
+def _rows(passages: Sequence[str]) -> Iterator[Row]:
+    return (Row(str(number), text, "benchmark", number) for number, text in enumerate(passages, 1))
+
+
+def index(size: Size, engines: Sequence[str] = ()) -> Result:
+    """The same passages encoded, and indexed into a corpus on disk, in turn in one process."""
+    passages = texts.load("passages")[: size.indexed]
+    model = MedEmbed(threads=2, engine=FakeEngine() if FAKE in engines else None)
+    settings = Settings(shard_rows=max(1, size.indexed // 4))
+    seconds: dict[str, list[float]] = {"encode": [], "index": []}
+    with tempfile.TemporaryDirectory() as name:
+        model.encode_document(passages[: size.indexed // 8])
+        for number in range(size.rounds):
+            seconds["encode"].append(_timed(lambda: model.encode_document(passages)))
+            folder = Path(name) / str(number)
+            seconds["index"].append(
+                _timed(lambda at=folder: index_rows(_rows(passages), at, model, settings, inputs=[]))
+            )
+    ratio = median(bare / whole for bare, whole in zip(seconds["encode"], seconds["index"], strict=True))
+    rows = [{"engine": what, "texts/s": size.indexed / median(taken)} for what, taken in seconds.items()]
+    told = {"texts": size.indexed, "shard_rows": settings.shard_rows, "rounds": size.rounds, "threads": 2}
+    claims = [Claim("indexing as a share of bare encoding's throughput", ratio, at_least=0.9)]
+    return Result("corpus-index", "encode beside index, in turn", told, rows, claims, raw={"seconds": seconds})
+
+
+def memory(size: Size, engines: Sequence[str] = ()) -> Result:
+    """Peak memory of indexing few and twenty times as many rows, a process each, on the fake engine.
+
+    The fake engine shows what indexing itself holds; what encoding holds is the business of ``stream-memory``.
+    """
+    del engines
+    rows = []
+    for n in size.corpus_rows:
+        command = [sys.executable, "-m", "tests.benchmarks.corpora", str(n)]
+        done = subprocess.run(command, cwd=models.ROOT, capture_output=True, text=True, check=True)
+        rows.append({"rows": n, **json.loads(done.stdout)})
+    growth = rows[-1]["peak MiB"] / rows[0]["peak MiB"]
+    few, many = size.corpus_rows
+    claims = [Claim(f"peak at {many:,} rows over that at {few:,}", growth, at_most=1.10)]
+    return Result("corpus-memory", "indexing with the fake engine", {"dimension": DIMENSION}, rows, claims)
+
+
+def main() -> None:
+    """Index in this process and print what it took."""
+    n = int(sys.argv[1])
+    found = texts.load("queries")
+    stream = (Row(str(i), f"{found[i % len(found)]} ({i})", "benchmark", i) for i in range(n))
+    model = MedEmbed(engine=FakeEngine(DIMENSION))
+    with tempfile.TemporaryDirectory() as folder:
+        summary = index_rows(stream, Path(folder) / "corpus", model, Settings(), inputs=[])
+    if summary.n_rows != n:
+        raise RuntimeError(f"{n} rows went in, {summary.n_rows} are there")
+    print(json.dumps({"peak MiB": peak_mib()}))
+
+
+def searching(size: Size, engines: Sequence[str] = ()) -> Result:
+    """Search of a large corpus: one query at a time and in batches, in floats and over bytes and bits, beside a bare product."""
+    del engines
+    model = MedEmbed(threads=2)
+    corpus = EmbeddedCorpus.open(_synthetic(size.searched, model), model)
+    queries = model.encode_query(texts.load("queries")[:BATCH])
+    exact = _found(corpus, queries, "auto")
+    rows: list[dict[str, Any]] = []
+    seconds: dict[str, list[float]] = {}
+    ways: tuple[ScanKind, ...] = ("exact", "int8", "binary")
+    matrix = np.concatenate([block.vectors for block in corpus.index().stored])
+    runs: dict[str, Callable[[], object]] = {"matmul, 64 queries": lambda: matrix @ queries.T}
+    for way in ways:
+        runs[f"{way}, 1 query"] = lambda way=way: corpus.search(queries[:1], K, scan=way)
+        runs[f"{way}, 64 queries"] = lambda way=way: corpus.search(queries, K, scan=way)
+    for run in runs.values():
+        run()  # maps are made and pages read
+    for number in range(size.rounds):
+        for name in _rotated(list(runs), number):
+            seconds.setdefault(name, []).append(_timed(runs[name]))
+    recall = {way: _recall(exact, _found(corpus, queries, way)) for way in ways}
+    for name, taken in seconds.items():
+        way, many = name.split(",")[0], BATCH if "64" in name else 1
+        rows.append({"engine": name, "ms/query": 1000 * median(taken) / many, "recall@10": recall.get(way)})
+    claims = [
+        Claim(
+            f"{size.searched:,} x {DIMENSION} float32, one query, seconds",
+            median(seconds["exact, 1 query"]),
+            at_most=0.25,
+        ),
+        Claim(
+            "batches of 64: share of the bare product's rate",
+            _ratio(seconds, "matmul, 64 queries", "exact, 64 queries"),
+            at_least=0.6,
+        ),
+        Claim(
+            "int8, one query: times float32's speed", _ratio(seconds, "exact, 1 query", "int8, 1 query"), at_least=2.0
+        ),
+        Claim("int8: recall@10 after scoring in floats", recall["int8"], at_least=0.99),
+    ]
+    told = {"rows": size.searched, "dimension": DIMENSION, "k": K, "rounds": size.rounds, "spread": SPREAD}
+    return Result(
+        "corpus-search", "noisy copies of real passages, real queries", told, rows, claims, raw={"seconds": seconds}
+    )
+
+
+def _timed(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def _ratio(seconds: dict[str, list[float]], other: str, mine: str) -> float:
+    return median(theirs / ours for theirs, ours in zip(seconds[other], seconds[mine], strict=True))
+
+
+def _rotated(names: list[str], by: int) -> list[str]:
+    return names[by % len(names) :] + names[: by % len(names)]
+
+
+def _found(corpus: EmbeddedCorpus, queries: NDArray[np.float32], way: ScanKind) -> list[set[int]]:
+    return [set(rows.tolist()) for rows in search.top_k(corpus.index(way), queries, K)[0]]
+
+
+def _recall(exact: list[set[int]], found: list[set[int]]) -> float:
+    return float(np.mean([len(a & b) / len(a) for a, b in zip(exact, found, strict=True)]))
+
+
+def _synthetic(n: int, model: MedEmbed) -> Path:
+    """A corpus of noisy copies of real passages' vectors, made once and kept in ``build/``."""
+    folder = CORPORA / f"{n}-{model.revision}"
+    if (folder / layout.MANIFEST).exists():
+        return folder
+    import pyarrow as pa
+
+    random = np.random.default_rng(0)
+    real = model.encode_document(texts.load("passages")[: min(n, 1024)])
+    told = layout.embedding_of(model, "float32")
+    manifest = Manifest(embedding=told, engine="", text_stored=False, kept={}, shard_rows=SHARD, inputs=[])
+    made: list[Shard] = []
+    for number, start in enumerate(range(0, n, SHARD)):
+        count = min(SHARD, n - start)
+        noise = random.standard_normal((count, DIMENSION), dtype=np.float32) / np.float32(np.sqrt(DIMENSION))
+        documents = vectors.normalise(real[random.integers(0, len(real), count)] + SPREAD * noise)
+        columns = [
+            pa.array([str(start + i) for i in range(count)]), pa.nulls(count, pa.string()), pa.nulls(count, pa.string()),
+            pa.nulls(count, pa.int64()), layout.to_column(documents, layout.vector_type(told)),
+        ]  # fmt: skip
+        table = pa.Table.from_arrays(columns, schema=layout.schema(manifest))
+        made.append(shards.write_shard(folder, number, "synthetic", table))
+    layout.write_manifest(folder, manifest.model_copy(update={"shards": made, "n_rows": n}))
+    return folder
+
+
+if __name__ == "__main__":
+    main()
