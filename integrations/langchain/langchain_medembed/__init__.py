@@ -9,7 +9,8 @@ Example:
 from importlib.metadata import version
 
 from langchain_medembed.embeddings import MedEmbedEmbeddings
+from langchain_medembed.rerank import MedColBERTRerank
 
 __version__ = version("langchain-medembed")
 
-__all__ = ["MedEmbedEmbeddings", "__version__"]
+__all__ = ["MedColBERTRerank", "MedEmbedEmbeddings", "__version__"]

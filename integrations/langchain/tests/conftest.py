@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
+from safetensors.numpy import save_file
 
 from langchain_medembed import MedEmbedEmbeddings
 from medembed import demo
@@ -50,3 +52,26 @@ def documents() -> list[Document]:
         Document(id=passage.id, page_content=passage.text, metadata={"source": passage.source, "title": passage.title})
         for passage in chosen
     ]
+
+
+@pytest.fixture(scope="session")
+def colbert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model as a late-interaction model: its token states turned at random, which keeps their angles."""
+    folder = tmp_path_factory.mktemp("colbert") / "model"
+    shutil.copytree(str(files("medembed") / "weights" / "mini"), folder)
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(384, 384)))[0].astype(np.float32)
+    (folder / "1_Dense").mkdir()
+    save_file({"linear.weight": np.ascontiguousarray(turned[:128])}, folder / "1_Dense" / "model.safetensors")
+    told = {
+        "modules.json": [
+            {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.{kind}"}
+            for place, (path, kind) in enumerate(
+                [("", "Transformer"), ("1_Dense", "Dense"), ("2_Normalize", "Normalize")]
+            )
+        ],
+        "1_Dense/config.json": {"in_features": 384, "out_features": 128, "bias": False},
+        "config_sentence_transformers.json": {"model_type": "MultiVectorEncoder", "similarity_fn_name": "maxsim"},
+    }
+    for name, content in told.items():
+        (folder / name).write_text(json.dumps(content))
+    return folder

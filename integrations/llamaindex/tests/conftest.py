@@ -24,8 +24,10 @@ from collections.abc import Iterator
 from importlib.resources import files
 from uuid import NAMESPACE_URL, uuid5
 
+import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
+from safetensors.numpy import save_file
 
 from llama_index.embeddings.medembed import MedEmbedEmbedding
 from medembed import demo
@@ -65,3 +67,26 @@ def nodes() -> list[TextNode]:
         )
         for passage in chosen
     ]
+
+
+@pytest.fixture(scope="session")
+def colbert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model as a late-interaction model: its token states turned at random, which keeps their angles."""
+    folder = tmp_path_factory.mktemp("colbert") / "model"
+    shutil.copytree(str(files("medembed") / "weights" / "mini"), folder)
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(384, 384)))[0].astype(np.float32)
+    (folder / "1_Dense").mkdir()
+    save_file({"linear.weight": np.ascontiguousarray(turned[:128])}, folder / "1_Dense" / "model.safetensors")
+    told = {
+        "modules.json": [
+            {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.{kind}"}
+            for place, (path, kind) in enumerate(
+                [("", "Transformer"), ("1_Dense", "Dense"), ("2_Normalize", "Normalize")]
+            )
+        ],
+        "1_Dense/config.json": {"in_features": 384, "out_features": 128, "bias": False},
+        "config_sentence_transformers.json": {"model_type": "MultiVectorEncoder", "similarity_fn_name": "maxsim"},
+    }
+    for name, content in told.items():
+        (folder / name).write_text(json.dumps(content))
+    return folder
