@@ -22,12 +22,14 @@ class Checkpoint:
         spec: What is known of it, completed from its files.
         config: Its ``config.json``.
         revision: The commit it is pinned to, or ``sha256-…`` of its files.
+        late_interaction: Whether it gives a vector a token.
     """
 
     folder: Path
     spec: ModelSpec
     config: dict[str, Any]
     revision: str
+    late_interaction: bool = False
 
 
 def fetch(
@@ -36,7 +38,7 @@ def fetch(
     revision: str | None = None,
     cache_dir: str | None = None,
     local_files_only: bool = False,
-    late_interaction: bool = False,
+    late_interaction: bool | None = False,
 ) -> Checkpoint:
     """Find a model on this disk, or download it at a pinned commit.
 
@@ -45,7 +47,7 @@ def fetch(
         revision: Commit, tag or branch to use instead of the pinned one; hub models only.
         cache_dir: Where downloads are kept; None for the Hugging Face cache.
         local_files_only: Never use the network.
-        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text.
+        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text; None for either.
 
     Returns:
         The model's files and description.
@@ -81,7 +83,7 @@ def _foreign(model: str) -> ModelSpec:
     )
 
 
-def _described(folder: Path, known: ModelSpec, late_interaction: bool) -> Checkpoint:
+def _described(folder: Path, known: ModelSpec, late_interaction: bool | None) -> Checkpoint:
     if not folder.is_dir():
         raise MissingFileError(
             f"there is no folder {folder}: give the path of a folder that holds config.json, tokenizer.json and model.safetensors"
@@ -96,7 +98,8 @@ def _described(folder: Path, known: ModelSpec, late_interaction: bool) -> Checkp
     # hashed at once (25 ms for mini) and not when asked for: by then the folder may hold other weights than those running
     revision = known.revision or tensors.fingerprint(folder)
     spec = model_files.describe(folder, known, config, late_interaction=late_interaction)
-    return Checkpoint(folder=folder, spec=spec, config=config, revision=revision)
+    is_late = model_files.is_late_interaction(folder, config)
+    return Checkpoint(folder=folder, spec=spec, config=config, revision=revision, late_interaction=is_late)
 
 
 def export(checkpoint: Checkpoint, target: Path) -> None:

@@ -95,14 +95,16 @@ def is_late_interaction(folder: Path, config: Mapping[str, Any]) -> bool:
     )
 
 
-def describe(folder: Path, known: ModelSpec, config: Mapping[str, Any], *, late_interaction: bool = False) -> ModelSpec:
+def describe(
+    folder: Path, known: ModelSpec, config: Mapping[str, Any], *, late_interaction: bool | None = False
+) -> ModelSpec:
     """Complete a spec with what the folder says of itself; the folder wins over the registry.
 
     Args:
         folder: A model folder.
         known: What is known already; its name, repository, licence and notes are kept.
         config: The folder's ``config.json``.
-        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text.
+        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text; None for either.
 
     Returns:
         The spec of the model as it will run.
@@ -125,9 +127,10 @@ def describe(folder: Path, known: ModelSpec, config: Mapping[str, Any], *, late_
     )
 
 
-def _modules(folder: Path, config: Mapping[str, Any], *, late_interaction: bool) -> list[tuple[str, Path]]:
+def _modules(folder: Path, config: Mapping[str, Any], *, late_interaction: bool | None) -> list[tuple[str, Path]]:
     """The folder's modules, all of them of kinds that run here."""
-    if is_late_interaction(folder, config) is not late_interaction:
+    is_late = is_late_interaction(folder, config)
+    if late_interaction not in (None, is_late):
         raise UnsupportedModelError(
             f"{folder} is a dense model, with a vector a text: load it with MedEmbed(...), or tune a late-interaction model from it with "
             "`medembed recipes run colbert-v1`"
@@ -135,7 +138,7 @@ def _modules(folder: Path, config: Mapping[str, Any], *, late_interaction: bool)
             else f"{folder} is a late-interaction model, with a vector a token: load it with MedColBERT(...)"
         )
     modules = read_modules(folder)
-    runs = TOKEN_VECTORS if late_interaction else ONE_VECTOR
+    runs = TOKEN_VECTORS if is_late else ONE_VECTOR
     unknown = [kind for kind, _ in modules if kind not in runs]
     if unknown:
         raise UnsupportedModelError(

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from medembed.cli import options
 from medembed.errors import SettingError
-from medembed.evaluation.models import Prompts, Setup
+from medembed.evaluation.models import DEPTH, Prompts, Setup
 from medembed.evaluation.run import Outcome
 from medembed.evaluation.run import evaluate as measure
 from medembed.evaluation.slices import SmokeResult
@@ -48,6 +48,14 @@ def evaluate(
     threads: options.Threads = None,
     truncate_dim: Annotated[int | None, typer.Option(min=1, help="Keep this many dimensions.")] = None,
     max_seq_length: Annotated[int | None, typer.Option(min=3, help="Tokens to read of each text.")] = None,
+    first_stage: Annotated[
+        str | None,
+        typer.Option(
+            help="Late-interaction models put the best documents of this model, or of bm25, in a new order; "
+            "without, they search the whole corpus."
+        ),
+    ] = None,
+    depth: Annotated[int, typer.Option(min=1, help="Documents of the first stage to put in a new order.")] = DEPTH,
 ) -> None:
     """Measure retrieval quality, task by task; what is measured already is not measured again.
 
@@ -63,6 +71,8 @@ def evaluate(
             prompts=choice,
             truncate_dim=truncate_dim,
             max_seq_length=max_seq_length,
+            first_stage=first_stage,
+            depth=depth,
         )
         for choice in PROMPTS[prompts]
     ]

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -12,9 +12,11 @@ from medembed import checkpoint as checkpoints
 from medembed.errors import SettingError
 from medembed.registry import MODELS, ModelSpec
 
-Kind = Literal["medembed", "sentence-transformers", "mteb"]
+Kind = Literal["medembed", "late-interaction", "sentence-transformers", "mteb"]
 Prompts = Literal["model", "none"]
 
+# documents of a first stage that late interaction puts in a new order, as most papers do
+DEPTH = 100
 BM25 = "bm25"
 MTEB_BM25 = "mteb/baseline-bm25s"
 
@@ -40,6 +42,9 @@ class Setup:
         truncate_dim: Keep this many dimensions; None for all.
         max_seq_length: Tokens to read of each text; None for the model's own limit.
         local_files_only: Never download a model.
+        first_stage: A model whose best documents late-interaction models put in a new order; None to have them search
+            the whole corpus.
+        depth: How many documents of the first stage that are.
     """
 
     device: str = "auto"
@@ -49,9 +54,13 @@ class Setup:
     truncate_dim: int | None = None
     max_seq_length: int | None = None
     local_files_only: bool = False
+    first_stage: str | None = None
+    depth: int = DEPTH
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
+        if self.depth < 1:
+            raise SettingError(f"depth={self.depth}: give at least 1 document for late interaction to order")
         if self.prompts not in ("model", "none"):
             raise SettingError(f"prompts={self.prompts!r}: choose 'model' (the model's own) or 'none'")
 
@@ -97,13 +106,17 @@ def model_ref(model: str | Path, setup: Setup) -> ModelRef:
     label, text = _labelled(text)
     kind: Kind = "sentence-transformers" if text.startswith("st:") else "medembed"
     source = text.removeprefix("st:")
-    found = checkpoints.fetch(source, local_files_only=setup.local_files_only)
+    either = None if kind == "medembed" else False
+    found = checkpoints.fetch(source, local_files_only=setup.local_files_only, late_interaction=either)
+    if found.late_interaction:
+        kind = "late-interaction"
+        _check_late(setup)
     return ModelRef(
         kind=kind,
         source=str(found.folder) if kind == "sentence-transformers" else source,
         name=f"local/{label}" if label else _results_name(source, found.spec),
         revision=found.revision,
-        variant=_variant(kind, found.spec, setup),
+        variant=_variant(kind, found.spec, setup) | (_stages(setup) if found.late_interaction else {}),
         facts=_facts(found.folder, found.spec, setup),
     )
 
@@ -112,6 +125,25 @@ def _of_mteb(name: str, setup: Setup) -> ModelRef:
     if setup.prompts == "none" and name != MTEB_BM25:
         raise SettingError(f"mteb:{name} applies mteb's own prompts; run it by its hub id to leave them out")
     return ModelRef(kind="mteb", source=name, name=name)
+
+
+def _check_late(setup: Setup) -> None:
+    for name, given in (("prompts", setup.prompts == "none"), ("truncate_dim", setup.truncate_dim is not None)):
+        if given:
+            raise SettingError(
+                f"{name}={getattr(setup, name)!r} is for dense models; a late-interaction model always has its own prompts and dimensions"
+            )
+
+
+def _stages(setup: Setup) -> dict[str, str | int]:
+    """What the first stage adds to the name of the results: its model at its revision, and how deep it goes."""
+    if setup.first_stage is None:
+        return {}
+    first = model_ref(setup.first_stage, replace(setup, first_stage=None))
+    if first.kind == "late-interaction":
+        raise SettingError(f"first_stage={setup.first_stage!r} is a late-interaction model: give a dense model or bm25")
+    name = f"{first.name}@{first.revision}" if first.revision else first.name
+    return {"first_stage": name, "depth": setup.depth}
 
 
 def _labelled(text: str) -> tuple[str | None, str]:
@@ -131,12 +163,12 @@ def _results_name(source: str, spec: ModelSpec) -> str:
 
 def _variant(kind: Kind, spec: ModelSpec, setup: Setup) -> dict[str, str | int]:
     variant: dict[str, str | int] = {}
-    if kind != "medembed":
+    if kind == "sentence-transformers":
         variant["engine"] = kind
     # A model without prompts gives the same vectors either way: one result, not two.
     if setup.prompts == "none" and any(spec.prompts.values()):
         variant["prompts"] = "none"
-    if setup.precision != "auto" and kind == "medembed":
+    if setup.precision != "auto" and kind != "sentence-transformers":
         variant["precision"] = setup.precision
     if setup.truncate_dim is not None:
         variant["dimensions"] = setup.truncate_dim

@@ -153,6 +153,10 @@ class MedEmbedEncoder(AbsEncoder):
         self.prompted = setup.prompts == "model"
         self.start_counting()
 
+    def searcher(self) -> Any:
+        """What mteb searches a corpus with."""
+        return BoundedSearch(self)
+
     def start_counting(self) -> None:
         """Begin a task: time and counts are of one task, while the model lives for many."""
         self.seconds = 0.0
@@ -174,6 +178,10 @@ class MedEmbedEncoder(AbsEncoder):
         self.texts += len(texts)
         return vectors
 
+    def close(self) -> None:
+        """Give back the model's threads and memory."""
+        self.model.close()
+
     def describe(self) -> dict[str, Any]:
         """What the details file says of the encoding since `start_counting`."""
         return {
@@ -189,9 +197,13 @@ class MedEmbedEncoder(AbsEncoder):
 class BoundedSearch(SearchEncoderWrapper):
     """mteb's exact search with a chunk of the corpus sized so that the score matrix fits `SCORES_IN_MEMORY`."""
 
+    def chunk_rows(self, n_queries: int) -> int:
+        """Documents encoded and scored at a time."""
+        return int(np.clip(SCORES_IN_MEMORY // max(1, n_queries), *CHUNK_ROWS))
+
     def search(self, queries: Any, **options: Any) -> Any:
         """Search as mteb does."""
-        self.corpus_chunk_size = int(np.clip(SCORES_IN_MEMORY // max(1, len(queries)), *CHUNK_ROWS))
+        self.corpus_chunk_size = self.chunk_rows(len(queries))
         return super().search(queries, **options)
 
 
@@ -259,9 +271,8 @@ class WholeFiles(mteb.ResultCache):
         path = self.result_path(task, meta)
         if not path.is_file():
             return False
-        return (
-            not self.details_path(task, meta).is_file() or self._load(path).dataset_revision != task.metadata.revision
-        )
+        detailed = self.details_path(task, meta).is_file()
+        return not detailed or self._load(path).dataset_revision != task.metadata.revision
 
     def score(self, task: Any, meta: ModelMeta) -> float:
         """Main score of a result that is there, over the task's own sub-sets."""
@@ -332,7 +343,9 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
     if encoder is not None:
         encoder.start_counting()
     cache.describe = details.describer(task, per_query, encoder.describe if encoder is not None else None)
-    searcher = BoundedSearch(model) if isinstance(model, AbsEncoder) and isinstance(task, AbsTaskRetrieval) else model
+    searcher = model
+    if isinstance(model, AbsEncoder) and isinstance(task, AbsTaskRetrieval):
+        searcher = encoder.searcher() if encoder is not None else BoundedSearch(model)
     _load_data(task)
     try:
         with details.keep_per_query(task, per_query), _quiet_tables():

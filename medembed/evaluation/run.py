@@ -90,11 +90,21 @@ def _of_model(ref: ModelRef, tasks: Sequence[Any], cache: Any, setup: Setup) -> 
             yield Outcome(name, task_name, cache.score(task, meta), path, reused=True)
             continue
         try:
-            model = model or mteb_bridge.load_model(ref, setup)
+            model = model or _load(ref, setup)
             mteb_bridge.measure(model, task, cache)
         except MedEmbedError as error:
             yield Outcome(name, task_name, None, None, error=error)
         else:
             yield Outcome(name, task_name, cache.score(task, meta), path)
     if isinstance(model, mteb_bridge.MedEmbedEncoder):
-        model.model.close()
+        model.close()
+
+
+def _load(ref: ModelRef, setup: Setup) -> Any:
+    from medembed.evaluation import late_interaction, mteb_bridge
+
+    return (
+        late_interaction.load_model(ref, setup)
+        if ref.kind == "late-interaction"
+        else mteb_bridge.load_model(ref, setup)
+    )
