@@ -1,7 +1,7 @@
 """Token vectors → centroids, by spherical k-means: as matrix products, which is where a CPU is fast.
 
-scipy's ``kmeans2`` computes distances one by one, eleven times slower on 100,000 tokens and 1,024 centroids; faiss and
-scikit-learn would each bring 30 MB for these lines.
+scipy's ``kmeans2`` is as fast, but holds the distance of every token to every centroid: 8 GB where an index is begun with
+262,144 tokens and 8,192 centroids.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 
 # similarities held at a time: 64 MB
 SIMILARITIES = 16 << 20
-ITERATIONS = 8
+ITERATIONS = 4
 
 
 def find_centroids(tokens: Floats, count: int, *, seed: int = 0, iterations: int = ITERATIONS) -> Floats:
@@ -26,7 +26,7 @@ def find_centroids(tokens: Floats, count: int, *, seed: int = 0, iterations: int
         tokens: Vectors of unit length, a sample. *Shape:* ``(tokens, dim)``.
         count: Centroids wanted.
         seed: Chooses the first centroids among the tokens.
-        iterations: Passes over the sample; after eight, less than 1% of the tokens still change sides.
+        iterations: Passes over the sample.
 
     Returns:
         Unit vectors, float32, *Shape:* ``(count, dim)``.

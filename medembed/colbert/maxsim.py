@@ -55,6 +55,20 @@ def maxsim(queries: Sequence[Floats], documents: Sequence[Floats]) -> Floats:
     return out
 
 
+def maxsim_flat(query: Floats, tokens: Floats, starts: NDArray[np.intp]) -> Floats:
+    """Score documents whose tokens lie one after the other in one matrix.
+
+    Args:
+        query: *Shape:* ``(query tokens, dim)``.
+        tokens: *Shape:* ``(tokens, dim)``.
+        starts: Where each document begins; none is empty. *Shape:* ``(documents,)``.
+
+    Returns:
+        float32, *Shape:* ``(documents,)``.
+    """
+    return np.asarray(np.maximum.reduceat(query @ tokens.T, starts, axis=1).sum(axis=0), dtype=np.float32)
+
+
 def check(rows: Sequence[Floats], kind: str) -> None:
     """Refuse what is not a list of ``(tokens, dim)`` arrays.
 

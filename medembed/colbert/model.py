@@ -163,6 +163,12 @@ class MedColBERT:
         return self._layout.document_length
 
     @property
+    def overlong(self) -> Overlong:
+        """What is done with texts above the limit."""
+        overlong: Overlong = self._settings["overlong"]
+        return overlong
+
+    @property
     def device(self) -> str:
         """Where the engine computes."""
         return self._lifecycle.get().engine.device

@@ -1,0 +1,204 @@
+"""What a token index looks like on disk: the rules of an embedded corpus, with compressed token vectors in its shards.
+
+index/
+├── manifest.json                              written last: what is not in it does not exist
+├── codec.<content>.<sha256>.safetensors       centroids and steps, made from the first rows
+├── shards/000012.<content>.<sha256>.arrow     id, text, centroid numbers, remainders; read through memory maps
+└── lists.<sha256>.arrow                       documents of each centroid
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medembed import __version__
+from medembed.colbert.model import MedColBERT
+from medembed.colbert.residual import Bits
+from medembed.corpus.durable import file_sha256, write_text_whole
+from medembed.errors import (
+    CorpusDamagedError,
+    CorpusError,
+    CorpusModelError,
+    CorpusUnfinishedError,
+    CorpusVersionError,
+)
+
+FORMAT = 1
+MANIFEST, SHARDS = "manifest.json", "shards"
+# hexadecimal digits of a hash in a file's name
+SHORT = 12
+AGAIN = "build the index again with the same rows: what is intact is kept"
+
+
+class Encoding(BaseModel):
+    """What decides the token vectors of an index, and so which queries may be compared with them.
+
+    Attributes:
+        model: Hub id or folder the model was asked for by.
+        revision: Commit of a hub model, hash of a local one.
+        dimension: Length of a token's vector.
+        document_length: Tokens read of each document.
+        overlong: What was done with longer ones.
+        pool_factor: Token pooling on top of the model's own.
+        bits: Bits a dimension's remainder takes.
+        text_stored: Whether shards hold the texts.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    revision: str
+    dimension: int
+    document_length: int
+    overlong: str
+    pool_factor: float
+    bits: Bits
+    text_stored: bool
+
+
+class Part(BaseModel):
+    """A file of an index: its name below the folder, the hash of its bytes, and of what it was made of."""
+
+    file: str
+    sha256: str
+    content: str = ""
+
+
+class TokenShard(Part):
+    """A file of documents."""
+
+    n_rows: int
+    n_tokens: int
+
+
+class TokenManifest(BaseModel):
+    """What makes a token index exist.
+
+    Attributes:
+        format: Version of this layout.
+        medembed: Version that wrote it.
+        encoding: What decided the token vectors.
+        shard_rows: Documents of a full shard.
+        codec: The file of centroids and steps.
+        shards: In the order of their documents.
+        lists: The file of documents by centroid.
+        deleted: Numbers of deleted documents, ascending.
+        edited: Whether documents were appended or deleted since it was built.
+    """
+
+    format: int = FORMAT
+    medembed: str = __version__
+    encoding: Encoding
+    shard_rows: int
+    codec: Part
+    shards: list[TokenShard] = []
+    lists: Part
+    deleted: list[int] = []
+    edited: bool = False
+
+    @property
+    def n_rows(self) -> int:
+        """Documents in the shards, deleted ones included."""
+        return sum(shard.n_rows for shard in self.shards)
+
+    @property
+    def n_tokens(self) -> int:
+        """Token vectors in the shards."""
+        return sum(shard.n_tokens for shard in self.shards)
+
+
+def encoding_of(model: MedColBERT, bits: Bits, pool_factor: float, *, text_stored: bool) -> Encoding:
+    """What token vectors of this model will be."""
+    return Encoding(
+        model=model.name,
+        revision=model.revision,
+        dimension=model.dimension,
+        document_length=model.document_length,
+        overlong=model.overlong,
+        pool_factor=pool_factor,
+        bits=bits,
+        text_stored=text_stored,
+    )
+
+
+def check_model(told: Encoding, model: MedColBERT, path: Path) -> None:
+    """See that a model's queries may be compared with an index.
+
+    Raises:
+        CorpusModelError: Another model, revision or dimension; the message says both.
+    """
+    if (model.revision, model.dimension) != (told.revision, told.dimension):
+        raise CorpusModelError(
+            f"{path} holds token vectors of {told.model!r} at {told.revision} ({told.dimension} dimensions), but this is {model.name!r} at "
+            f"{model.revision} ({model.dimension} dimensions): open it with its own model, or build it again with yours"
+        )
+
+
+def read_manifest(path: Path) -> TokenManifest:
+    """The manifest of a finished index.
+
+    Raises:
+        CorpusError: There is no index at all.
+        CorpusUnfinishedError: Shards, but no manifest yet.
+        CorpusVersionError: Written by a newer medembed.
+        CorpusDamagedError: Not readable as a manifest.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        if (path / SHARDS).is_dir():
+            raise CorpusUnfinishedError(f"{path} has no {MANIFEST}: building it has not come to its end; {AGAIN}")
+        raise CorpusError(f"{path} is no token index: make one with TokenIndex.build(path, rows, model)")
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        if int(content["format"]) > FORMAT:
+            raise CorpusVersionError(
+                f"{path} was written by medembed {content.get('medembed', '?')} in format {content['format']}; this is {__version__}, "
+                f"which reads up to format {FORMAT}: pip install --upgrade medembed"
+            )
+        return TokenManifest.model_validate(content)
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        if isinstance(error, CorpusVersionError):
+            raise
+        raise CorpusDamagedError(
+            f"{file} cannot be read as the manifest of a token index ({type(error).__name__}): delete it and {AGAIN}"
+        ) from error
+
+
+def write_manifest(path: Path, manifest: TokenManifest) -> None:
+    """Write the manifest, which makes everything it names exist at once."""
+    write_text_whole(path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+
+
+def is_intact(folder: Path, part: Part) -> bool:
+    """Whether a file is there with the bytes that were written."""
+    path = folder / part.file
+    return path.is_file() and file_sha256(path) == part.sha256
+
+
+def damaged(folder: Path, part: Part) -> CorpusDamagedError:
+    """The error for a file that is missing or changed."""
+    return CorpusDamagedError(f"{folder / part.file} is missing, or its bytes are not those that were written: {AGAIN}")
+
+
+def content_hash(*parts: Iterable[str]) -> str:
+    """Hash of several runs of strings, each with its length, so that no two of them read alike."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for item in (*part, "\0"):
+            raw = item.encode("utf-8", "surrogatepass")
+            digest.update(len(raw).to_bytes(8, "little"))
+            digest.update(raw)
+    return digest.hexdigest()[:SHORT]
+
+
+def flat(column: Any, dtype: Any) -> NDArray[Any]:
+    """The values of a list column in one chunk, as they lie in the map; nothing is copied."""
+    chunk = column.chunk(0)
+    values: NDArray[Any] = chunk.values.to_numpy(zero_copy_only=True)
+    return values.view(dtype) if len(values) else np.empty(0, dtype=dtype)
