@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from medembed.cli import options
+from medembed.colbert.model import MedColBERT
 from medembed.corpus.layout import KEPT_TYPES
 from medembed.corpus.search import Hit
 from medembed.corpus.store import EmbeddedCorpus
@@ -20,6 +21,8 @@ from medembed.errors import SettingError
 from medembed.model import MedEmbed
 
 SHOWN = 300
+# what papers on late interaction put in a new order
+DEPTH = 100
 
 
 class ScanName(StrEnum):
@@ -44,13 +47,21 @@ def search(
         ScanName,
         typer.Option(help="int8 and binary choose candidates over smaller vectors: faster on large corpora."),
     ] = ScanName.auto,
+    late_interaction: Annotated[
+        str | None,
+        typer.Option(
+            "--late-interaction", help="Late-interaction model that puts the best --depth rows in a new order."
+        ),
+    ] = None,
+    depth: Annotated[int, typer.Option(min=1, help="Rows that late interaction puts in a new order.")] = DEPTH,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query, with all hits.")] = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Search an embedded corpus exactly.
 
-    Example: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold]
+    Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] ·
+    [bold]medembed search corpus/ "swollen calf" --late-interaction path/to/colbert[/bold]
     """
     asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
     opened = EmbeddedCorpus.open(corpus)
@@ -59,11 +70,26 @@ def search(
         EmbeddedCorpus.open(corpus, model) as found,
     ):
         chosen = _chosen(where or [], found.manifest.kept) if where else None
-        for query, hits in zip(asked, found.search(asked, k, filter=chosen, scan=scan.value), strict=True):
+        deep = k if late_interaction is None else max(k, depth)
+        answers = found.search(asked, deep, filter=chosen, scan=scan.value)
+        if late_interaction is not None:
+            with MedColBERT(late_interaction, device=device, threads=threads) as reranker:
+                answers = [_reranked(reranker, query, hits, k) for query, hits in zip(asked, answers, strict=True)]
+        for query, hits in zip(asked, answers, strict=True):
             if as_json:
                 typer.echo(json.dumps({"query": query, "hits": [asdict(hit) for hit in hits]}, ensure_ascii=False))
             else:
                 _print(query, hits)
+
+
+def _reranked(reranker: MedColBERT, query: str, hits: list[Hit], k: int) -> list[Hit]:
+    """The best of them by MaxSim, with that as their score."""
+    texts = [hit.text for hit in hits if hit.text is not None]
+    if len(texts) < len(hits):
+        raise SettingError(
+            "--late-interaction reads the texts, and this corpus does not store them: index it again without --no-store-text"
+        )
+    return [replace(hits[item.index], score=item.score) for item in reranker.rerank(query, texts, k)]
 
 
 def _chosen(given: list[str], kept: dict[str, str]) -> dict[str, object]:

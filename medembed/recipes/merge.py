@@ -112,19 +112,11 @@ def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Path
         shutil.rmtree(scratch)
         write_merged(base, tuned, ratio, scratch)
         sets = retrieval.read_sets(stage.recipe, stage.places)
-        scores = _score(stage, scratch, sets)
+        scores = retrieval.measure_all(scratch, stage.recipe, sets, stage.task)
         part = stage.out.write_part("scores", index, "json", lambda path: path.write_text(json.dumps(scores)))
     found: dict[str, float] = json.loads(part.read_text())
     stage.task.log("merged", ratio=ratio, **found)
     return found
-
-
-def _score(stage: StageRun, folder: Path, sets: list[retrieval.RetrievalSet]) -> dict[str, float]:
-    if stage.recipe.train.architecture == "colbert":
-        from medembed.recipes import late_interaction
-
-        return late_interaction.measure_all(folder, sets, stage.recipe.execution.device)
-    return retrieval.measure_all(folder, stage.recipe, sets, stage.task)
 
 
 def _mean(scores: dict[str, float]) -> float:

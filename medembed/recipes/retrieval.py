@@ -109,6 +109,10 @@ def measure(encoder: MedEmbed, item: RetrievalSet, task: Task) -> float:
 
 
 def measure_all(model: Path | str, recipe: Recipe, sets: Sequence[RetrievalSet], task: Task) -> dict[str, float]:
-    """nDCG@10 on each set, rounded to five places."""
+    """nDCG@10 on each set, rounded to five places; by MaxSim where the recipe trains for late interaction."""
+    if recipe.train.architecture == "colbert":
+        from medembed.recipes import late_interaction
+
+        return late_interaction.measure_all(Path(model), recipe, sets, task)
     with models.load_encoder(model, recipe.execution, max_seq_length=recipe.score.max_seq_length) as encoder:
         return {item.name: round(measure(encoder, item, task), 5) for item in sets}

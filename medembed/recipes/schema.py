@@ -216,8 +216,10 @@ class Train(Section):
             raise ValueError(f"loss '{self.loss}' needs negatives_per_query of at least 1")
         if self.loss in ("margin_mse", "kl") and self.matryoshka_dims:
             raise ValueError(f"loss '{self.loss}' cannot be combined with matryoshka_dims")
-        if self.architecture == "colbert" and (self.matryoshka_dims or self.loss not in ("mnr", "cached_mnr")):
-            raise ValueError("architecture 'colbert' takes loss 'mnr' or 'cached_mnr' and no matryoshka_dims")
+        if self.architecture == "colbert" and (self.matryoshka_dims or self.loss == "cached_gist"):
+            raise ValueError(
+                "architecture 'colbert' takes loss 'mnr', 'cached_mnr', 'margin_mse' or 'kl', and no matryoshka_dims"
+            )
         return self
 
 

@@ -23,6 +23,7 @@ from sentence_transformers import (
 from sentence_transformers.base.evaluation import SequentialEvaluator
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
 from sentence_transformers.multi_vector_encoder import losses as multi_vector_losses
+from sentence_transformers.multi_vector_encoder import scoring
 from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
@@ -152,13 +153,7 @@ def load_loss(model: Any, settings: Train, guide: Path | None) -> Any:
     scale = 1.0 / settings.temperature
     gather = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if settings.architecture == "colbert":
-        if settings.loss == "cached_mnr":
-            return multi_vector_losses.CachedMultiVectorMultipleNegativesRankingLoss(
-                model, scale=1.0, gather_across_devices=gather
-            )
-        return multi_vector_losses.MultiVectorMultipleNegativesRankingLoss(
-            model, scale=1.0, gather_across_devices=gather
-        )
+        return _colbert_loss(model, settings, gather=gather)
     both = (
         {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
         if settings.symmetric
@@ -188,6 +183,25 @@ def load_loss(model: Any, settings: Train, guide: Path | None) -> Any:
     if settings.matryoshka_dims:
         loss = losses.MatryoshkaLoss(model, loss, list(settings.matryoshka_dims))
     return loss
+
+
+def _colbert_loss(model: Any, settings: Train, *, gather: bool) -> Any:
+    """The loss over token vectors. A teacher's scores are cosines, so distillation compares them with the mean of MaxSim."""
+    losses_of_tokens: dict[str, Callable[[], Any]] = {
+        "mnr": lambda: multi_vector_losses.MultiVectorMultipleNegativesRankingLoss(
+            model, scale=1.0, gather_across_devices=gather
+        ),
+        "cached_mnr": lambda: multi_vector_losses.CachedMultiVectorMultipleNegativesRankingLoss(
+            model, scale=1.0, gather_across_devices=gather
+        ),
+        "margin_mse": lambda: multi_vector_losses.MultiVectorMarginMSELoss(
+            model, similarity_fct=scoring.mean_colbert_scores_pairwise
+        ),
+        "kl": lambda: multi_vector_losses.MultiVectorDistillKLDivLoss(
+            model, similarity_fct=scoring.mean_colbert_kd_scores, temperature=settings.temperature
+        ),
+    }
+    return losses_of_tokens[settings.loss]()
 
 
 def watch(sets: Sequence[RetrievalSet], settings: Train) -> Any:

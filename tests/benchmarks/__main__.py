@@ -9,7 +9,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import corpora, fidelity, gpu, machine, memory, readme, recipes, report, sizes, speed, start
+from tests.benchmarks import (
+    corpora,
+    fidelity,
+    gpu,
+    late_interaction,
+    machine,
+    memory,
+    readme,
+    recipes,
+    report,
+    sizes,
+    speed,
+    start,
+)
 from tests.benchmarks.engines import ENGINES
 from tests.benchmarks.report import Result
 from tests.benchmarks.sizes import Size
@@ -33,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
     "corpus-index": corpora.index,
     "corpus-memory": corpora.memory,
     "corpus-search": corpora.searching,
+    "maxsim": late_interaction.rerank,
     "gpu": gpu.gpu,
 }
 

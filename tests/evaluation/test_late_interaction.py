@@ -40,7 +40,7 @@ def test_a_whole_corpus_is_searched_by_maxsim(colbert: Path, beir_folder: Path, 
     setup = Setup(threads=1, precision="fp32")
     outcome = evaluate([colbert], [beir_folder], tmp_path / "out", setup=setup)[0]
     assert outcome.error is None
-    assert outcome.model == "local/late (precision=fp32)" or "fp32" in outcome.model
+    assert outcome.model == "local/late (precision=fp32)"
     found = load_results([tmp_path / "out"])[0]
     expected = [float(ranked[0] == f"d{query[1:]}") for query, ranked in sorted(ranking(colbert, beir_folder).items())]
     assert list(found.per_query["ndcg_at_1"]) == expected
@@ -54,7 +54,7 @@ def test_what_a_first_stage_leaves_out_cannot_come_back(colbert: Path, beir_fold
     shallow = Setup(threads=1, first_stage="bm25", depth=1)
     outcome = evaluate([colbert, "bm25"], [beir_folder], tmp_path / "out", setup=shallow)
     assert [o.error for o in outcome] == [None, None]
-    reranked, bm25 = sorted(load_results([tmp_path / "out"]), key=lambda item: "bm25s" in item.model.split("first")[0])
+    reranked, bm25 = sorted(load_results([tmp_path / "out"]), key=lambda item: "bm25s" in item.model.name)
     # with one document a query there is nothing to put in another order
     assert list(reranked.per_query["ndcg_at_1"]) == list(bm25.per_query["ndcg_at_1"])
     assert max(reranked.per_query["recall_at_100"]) <= 1.0
@@ -65,7 +65,7 @@ def test_a_dense_first_stage_is_named_in_the_results(colbert: Path, beir_folder:
     outcome = evaluate([colbert], [beir_folder], tmp_path / "out", setup=setup)[0]
     assert outcome.error is None
     assert re.search(r"depth.*5", outcome.model)
-    assert re.search(r"first_stage.*medembed/mini@sha256-", outcome.model)
+    assert re.search(r"first_stage=medembed.mini@sha256-", outcome.model)
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,25 @@ def run(
         {"loss": "margin_mse", "negatives_per_query": 2},
         {"loss": "kl", "negatives_per_query": 2},
         {"architecture": "colbert"},
+        {"architecture": "colbert", "loss": "cached_mnr"},
+        {"architecture": "colbert", "loss": "margin_mse", "negatives_per_query": 2},
+        {"architecture": "colbert", "loss": "kl", "negatives_per_query": 2},
         {"precision": "fp32", "homogeneous_batches": False},
         {"lora": Lora(rank=4)},
     ],
-    ids=["matryoshka", "cached", "gist", "margin mse", "kl", "colbert", "fp32", "lora"],
+    ids=[
+        "matryoshka",
+        "cached",
+        "gist",
+        "margin mse",
+        "kl",
+        "colbert",
+        "colbert cached",
+        "colbert margin mse",
+        "colbert kl",
+        "fp32",
+        "lora",
+    ],
 )
 def test_every_loss_trains_and_moves_the_weights(base: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
     settings = Train(

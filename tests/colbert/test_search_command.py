@@ -1,0 +1,46 @@
+"""`medembed search --late-interaction`: what the corpus's own model finds, in the order of MaxSim."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
+from medembed.cli import app
+from medembed.corpus.embed import Settings
+from medembed.errors import SettingError
+
+TEXTS = ["gout of the big toe", "a broken wrist", "kidney stone", "toe nail fungus", "stone in the shoe"]
+ROWS = [{"id": f"d{number}", "text": text} for number, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, tiny: MedEmbed) -> Path:
+    folder = tmp_path_factory.mktemp("corpus") / "corpus"
+    EmbeddedCorpus.build(folder, ROWS, tiny).close()
+    return folder
+
+
+def hits(*arguments: str) -> list[str]:
+    result = CliRunner().invoke(app, ["search", *arguments, "--json", "--threads", "1"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return [hit["id"] for hit in json.loads(result.output.splitlines()[-1])["hits"]]
+
+
+def test_hits_come_in_the_order_of_maxsim(corpus: Path, colbert_folder: Path, colbert: MedColBERT) -> None:
+    expected = [f"d{item.index}" for item in colbert.rerank("a stone in the kidney", TEXTS, 3)]
+    late = ["--late-interaction", str(colbert_folder)]
+    assert hits(str(corpus), "a stone in the kidney", "-k", "3", *late) == expected
+
+
+def test_only_as_many_as_asked_for_are_put_in_order(corpus: Path, colbert_folder: Path) -> None:
+    first = hits(str(corpus), "toe", "-k", "2")
+    late = hits(str(corpus), "toe", "-k", "2", "--late-interaction", str(colbert_folder), "--depth", "2")
+    assert sorted(late) == sorted(first)
+
+
+def test_a_corpus_without_texts_cannot_be_reranked(tmp_path: Path, tiny: MedEmbed, colbert_folder: Path) -> None:
+    EmbeddedCorpus.build(tmp_path / "corpus", ROWS, tiny, Settings(store_text=False)).close()
+    with pytest.raises(SettingError, match="reads the texts, and this corpus does not store them"):
+        hits(str(tmp_path / "corpus"), "toe", "--late-interaction", str(colbert_folder))
