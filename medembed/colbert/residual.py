@@ -77,7 +77,7 @@ class ResidualCodec:
     @property
     def bytes_a_token(self) -> int:
         """Bytes a compressed token takes, its centroid's number included."""
-        return CODE_BYTES + self.centroids.shape[1] * self.bits // 8
+        return CODE_BYTES + int(self.centroids.shape[1]) * self.bits // 8
 
     def compress(self, tokens: Floats) -> Packed:
         """Compress token vectors.
@@ -99,7 +99,13 @@ class ResidualCodec:
         out = np.empty((len(tokens), self.bytes_a_token - CODE_BYTES), dtype=np.uint8)
         for start in range(0, len(tokens), CHUNK):
             part = slice(start, start + CHUNK)
-            steps = np.searchsorted(self.cutoffs, tokens[part] - self.centroids[codes[part]]).astype(np.uint8)
+            rest = tokens[part] - self.centroids[codes[part]]
+            # a comparison a cutoff beats a search where there are three of them
+            steps = (
+                sum((rest > cutoff).view(np.uint8) for cutoff in self.cutoffs)
+                if self.bits == 2
+                else np.searchsorted(self.cutoffs, rest).astype(np.uint8)
+            )
             out[part] = _pack(steps, self.bits)
         return Packed(codes.astype(np.uint16), out)
 

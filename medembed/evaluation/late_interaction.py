@@ -94,6 +94,8 @@ class LateEncoder(MedEmbedEncoder):
 class LateSearch(BoundedSearch):
     """Exact MaxSim over a corpus in chunks, or over the documents that a first stage ranks highest."""
 
+    task_corpus: Any
+
     def __init__(self, model: LateEncoder, first: Any, depth: int) -> None:
         super().__init__(model)
         self._first, self._depth = first, depth

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     sizes,
     speed,
     start,
+    token_index,
 )
 from tests.benchmarks.engines import ENGINES
 from tests.benchmarks.report import Result
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
     "corpus-memory": corpora.memory,
     "corpus-search": corpora.searching,
     "maxsim": late_interaction.rerank,
+    "token-index": token_index.index,
     "gpu": gpu.gpu,
 }
 

@@ -26,6 +26,8 @@ class Size:
         indexed: Passages encoded and indexed.
         corpus_rows: Rows indexed, for the smaller and the larger run.
         searched: Vectors searched.
+        late_passages: Passages of the token index.
+        late_originals: Of them, those that are encoded; the others repeat them with noise.
     """
 
     rounds: int = 5
@@ -46,6 +48,8 @@ class Size:
     indexed: int = 512
     corpus_rows: tuple[int, int] = (10_000, 200_000)
     searched: int = 1_000_000
+    late_passages: int = 100_000
+    late_originals: int = 512
 
 
 FULL = Size()
@@ -53,4 +57,5 @@ QUICK = Size(
     rounds=2, passages=24, queries=64, singles=20, small_passages=16, base_passages=8, gpu_passages=256, starts=2, imports=3,
     streamed=(1000, 4000), fidelity=32, recipe_rounds=1, mined=(300, 1200), echo_delay_s=0.1, train_steps=3,
     indexed=32, corpus_rows=(500, 1000), searched=5000,
+    late_passages=300, late_originals=24,
 )  # fmt: skip

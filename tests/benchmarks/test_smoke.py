@@ -41,7 +41,7 @@ def test_benchmark_runs_in_turn_and_writes_what_it_found(tmp_path: Path, capsys:
     assert "passages --quick" in found["command"]
 
 
-@pytest.mark.parametrize("name", ["latency", "stream-memory", "import", "maxsim"])
+@pytest.mark.parametrize("name", ["latency", "stream-memory", "import", "maxsim", "token-index"])
 def test_benchmark_of_another_kind_runs(name: str, tmp_path: Path) -> None:
     engine = "medembed" if name == "import" else "fake"
     assert main([name, "--quick", "--engines", engine, "--out", str(tmp_path)]) == 0

@@ -153,7 +153,7 @@ class TokenIndex:
         return int(self._alive.sum())
 
     @overload
-    def search(self, queries: str, k: int = 10, *, candidates: int = CANDIDATES, probe: int = PROBE) -> list[Hit]: ...
+    def search(self, queries: str, k: int = 10, *, candidates: int = CANDIDATES, probe: int = PROBE) -> list[Hit]: ...  # type: ignore[overload-overlap]
     @overload
     def search(
         self, queries: Sequence[str], k: int = 10, *, candidates: int = CANDIDATES, probe: int = PROBE

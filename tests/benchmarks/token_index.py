@@ -1,0 +1,102 @@
+"""A token index of many passages: bytes a token, time to build, time a query.
+
+Embedding 100,000 passages would be measuring the encoder, which the other benchmarks do. So the committed passages are encoded
+once, cut at 96 tokens, and repeated until there are enough, every token mixed with one of another passage: lists of centroids
+are as long as with as many real passages, or longer, since copies gather at the same centroids.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from medembed import MedColBERT, vectors
+from medembed.colbert.index.store import TokenIndex
+from tests.benchmarks import texts
+from tests.benchmarks.report import Claim, Result
+from tests.benchmarks.sizes import Size
+from tests.colbert import folders
+
+Floats = NDArray[np.float32]
+
+DOCUMENT_LENGTH, THREADS = 96, 2
+# share of the other token: a copy's keeps a cosine of about 0.9 to the original's
+MIXED_IN = 0.5
+QUERIES = 100
+
+
+class Repeated:
+    """Stands for a model whose vectors are there already: passage ``n`` is passage ``n % originals``, mixed with another."""
+
+    def __init__(self, model: MedColBERT, originals: list[Floats]) -> None:
+        self.name, self.revision, self.dimension = "repeated passages of mini", model.revision, model.dimension
+        self.document_length, self.overlong = model.document_length, model.overlong
+        self._originals, self._others = originals, np.concatenate(originals)
+
+    def encode_document(self, numbers: Sequence[str], **_: Any) -> list[Floats]:
+        return [self._one(int(number)) for number in numbers]
+
+    def _one(self, number: int) -> Floats:
+        original = self._originals[number % len(self._originals)]
+        if number < len(self._originals):
+            return original
+        start = number * 7919 % (len(self._others) - len(original))
+        return vectors.normalise(original + MIXED_IN * self._others[start : start + len(original)])
+
+
+def index(size: Size, engines: Sequence[str] = ()) -> Result:
+    """Build, open and search; the queries are the committed ones."""
+    del engines  # there is but one index
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = folders.of_mini(Path(scratch) / "model")
+        with MedColBERT(folder, document_length=DOCUMENT_LENGTH, overlong="truncate", threads=THREADS) as model:
+            originals = _encoded(model, size)
+            queries = model.encode_query(texts.load("queries", QUERIES))
+            repeated: Any = Repeated(model, originals)
+        rows = ({"id": str(number), "text": str(number)} for number in range(size.late_passages))
+        started = time.perf_counter()
+        built = TokenIndex.build(Path(scratch) / "index", rows, repeated)
+        build_s = time.perf_counter() - started
+        before = psutil.Process().memory_info().rss
+        opened = TokenIndex.open(Path(scratch) / "index", repeated)
+        open_s = _timed(lambda: opened.search_vectors(queries[:1]))
+        spent = [_timed(lambda query=query: opened.search_vectors([query])) for query in queries]
+        grown = (psutil.Process().memory_info().rss - before) / 2**20
+        row = {
+            "passages": size.late_passages,
+            "tokens": built.manifest.n_tokens,
+            "build s": build_s,
+            "bytes a token": opened.bytes_a_token,
+            "first query ms": 1000 * open_s,
+            "p50 ms": 1000 * median(spent),
+            "p95 ms": 1000 * float(np.quantile(spent, 0.95)),
+            "MiB touched": grown,
+        }
+    claims = [
+        Claim("bytes a token", row["bytes a token"], at_most=40.0),
+        Claim("p50 of a query, ms", row["p50 ms"], at_most=100.0),
+    ]
+    settings = {"document length": DOCUMENT_LENGTH, "queries": len(queries), "threads": THREADS, "mixed in": MIXED_IN}
+    return Result("token-index", "late-interaction index on disk", settings, [row], claims, raw={"seconds": spent})
+
+
+def _encoded(model: MedColBERT, size: Size) -> list[Floats]:
+    import warnings
+
+    from medembed import TruncationWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)  # cut on purpose
+        return model.encode_document(texts.load("passages", size.late_originals), show_progress=False)
+
+
+def _timed(call: Any) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
