@@ -17,6 +17,7 @@ from medembed.corpus.embed import SHARD_ROWS, Mode, Settings, Summary
 from medembed.corpus.layout import REJECTS, Stored
 from medembed.corpus.pool import pooled
 from medembed.corpus.rows import Columns
+from medembed.corpus.shards import Runner
 from medembed.errors import IndexingStoppedError, SettingError
 from medembed.model import MedEmbed
 from medembed.progress import bar
@@ -74,7 +75,14 @@ def index(
     batch_rows: Annotated[
         int, typer.Option(min=1, help="Rows a shard: embedded at a time, and lost at most when the process is killed.")
     ] = SHARD_ROWS,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model of its own.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray actors, each with a model of its own.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Embed on Ray: local starts it here, auto joins the cluster of this machine, or the address of one."
+        ),
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="With --ray: GPUs a worker.")] = 0,
     append: Annotated[bool, typer.Option("--append", help="Add to the corpus that is there.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the corpus that is there.")] = False,
     store_text: Annotated[
@@ -120,7 +128,7 @@ def index(
         _signals() as stopped,
         bar(total, None, unit="B") as advance,
     ):
-        runner = None if workers == 1 else pooled(embedder, workers, devices)
+        runner = _runner(embedder, workers, devices, ray, gpus)
         try:
             summary = embed.index(
                 inputs,
@@ -136,6 +144,16 @@ def index(
             typer.echo(f"medembed: {error}", err=True)
             raise typer.Exit(128 + stopped[0]) from None
     _tell(summary, output, time.perf_counter() - started)
+
+
+def _runner(model: MedEmbed, workers: int, devices: list[str], ray: str | None, gpus: float) -> Runner | None:
+    """Who embeds: this process, several of this machine, or Ray's actors."""
+    if ray is not None:
+        from medembed.corpus.embed_ray import Cluster, on_ray
+
+        address = None if ray == "local" else ray
+        return on_ray(model, Cluster(workers, least=1, cpus=model.settings["threads"] or 1, gpus=gpus, address=address))
+    return None if workers == 1 else pooled(model, workers, devices)
 
 
 def _kept(given: list[str]) -> dict[str, str]:

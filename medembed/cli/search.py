@@ -14,6 +14,7 @@ from rich.table import Table
 
 from medembed.cli import options
 from medembed.colbert.model import MedColBERT
+from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.layout import KEPT_TYPES
 from medembed.corpus.search import Hit
 from medembed.corpus.store import EmbeddedCorpus
@@ -32,6 +33,13 @@ class ScanName(StrEnum):
     exact = "exact"
     int8 = "int8"
     binary = "binary"
+
+
+class FusionName(StrEnum):
+    """How dense and lexical scores are fused."""
+
+    weighted = "weighted"
+    rrf = "rrf"
 
 
 def search(
@@ -54,13 +62,20 @@ def search(
         ),
     ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Rows that late interaction puts in a new order.")] = DEPTH,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse with BM25 over the same texts.")] = False,
+    fusion: Annotated[
+        FusionName, typer.Option(help="How --hybrid fuses: by weighted scores, or by reciprocal ranks.")
+    ] = FusionName.weighted,
+    weight: Annotated[
+        float, typer.Option(min=0, max=1, help="With --hybrid: share of the dense score; 0 is BM25 alone.")
+    ] = Hybrid.weight,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query, with all hits.")] = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Search an embedded corpus exactly.
 
-    Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] ·
+    Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] · [bold]medembed search corpus/ "HLA-B27" --hybrid[/bold] ·
     [bold]medembed search corpus/ "swollen calf" --late-interaction path/to/colbert[/bold]
     """
     asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
@@ -71,7 +86,8 @@ def search(
     ):
         chosen = _chosen(where or [], found.manifest.kept) if where else None
         deep = k if late_interaction is None else max(k, depth)
-        answers = found.search(asked, deep, filter=chosen, scan=scan.value)
+        how = Hybrid(fusion.value, weight) if hybrid else None
+        answers = found.search(asked, deep, filter=chosen, scan=scan.value, hybrid=how)
         if late_interaction is not None:
             with MedColBERT(late_interaction, device=device, threads=threads) as reranker:
                 answers = [_reranked(reranker, query, hits, k) for query, hits in zip(asked, answers, strict=True)]

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.corpus import changes, embed, filters, layout, maps, search
+from medembed.corpus import hybrid as fusing
 from medembed.corpus.embed import Settings, Summary
 from medembed.corpus.filters import Filter
+from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.layout import Manifest
+from medembed.corpus.lexical import Bm25, lexical_index
 from medembed.corpus.scan import take
 from medembed.corpus.search import Hit, Index, ScanKind
 from medembed.errors import InputTypeError, SettingError
@@ -49,7 +52,7 @@ class EmbeddedCorpus:
         self._blocks: dict[str, list[maps.Block]] = {}
         self._tables: list[Any] | None = None
         self._live: NDArray[np.bool_] | None = None
-        self._lexical: Any = None
+        self._lexical: Bm25 | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], model: MedEmbed | None = None) -> Self:
@@ -169,7 +172,13 @@ class EmbeddedCorpus:
 
     @overload
     def search(  # type: ignore[overload-overlap] # a str is a sequence of str too
-        self, queries: str, k: int = 10, *, filter: Filter | None = None, scan: ScanKind = "auto"
+        self,
+        queries: str,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        scan: ScanKind = "auto",
+        hybrid: Hybrid | None = None,
     ) -> list[Hit]: ...
     @overload
     def search(
@@ -179,6 +188,7 @@ class EmbeddedCorpus:
         *,
         filter: Filter | None = None,
         scan: ScanKind = "auto",
+        hybrid: Hybrid | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -188,6 +198,7 @@ class EmbeddedCorpus:
         *,
         filter: Filter | None = None,  # noqa: A002 - what it is called everywhere
         scan: ScanKind = "auto",
+        hybrid: Hybrid | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """The best rows for queries, exactly: every vector is compared.
 
@@ -198,21 +209,64 @@ class EmbeddedCorpus:
                 over ``id``, ``source``, ``line`` and kept columns.
             scan: ``"int8"`` or ``"binary"`` choose candidates over smaller vectors and score those in floats: faster, and
                 nearly always the same rows. ``"auto"`` is exact for float vectors, and the stored kind for others.
+            hybrid: Fuse with BM25 over the same texts; None for vectors alone. See the guide for when it helps.
 
         Returns:
             Hits, best first: one list for a ``str``, a list of lists for several queries.
 
         Raises:
             SettingError: ``k`` below 1.
-            CorpusError: The filter does not fit, or the corpus stores less than ``scan`` needs.
+            CorpusError: The filter does not fit, the corpus stores less than ``scan`` needs, or no texts for ``hybrid``.
             CorpusModelError: Vectors of another dimension, or the model is not the corpus's.
         """
         if k < 1:
             raise SettingError(f"k={k}: give at least 1")
-        matrix = self._query_vectors([queries] if isinstance(queries, str) else queries)
-        rows, scores = search.top_k(self.index(scan, filter), matrix, k)
+        asked = [queries] if isinstance(queries, str) else queries
+        matrix, index = self._query_vectors(asked), self.index(scan, filter)
+        if hybrid is None:
+            rows, scores = search.top_k(index, matrix, k)
+        else:
+            found = self._candidates(index, asked, matrix, max(k, hybrid.depth))
+            both = [fusing.ranked(item, hybrid, k) for item in found]
+            rows, scores = [item[0] for item in both], [item[1] for item in both]
         hits = [self._hits(numbers, values) for numbers, values in zip(rows, scores, strict=True)]
         return hits[0] if isinstance(queries, str) else hits
+
+    def choose_weight(
+        self, queries: Sequence[str], relevant: Sequence[Mapping[str, int]], *, depth: int = 100, k: int = 10
+    ) -> dict[float, float]:
+        """Mean nDCG@k of weighted fusion on a development set, for each weight from 0 (BM25) to 1 (dense) in steps of 0.05.
+
+        Args:
+            queries: The set's queries; not those you will report results on.
+            relevant: For each query, ids of relevant rows and how relevant they are.
+            depth: Candidates of each side.
+            k: Ranks that count.
+
+        Returns:
+            By weight; ``max(found, key=found.get)`` is the one to take.
+
+        Raises:
+            SettingError: Not as many judgements as queries.
+            CorpusError: The corpus holds no texts.
+        """
+        if len(queries) != len(relevant):
+            raise SettingError(f"{len(queries)} queries, but judgements for {len(relevant)}: give one mapping a query")
+        found = self._candidates(self.index(), queries, self._query_vectors(queries), depth)
+        ids = [name for table in self._rows() for name in table.column("id").to_pylist()]
+        return {
+            weight: fusing.mean_ndcg(found, Hybrid(weight=weight, depth=depth), ids, relevant, k)
+            for weight in fusing.WEIGHTS
+        }
+
+    def _candidates(
+        self, index: Index, queries: Sequence[str] | Floats, matrix: Floats, depth: int
+    ) -> list[fusing.Candidates]:
+        if isinstance(queries, np.ndarray):
+            raise InputTypeError("hybrid search needs the queries' texts, not their vectors: BM25 compares words")
+        if self._lexical is None:
+            self._lexical = lexical_index(self._path, self._manifest, self._rows())
+        return fusing.candidates(index, self._lexical, list(queries), matrix, depth)
 
     def _query_vectors(self, queries: Sequence[str] | Floats) -> Floats:
         if not isinstance(queries, np.ndarray):

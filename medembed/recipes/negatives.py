@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed.corpus.lexical import Bm25
 from medembed.extras import require
 from medembed.recipes import models, selection, topk
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.decontamination import normal_words
 from medembed.recipes.fingerprint import folder_sha256
-from medembed.recipes.lexical import Bm25
 from medembed.recipes.records import Mined, Pair, content_id, read_parquet, write_parquet
 from medembed.recipes.schema import Negatives, Recipe
 from medembed.recipes.sources import Places

@@ -1,13 +1,13 @@
 """nDCG@10 of a model on development sets: BEIR folders, exact search."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from medembed.corpus.ranking import ndcg
 from medembed.evaluation import beir
 from medembed.model import MedEmbed
 from medembed.recipes import models, topk
@@ -73,21 +73,6 @@ def _some(documents: dict[str, str], needed: set[str], most: int) -> dict[str, s
     others = sorted((key for key in documents if key not in needed), key=content_id)
     kept = needed.union(others[: max(0, most - len(needed))])
     return {key: text for key, text in documents.items() if key in kept}
-
-
-def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], k: int = 10) -> float:
-    """Normalised discounted cumulative gain with linear gain, as trec_eval computes it.
-
-    DCG = Σ rel(i) / log2(i + 1) over the first k ranks i = 1 ...; divided by that of the ideal order.
-
-    Example:
-        >>> round(ndcg(["b", "a"], {"a": 1}), 4)
-        0.6309
-    """
-    gain = sum(relevance.get(key, 0) / math.log2(place + 2) for place, key in enumerate(ranking[:k]))
-    ideal = sorted(relevance.values(), reverse=True)[:k]
-    best = sum(value / math.log2(place + 2) for place, value in enumerate(ideal))
-    return gain / best if best > 0 else 0.0
 
 
 def measure(encoder: MedEmbed, item: RetrievalSet, task: Task) -> float:

@@ -22,9 +22,18 @@ ROOT = Path(__file__).parents[2]
 SMALL = Settings(shard_rows=8)
 
 
-def start(source: Path, folder: Path, seconds: float, workers: int = 1) -> subprocess.Popen[str]:
+def start(source: Path, folder: Path, seconds: float, workers: int = 1, *more: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.corpus.index_program", str(source), str(folder), str(seconds), str(workers)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.corpus.index_program",
+        str(source),
+        str(folder),
+        str(seconds),
+        str(workers),
+        *more,
+    ]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from medembed.corpus.lexical import Bm25
 from medembed.recipes import pipeline
-from medembed.recipes.lexical import Bm25
 from medembed.recipes.negatives import allowed, choose, read_corpus
 from medembed.recipes.records import Mined, Pair, Triplet, content_id, read_parquet
 from medembed.recipes.schema import Negatives, Recipe, Triplets

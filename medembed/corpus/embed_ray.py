@@ -1,0 +1,153 @@
+"""Shards embedded by Ray Data actors on one machine or many. The only file that imports Ray.
+
+The driver reads and numbers the rows, as a local run does, and stages each shard that is missing as a Parquet file on storage
+that all nodes share. Actors run the same :func:`medembed.corpus.shards.embed_shard` and write shards under the same names, so a
+run may be begun on a laptop and finished on a cluster. The shards are the checkpoint: see docs/decisions/0033.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medembed.corpus import shards
+from medembed.corpus.durable import write_whole
+from medembed.corpus.layout import SHARDS, Manifest, Shard
+from medembed.corpus.shards import Job, Runner
+from medembed.errors import CorpusError, SettingError
+from medembed.extras import require
+from medembed.model import MedEmbed
+
+STAGING = "staging"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Ray gives to each actor, and how many there are.
+
+    Attributes:
+        actors: At most; each holds one model.
+        least: At least; fewer than ``actors`` lets Ray start more as work waits, and the cluster grow.
+        cpus: Cores an actor reserves, and the threads of its model.
+        gpus: GPUs an actor reserves; 0 for the CPU.
+        address: Address of a running cluster, ``"auto"`` for the one this machine belongs to; None to start Ray here.
+
+    Raises:
+        SettingError: A value that cannot be.
+    """
+
+    actors: int = 2
+    least: int | None = None
+    cpus: int = 1
+    gpus: float = 0
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not 1 <= (self.actors if self.least is None else self.least) <= self.actors:
+            raise SettingError(f"actors={self.actors}, least={self.least}: give 1 ≤ least ≤ actors")
+        if self.cpus < 1 or self.gpus < 0:
+            raise SettingError(
+                f"cpus={self.cpus}, gpus={self.gpus}: an actor takes at least one core, and no less than no GPU"
+            )
+
+
+def on_ray(model: MedEmbed, cluster: Cluster) -> Runner:
+    """A runner that embeds on a Ray cluster.
+
+    Args:
+        model: Whose settings each actor starts a model with; texts are not embedded by this one.
+        cluster: Actors and what each reserves.
+
+    Returns:
+        For :func:`medembed.corpus.embed.index`. The corpus's folder has to lie on storage that all nodes see under one path.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+    """
+    ray = require("ray")
+    require("ray.data")
+
+    def run(jobs: Iterable[Job], folder: Path, manifest: Manifest) -> Iterator[Shard]:
+        folder = folder.absolute()
+        staging = folder / SHARDS / STAGING
+        staging.mkdir(parents=True, exist_ok=True)
+        staged = {job.id: _stage(staging, job) for job in jobs}
+        if not staged:
+            return
+        if not ray.is_initialized():
+            _start(ray, cluster)
+        try:
+            for receipt in _receipts(ray, model, cluster, folder, manifest, sorted(staged)):
+                yield Shard.model_validate_json(receipt)
+        except ray.exceptions.RayError as error:
+            raise CorpusError(
+                f"Ray gave up ({type(error).__name__}): shards that are whole are kept; run the same command again to go on"
+            ) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    return run
+
+
+def _stage(staging: Path, job: Job) -> Path:
+    path = staging / f"{job.id}.parquet"
+    write_whole(path, lambda aside: require("pyarrow.parquet").write_table(job.rows, aside))
+    return path
+
+
+def _start(ray: Any, cluster: Cluster) -> None:
+    if cluster.address is not None:
+        ray.init(address=cluster.address, log_to_driver=False)
+        return
+    # without telemetry; enough logical cores for all actors and for the task that lists the shards
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    cores = max(os.cpu_count() or 1, cluster.actors * cluster.cpus + 1)
+    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+
+
+def _receipts(
+    ray: Any, model: MedEmbed, cluster: Cluster, folder: Path, manifest: Manifest, names: list[str]
+) -> Iterator[str]:
+    """What the manifest says of each shard, as actors finish them; in any order, each once."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    device = "cuda" if cluster.gpus else "cpu"
+    settings = {**model.settings, "device": device, "threads": cluster.cpus}
+    least = cluster.actors if cluster.least is None else cluster.least
+    # a row a block: a block is what Ray hands to an actor, and does again where the actor dies
+    shard_names = ray.data.from_items([{"shard": name} for name in names], override_num_blocks=len(names))
+    done = shard_names.map_batches(
+        _Embedder,
+        fn_constructor_args=(settings, manifest.model_dump_json(), str(folder)),
+        batch_size=1,
+        num_cpus=cluster.cpus,
+        num_gpus=cluster.gpus or None,
+        compute=ray.data.ActorPoolStrategy(min_size=least, max_size=cluster.actors),
+    )
+    for row in done.iter_rows():
+        yield row["receipt"]
+
+
+class _Embedder:
+    """An actor with one model; shards go straight to the corpus's folder, and only their receipts through Ray."""
+
+    def __init__(self, settings: dict[str, Any], manifest: str, folder: str) -> None:
+        self._model = MedEmbed(**settings)
+        self._manifest, self._folder = Manifest.model_validate_json(manifest), Path(folder)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        return {"receipt": [self._embed(str(name)).model_dump_json() for name in batch["shard"]]}
+
+    def _embed(self, name: str) -> Shard:
+        rows = require("pyarrow.parquet").read_table(
+            self._folder / SHARDS / STAGING / f"{name}.parquet", partitioning=None
+        )
+        index, content = name.split(".")
+        there = shards.find_shard(self._folder, Job(int(index), content, rows))  # an actor that died after writing it
+        if there is not None:
+            return there
+        table = shards.embed_shard(rows, self._model, self._manifest)
+        return shards.write_shard(self._folder, int(index), content, table)

@@ -1,0 +1,83 @@
+"""Dense, lexical and hybrid search on BEIR folders: `python -m tests.benchmarks.hybrid FOLDER ...`
+
+The weight of weighted fusion is chosen on every other query of a set; all figures are of the remaining ones.
+"""
+
+import datetime as dt
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from medembed import EmbeddedCorpus, MedEmbed
+from medembed.corpus.embed import Settings, index_rows
+from medembed.corpus.hybrid import Hybrid
+from medembed.corpus.layout import MANIFEST
+from medembed.corpus.ranking import ndcg
+from medembed.corpus.rows import Row
+from medembed.evaluation import beir
+from tests.benchmarks import report
+from tests.benchmarks.corpora import CORPORA
+from tests.benchmarks.report import Claim, Result
+
+# the set on which lexical search is strong and the untuned model weak: fusion has to be better than either
+PROMISED = "covidqa_passages"
+
+
+def measure(folder: Path, model: MedEmbed) -> dict[str, Any]:
+    """nDCG@10 of every way on one set."""
+    found = beir.open_folder(folder)
+    documents = list(beir.read_documents(found))
+    texts = {query.id: query.text for query in beir.read_queries(found)}
+    qrels = beir.read_qrels(found, set(texts), {document.id for document in documents})
+    judged = [key for key in texts if any(score > 0 for score in qrels.get(key, {}).values())]
+    corpus = _corpus(folder.name, documents, model)
+    development, test = judged[::2], judged[1::2]
+    by_weight = corpus.choose_weight([texts[key] for key in development], [qrels[key] for key in development])
+    weight = max(by_weight, key=lambda each: by_weight[each])
+
+    def score(how: Hybrid | None) -> float:
+        hits = corpus.search([texts[key] for key in test], 10, hybrid=how)
+        return sum(ndcg([hit.id for hit in row], qrels[key]) for row, key in zip(hits, test, strict=True)) / len(test)
+
+    return {
+        "engine": folder.name, "queries": len(test), "dense": score(None), "BM25": score(Hybrid(weight=0)), "rrf": score(Hybrid("rrf")),
+        "weighted 0.5": score(Hybrid()), "weighted, chosen": score(Hybrid(weight=weight)), "weight": weight,
+    }  # fmt: skip
+
+
+def _corpus(name: str, documents: list[beir.Document], model: MedEmbed) -> EmbeddedCorpus:
+    path = CORPORA / name
+    if not (path / MANIFEST).exists():
+        index_rows(_rows(documents), path, model, Settings(), inputs=[name])
+    return EmbeddedCorpus.open(path, model)
+
+
+def _rows(documents: list[beir.Document]) -> Iterator[Row]:
+    for number, document in enumerate(documents, 1):
+        if text := f"{document.title} {document.text}".strip():
+            yield Row(document.id, text, "corpus.jsonl", number)
+
+
+def main(folders: list[Path]) -> None:
+    """Measure, print, write."""
+    model = MedEmbed()
+    rows = [measure(folder, model) for folder in folders]
+    claims = [
+        Claim(f"{row['engine']}: weighted fusion less the better of both", row["weighted, chosen"] - max(row["dense"], row["BM25"]), at_least=0.0)
+        for row in rows
+        if row["engine"] == PROMISED
+    ]  # fmt: skip
+    result = Result(
+        "corpus-hybrid", "nDCG@10", {"model": model.name, "revision": model.revision, "depth": 100}, rows, claims
+    )
+    report.show(result, Console(width=140))
+    command = "python -m tests.benchmarks.hybrid " + shlex.join(folder.name for folder in folders)
+    report.write(result, command, dt.datetime.now(dt.UTC).isoformat("T", "seconds"))
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]])

@@ -1,0 +1,117 @@
+"""Ray Data actors make the corpus that a local run makes. Slow: Ray takes seconds to start. Run with `make test-ray`."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from medembed import MedEmbed
+from medembed.corpus.embed import Settings, index
+from medembed.errors import SettingError
+from tests.corpus.conftest import Contents, write_rows
+from tests.corpus.test_faults import ROOT, SMALL, start, wait_for_shards
+
+ray = pytest.importorskip("ray")
+
+from medembed.corpus.embed_ray import Cluster, on_ray  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable() -> Iterator[None]:
+    """Actors import the tests' own engine."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    yield
+    ray.shutdown()
+    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "shards").iterdir())
+
+
+def test_ray_makes_the_same_rows_and_vectors_as_a_local_run(
+    notes: Path, tmp_path: Path, fake: MedEmbed, contents: Contents
+) -> None:
+    index([str(notes)], tmp_path / "local", fake, SMALL)
+    summary = index([str(notes)], tmp_path / "ray", fake, SMALL, runner=on_ray(fake, Cluster(2)))
+    assert (summary.n_rows, summary.embedded) == (100, 100)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert names(tmp_path / "ray") == names(tmp_path / "local")
+
+
+def test_the_real_model_gives_the_same_vectors_on_ray(
+    tmp_path: Path, tiny: MedEmbed, tiny_folder: Path, contents: Contents
+) -> None:
+    source = write_rows(tmp_path / "notes.jsonl", 200)
+    settings = Settings(shard_rows=50)
+    with MedEmbed(tiny_folder, threads=1) as one:
+        index([str(source)], tmp_path / "local", one, settings)
+        index([str(source)], tmp_path / "ray", one, settings, runner=on_ray(one, Cluster(2)))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def test_a_local_run_finishes_what_ray_began(notes: Path, tmp_path: Path, fake: MedEmbed, contents: Contents) -> None:
+    index([str(notes)], tmp_path / "c", fake, SMALL, runner=on_ray(fake, Cluster(1)))
+    (tmp_path / "c" / "manifest.json").unlink()
+    next((tmp_path / "c" / "shards").iterdir()).unlink()
+    summary = index([str(notes)], tmp_path / "c", fake, SMALL)
+    assert summary.kept >= 92
+    index([str(notes)], tmp_path / "undisturbed", fake, SMALL)
+    assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
+
+
+def actors_of(driver: int) -> list[psutil.Process]:
+    return [
+        child for child in psutil.Process(driver).children(recursive=True) if "_Embedder" in " ".join(child.cmdline())
+    ]
+
+
+def test_a_killed_actor_is_replaced_and_no_row_is_lost(tmp_path: Path, fake: MedEmbed, contents: Contents) -> None:
+    source = write_rows(tmp_path / "notes.jsonl", 400)
+    ray.shutdown()
+    process = ray_run(source, tmp_path / "c")
+    wait_for_shards(tmp_path / "c", 4, process)
+    workers = actors_of(process.pid)
+    assert len(workers) == 2
+    workers[0].kill()
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, said
+    index([str(source)], tmp_path / "undisturbed", fake, SMALL)
+    assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
+
+
+def test_a_killed_driver_leaves_whole_shards_and_the_next_run_goes_on(
+    tmp_path: Path, fake: MedEmbed, contents: Contents
+) -> None:
+    source = write_rows(tmp_path / "notes.jsonl", 400)
+    ray.shutdown()
+    process = ray_run(source, tmp_path / "c")
+    wait_for_shards(tmp_path / "c", 4, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    psutil.wait_procs(family, timeout=30)  # Ray's processes notice that their driver is gone
+    time.sleep(0.5)
+    summary = index([str(source)], tmp_path / "c", fake, SMALL)
+    assert summary.kept >= 32
+    index([str(source)], tmp_path / "undisturbed", fake, SMALL)
+    assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
+    assert not (tmp_path / "c" / "shards" / "staging").exists()
+
+
+def ray_run(source: Path, folder: Path) -> subprocess.Popen[str]:
+    return start(source, folder, 0.1, 2, "ray")
+
+
+def test_actors_that_cannot_be_are_refused() -> None:
+    with pytest.raises(SettingError, match="actors=2, least=3: give 1 ≤ least ≤ actors"):
+        Cluster(2, least=3)
+    with pytest.raises(SettingError, match="cpus=0, gpus=0: an actor takes at least one core"):
+        Cluster(cpus=0)
