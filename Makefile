@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-vllm test-ray check fix bench bench-adapters docs mini golden wheel clean
+.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-vllm test-corpora check fix bench bench-adapters docs mini golden wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -46,8 +46,8 @@ test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' 
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
 	@$(VLLM)/bin/python -m pytest tests/recipes/test_vllm.py -m "" -o filterwarnings=default $(ARGS)
 
-test-ray: $(VENV)/.ray ## Embed on Ray's actors, kill one, kill the driver: the same rows and vectors as without
-	@$(BIN)/python -m pytest tests/corpus/test_ray.py -m "" -o filterwarnings=default $(ARGS)
+test-corpora: $(VENV)/.corpora ## Embed on Ray's actors, also killed ones; hand corpora to faiss, LanceDB and Qdrant
+	@$(BIN)/python -m pytest tests/corpus/test_ray.py tests/corpus/test_handover.py -m "" -o filterwarnings=default $(ARGS)
 
 check: $(VENV)/.full $(ADAPTERS)/.ready ## Format, lint, types and layers, as CI runs them
 	@$(BIN)/ruff format --check .
@@ -103,9 +103,9 @@ $(VENV)/.full: $(VENV)/bin/pip-is-new pyproject.toml constraints.txt
 	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable '.[$(EXTRAS)]' --group test --group check
 	@touch $@ $(VENV)/.light
 
-$(VENV)/.ray: $(VENV)/.full
-	@echo "Installing Ray into $(VENV) ..."
-	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable '.[ray]'
+$(VENV)/.corpora: $(VENV)/.full
+	@echo "Installing Ray, faiss, LanceDB and Qdrant's client into $(VENV) ..."
+	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable '.[ray,faiss,lancedb,qdrant]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.full

@@ -9,18 +9,17 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.corpus import changes, embed, filters, layout, maps, search
+from medembed.corpus import changes, embed, filters, layout, search
 from medembed.corpus import hybrid as fusing
 from medembed.corpus.embed import Settings, Summary
 from medembed.corpus.filters import Filter
 from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.layout import Manifest
 from medembed.corpus.lexical import Bm25, lexical_index
-from medembed.corpus.scan import take
+from medembed.corpus.open_files import OpenFiles
 from medembed.corpus.search import Hit, Index, ScanKind
 from medembed.errors import InputTypeError, SettingError
 from medembed.model import MedEmbed
-from medembed.vectors import to_float
 
 Floats = NDArray[np.float32]
 
@@ -49,9 +48,7 @@ class EmbeddedCorpus:
 
     def _forget(self) -> None:
         """Drop what was read of the files, which may have changed."""
-        self._blocks: dict[str, list[maps.Block]] = {}
-        self._tables: list[Any] | None = None
-        self._live: NDArray[np.bool_] | None = None
+        self._files = OpenFiles(self._path, self._manifest)
         self._lexical: Bm25 | None = None
 
     @classmethod
@@ -145,8 +142,8 @@ class EmbeddedCorpus:
     @property
     def ids(self) -> list[str]:
         """Ids of all rows, in the order they were indexed, deleted ones left out."""
-        names = [name for table in self._rows() for name in table.column("id").to_pylist()]
-        return [names[row] for row in np.flatnonzero(self._live_rows())]
+        names = self._files.ids()
+        return [names[row] for row in np.flatnonzero(self._files.live())]
 
     def vectors(self, ids: Sequence[str] | None = None) -> Floats:
         """Vectors as float32, of all rows in the order of :attr:`ids`, or of chosen ones in the order asked.
@@ -160,15 +157,14 @@ class EmbeddedCorpus:
         Raises:
             CorpusError: An id that is not there.
         """
-        rows = (
-            np.flatnonzero(self._live_rows())
-            if ids is None
-            else changes.rows_with(self._rows(), self._live_rows(), ids)
-        )
-        told = self._manifest.embedding
-        if not len(rows):
-            return np.empty((0, self.dimension), dtype=np.float32)
-        return to_float(take(self._of_kind(told.vectors), rows), told.vectors, told.ranges_array())
+        files = self._files
+        rows = np.flatnonzero(files.live()) if ids is None else changes.rows_with(files.rows(), files.live(), ids)
+        return files.vectors(rows)
+
+    @property
+    def files(self) -> OpenFiles:
+        """The mapped files, for handing them over to other engines."""
+        return self._files
 
     @overload
     def search(  # type: ignore[overload-overlap] # a str is a sequence of str too
@@ -253,7 +249,7 @@ class EmbeddedCorpus:
         if len(queries) != len(relevant):
             raise SettingError(f"{len(queries)} queries, but judgements for {len(relevant)}: give one mapping a query")
         found = self._candidates(self.index(), queries, self._query_vectors(queries), depth)
-        ids = [name for table in self._rows() for name in table.column("id").to_pylist()]
+        ids = self._files.ids()
         return {
             weight: fusing.mean_ndcg(found, Hybrid(weight=weight, depth=depth), ids, relevant, k)
             for weight in fusing.WEIGHTS
@@ -265,7 +261,7 @@ class EmbeddedCorpus:
         if isinstance(queries, np.ndarray):
             raise InputTypeError("hybrid search needs the queries' texts, not their vectors: BM25 compares words")
         if self._lexical is None:
-            self._lexical = lexical_index(self._path, self._manifest, self._rows())
+            self._lexical = lexical_index(self._path, self._manifest, self._files.rows())
         return fusing.candidates(index, self._lexical, list(queries), matrix, depth)
 
     def _query_vectors(self, queries: Sequence[str] | Floats) -> Floats:
@@ -281,31 +277,41 @@ class EmbeddedCorpus:
         """What :func:`medembed.corpus.search.top_k` searches: mapped vectors and the rows a filter lets through."""
         told = self._manifest.embedding
         kind = search.first_kind(scan, told.vectors)
-        allowed = None if self._manifest.deleted is None else self._live_rows()
+        allowed = None if self._manifest.deleted is None else self._files.live()
         if filter is not None:
-            allowed = self._live_rows() & filters.allowed(self._rows(), filter, self._manifest.kept)
-        return Index(self._of_kind(told.vectors), told.vectors, self._of_kind(kind), kind, told.ranges_array(), allowed)
+            allowed = self._files.live() & filters.allowed(self._files.rows(), filter, self._manifest.kept)
+        return Index(
+            self._files.blocks(told.vectors), told.vectors, self._files.blocks(kind), kind, told.ranges_array(), allowed
+        )
 
-    def _of_kind(self, kind: layout.Stored) -> list[maps.Block]:
-        if kind not in self._blocks:
-            self._blocks[kind] = maps.vector_blocks(self._path, self._manifest, kind)
-        return self._blocks[kind]
+    def to_npy(self, path: str | os.PathLike[str]) -> None:
+        """Write vectors as ``.npy`` and ids beside it as ``.ids.json``; see :func:`medembed.corpus.handover.to_npy`."""
+        from medembed.corpus import handover
 
-    def _rows(self) -> list[Any]:
-        if self._tables is None:
-            self._tables = maps.row_tables(self._path, self._manifest)
-        return self._tables
+        handover.to_npy(self, Path(path))
 
-    def _live_rows(self) -> NDArray[np.bool_]:
-        if self._live is None:
-            self._live = np.ones(self._manifest.n_rows, dtype=bool)
-            self._live[list(embed.deleted_rows(self._path, self._manifest))] = False
-        return self._live
+    def to_faiss(self, factory: str = "Flat") -> tuple[Any, list[str]]:
+        """A faiss index and the ids of its rows; see :func:`medembed.corpus.handover.to_faiss`."""
+        from medembed.corpus import handover
+
+        return handover.to_faiss(self, factory)
+
+    def to_lancedb(self, uri: str, table: str = "corpus") -> Any:
+        """A LanceDB table; see :func:`medembed.corpus.handover.to_lancedb`."""
+        from medembed.corpus import handover
+
+        return handover.to_lancedb(self, uri, table)
+
+    def to_qdrant(self, client: Any, collection: str) -> None:
+        """A Qdrant collection; see :func:`medembed.corpus.handover.to_qdrant`."""
+        from medembed.corpus import handover
+
+        handover.to_qdrant(self, client, collection)
 
     def _hits(self, rows: NDArray[np.int64], scores: Floats) -> list[Hit]:
         hits = []
         for row, score in zip(rows, scores, strict=True):
-            values = changes.row_at(self._rows(), int(row))
+            values = changes.row_at(self._files.rows(), int(row))
             own = {name: values.pop(name) for name in ("id", "text", "source", "line")}
             hits.append(Hit(**own, score=float(score), kept=values))
         return hits

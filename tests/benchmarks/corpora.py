@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,9 +48,8 @@ def index(size: Size, engines: Sequence[str] = ()) -> Result:
         for number in range(size.rounds):
             seconds["encode"].append(_timed(lambda: model.encode_document(passages)))
             folder = Path(name) / str(number)
-            seconds["index"].append(
-                _timed(lambda at=folder: index_rows(_rows(passages), at, model, settings, inputs=[]))
-            )
+            run = partial(index_rows, _rows(passages), folder, model, settings, inputs=[])
+            seconds["index"].append(_timed(run))
     ratio = median(bare / whole for bare, whole in zip(seconds["encode"], seconds["index"], strict=True))
     rows = [{"engine": what, "texts/s": size.indexed / median(taken)} for what, taken in seconds.items()]
     told = {"texts": size.indexed, "shard_rows": settings.shard_rows, "rounds": size.rounds, "threads": 2}
@@ -100,17 +100,19 @@ def searching(size: Size, engines: Sequence[str] = ()) -> Result:
     matrix = np.concatenate([block.vectors for block in corpus.index().stored])
     runs: dict[str, Callable[[], object]] = {"matmul, 64 queries": lambda: matrix @ queries.T}
     for way in ways:
-        runs[f"{way}, 1 query"] = lambda way=way: corpus.search(queries[:1], K, scan=way)
-        runs[f"{way}, 64 queries"] = lambda way=way: corpus.search(queries, K, scan=way)
+        runs[f"{way}, 1 query"] = partial(corpus.search, queries[:1], K, scan=way)
+        runs[f"{way}, 64 queries"] = partial(corpus.search, queries, K, scan=way)
     for run in runs.values():
         run()  # maps are made and pages read
     for number in range(size.rounds):
         for name in _rotated(list(runs), number):
             seconds.setdefault(name, []).append(_timed(runs[name]))
-    recall = {way: _recall(exact, _found(corpus, queries, way)) for way in ways}
+    recall: dict[str, float] = {way: _recall(exact, _found(corpus, queries, way)) for way in ways}
     for name, taken in seconds.items():
-        way, many = name.split(",")[0], BATCH if "64" in name else 1
-        rows.append({"engine": name, "ms/query": 1000 * median(taken) / many, "recall@10": recall.get(way)})
+        many = BATCH if "64" in name else 1
+        rows.append(
+            {"engine": name, "ms/query": 1000 * median(taken) / many, "recall@10": recall.get(name.split(",")[0])}
+        )
     claims = [
         Claim(
             f"{size.searched:,} x {DIMENSION} float32, one query, seconds",

@@ -36,7 +36,7 @@ def test_the_ends_of_the_weight_are_dense_and_lexical_search(corpus: EmbeddedCor
 
 
 def test_formulas_of_the_fusions_on_a_hand_worked_case() -> None:
-    found = Candidates(np.arange(3), np.float32([0.9, 0.5, 0.1]), np.float32([0, 10, 5]))
+    found = Candidates(np.arange(3), np.array([0.9, 0.5, 0.1], np.float32), np.array([0, 10, 5], np.float32))
     np.testing.assert_allclose(fused(found, Hybrid(weight=0.25)), [0.25, 0.125 + 0.75, 0.375], atol=1e-6)
     np.testing.assert_allclose(
         fused(found, Hybrid("rrf")), [1 / 61 + 1 / 63, 1 / 62 + 1 / 61, 1 / 63 + 1 / 62], atol=1e-6

@@ -1,4 +1,4 @@
-"""Ray Data actors make the corpus that a local run makes. Slow: Ray takes seconds to start. Run with `make test-ray`."""
+"""Ray Data actors make the corpus that a local run makes. Slow: Ray takes seconds to start. Run with `make test-corpora`."""
 
 import os
 import subprocess
