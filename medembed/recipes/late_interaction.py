@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from medembed.colbert.model import MedColBERT
+from medembed.corpus.ranking import ndcg
 from medembed.recipes.reporting import Task
-from medembed.recipes.retrieval import RetrievalSet, ndcg
+from medembed.recipes.retrieval import RetrievalSet
 from medembed.recipes.schema import Recipe
 from medembed.tokenizer import TruncationWarning
 

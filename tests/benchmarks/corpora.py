@@ -27,7 +27,7 @@ from tests.benchmarks.worker import peak_mib
 
 CORPORA = models.ROOT / "build" / "benchmark-corpora"
 DIMENSION, BATCH, K = 384, 64, 10
-# how far the synthetic documents lie from the real passages they are made of: a mean cosine of 0.8
+# how far the synthetic documents lie from the real texts they are made of: a mean cosine of 0.8
 SPREAD = 0.75
 FAKE = "fake"
 SHARD = 32_768
@@ -131,7 +131,12 @@ def searching(size: Size, engines: Sequence[str] = ()) -> Result:
     ]
     told = {"rows": size.searched, "dimension": DIMENSION, "k": K, "rounds": size.rounds, "spread": SPREAD}
     return Result(
-        "corpus-search", "noisy copies of real passages, real queries", told, rows, claims, raw={"seconds": seconds}
+        "corpus-search",
+        "noisy copies of real texts, other real texts as queries",
+        told,
+        rows,
+        claims,
+        raw={"seconds": seconds},
     )
 
 
@@ -158,14 +163,14 @@ def _recall(exact: list[set[int]], found: list[set[int]]) -> float:
 
 
 def _synthetic(n: int, model: MedEmbed) -> Path:
-    """A corpus of noisy copies of real passages' vectors, made once and kept in ``build/``."""
+    """A corpus of noisy copies of real texts' vectors, made once and kept in ``build/``."""
     folder = CORPORA / f"{n}-{model.revision}"
     if (folder / layout.MANIFEST).exists():
         return folder
     import pyarrow as pa
 
     random = np.random.default_rng(0)
-    real = model.encode_document(texts.load("passages")[: min(n, 1024)])
+    real = model.encode_document(texts.load("queries")[BATCH:1088])
     told = layout.embedding_of(model, "float32")
     manifest = Manifest(embedding=told, engine="", text_stored=False, kept={}, shard_rows=SHARD, inputs=[])
     made: list[Shard] = []
