@@ -15,7 +15,7 @@ PIP := -m pip --disable-pip-version-check -qq install
 CONSTRAIN := --constraint constraints.txt --build-constraint constraints.txt
 EXTRAS := torch,recipes,evaluation,corpus
 # No negatives, no articles, one ratio: what is left is training and two measurements.
-TINY_COLBERT := train.architecture=colbert train.negatives_per_query=0 train.batch_size=32 train.evaluations=0 \
+TINY_COLBERT := train.architecture=colbert train.negatives_per_query=0 train.batch_size=32 train.max_steps=8 train.evaluations=0 \
   train.max_query_tokens=32 train.max_passage_tokens=64 pairs.writer=none negatives.method=none merge.ratios=[1.0] \
   score.max_seq_length=64 publish.name=medembed-tiny-colbert
 # More arguments for the tool behind a command: make test ARGS="tests/test_vectors.py -x"

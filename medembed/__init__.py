@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medembed import errors, vectors
+    from medembed.colbert.index.store import TokenIndex
     from medembed.colbert.model import MedColBERT
     from medembed.corpus.store import EmbeddedCorpus
     from medembed.encoding import Cut
@@ -32,6 +33,7 @@ _HOMES = {
     "MedColBERT": "medembed.colbert.model",
     "MedEmbed": "medembed.model",
     "ModelSpec": "medembed.registry",
+    "TokenIndex": "medembed.colbert.index.store",
     "TruncationWarning": "medembed.tokenizer",
     "errors": "medembed",
     "vectors": "medembed",
@@ -46,6 +48,7 @@ __all__ = [
     "MedColBERT",
     "MedEmbed",
     "ModelSpec",
+    "TokenIndex",
     "TruncationWarning",
     "__version__",
     "errors",
