@@ -49,14 +49,17 @@ def settings_of(manifest: Manifest, mode: Mode) -> Settings:
     return Settings(columns_of(manifest), manifest.embedding.vectors, manifest.shard_rows, manifest.text_stored, mode)
 
 
-def row_at(tables: Sequence[Any], row: int) -> dict[str, Any]:
-    """One row by its number, from mapped tables."""
-    for table in tables:
-        if row < table.num_rows:
-            values: dict[str, Any] = table.slice(row, 1).to_pylist()[0]
-            return values
-        row -= table.num_rows
-    raise IndexError(row)
+def rows_at(tables: Sequence[Any], rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Rows by number from mapped tables, in the order asked; a take a table, since one a row costs milliseconds a query."""
+    bounds = np.cumsum([0, *(table.num_rows for table in tables)])
+    homes = np.searchsorted(bounds, rows, side="right") - 1
+    found: list[dict[str, Any]] = [{}] * len(rows)
+    for home in np.unique(homes):
+        places = np.flatnonzero(homes == home)
+        taken = tables[home].take(rows[places] - bounds[home]).to_pylist()
+        for place, values in zip(places, taken, strict=True):
+            found[place] = values
+    return found
 
 
 def rows_with(tables: Sequence[Any], live: NDArray[np.bool_], ids: Sequence[str]) -> NDArray[np.int64]:

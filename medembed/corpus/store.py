@@ -18,6 +18,7 @@ from medembed.corpus.layout import Manifest
 from medembed.corpus.lexical import Bm25, lexical_index
 from medembed.corpus.open_files import OpenFiles
 from medembed.corpus.search import Hit, Index, ScanKind
+from medembed.corpus.topk import Integers
 from medembed.errors import InputTypeError, SettingError
 from medembed.model import MedEmbed
 
@@ -225,7 +226,7 @@ class EmbeddedCorpus:
             found = self._candidates(index, asked, matrix, max(k, hybrid.depth))
             both = [fusing.ranked(item, hybrid, k) for item in found]
             rows, scores = [item[0] for item in both], [item[1] for item in both]
-        hits = [self._hits(numbers, values) for numbers, values in zip(rows, scores, strict=True)]
+        hits = self._hits(rows, scores)
         return hits[0] if isinstance(queries, str) else hits
 
     def choose_weight(
@@ -308,13 +309,10 @@ class EmbeddedCorpus:
 
         handover.to_qdrant(self, client, collection)
 
-    def _hits(self, rows: NDArray[np.int64], scores: Floats) -> list[Hit]:
-        hits = []
-        for row, score in zip(rows, scores, strict=True):
-            values = changes.row_at(self._files.rows(), int(row))
-            own = {name: values.pop(name) for name in ("id", "text", "source", "line")}
-            hits.append(Hit(**own, score=float(score), kept=values))
-        return hits
+    def _hits(self, rows: list[Integers], scores: list[Floats]) -> list[list[Hit]]:
+        """Rows of all queries fetched at once, and given back query by query."""
+        fetched = iter(changes.rows_at(self._files.rows(), np.concatenate(rows) if rows else np.empty(0, np.int64)))
+        return [[_hit(next(fetched), float(score)) for score in values] for values in scores]
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> Summary:
         """Embed further rows with the corpus's model; ids that are there already are refused.
@@ -387,3 +385,8 @@ class EmbeddedCorpus:
         """Tell path, rows, dimension and model."""
         told = self._manifest.embedding
         return f"EmbeddedCorpus({str(self._path)!r}, rows={len(self)}, dimension={told.dimension}, vectors={told.vectors!r}, model={told.model!r})"
+
+
+def _hit(values: dict[str, Any], score: float) -> Hit:
+    own = {name: values.pop(name) for name in ("id", "text", "source", "line")}
+    return Hit(**own, score=score, kept=values)
