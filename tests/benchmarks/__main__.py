@@ -47,10 +47,19 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
     "corpus-index": corpora.index,
     "corpus-memory": corpora.memory,
     "corpus-search": corpora.searching,
+    "corpus-ray": corpora.on_ray,
     "maxsim": late_interaction.rerank,
     "token-index": token_index.index,
     "gpu": gpu.gpu,
 }
+
+# what a benchmark needs that not every machine has
+NEEDS: dict[str, Callable[[], bool]] = {"gpu": gpu.present, "corpus-ray": corpora.ray_present}
+
+
+def _nothing() -> bool:
+    """Needs nothing special."""
+    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         readme.rewrite()
         return 0
     console.print(f"machine: {', '.join(f'{key} {value}' for key, value in machine.describe().items())}\n")
-    names = options.names or [name for name in BENCHMARKS if name != "gpu" or gpu.present()]
+    names = options.names or [name for name in BENCHMARKS if NEEDS.get(name, _nothing)()]
     for name in names:
         result = BENCHMARKS[name](sizes.QUICK if options.quick else sizes.FULL, options.engines)
         report.show(result, console)

@@ -1,5 +1,6 @@
 """Embedded corpora: what indexing costs beside bare encoding, its memory, and exact search over a million vectors."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from medembed.corpus.embed import Settings, index_rows
 from medembed.corpus.layout import Manifest, Shard
 from medembed.corpus.rows import Row
 from medembed.corpus.search import ScanKind
+from medembed.corpus.shards import Runner
 from tests.benchmarks import models, texts
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.sizes import Size
@@ -72,6 +74,39 @@ def memory(size: Size, engines: Sequence[str] = ()) -> Result:
     few, many = size.corpus_rows
     claims = [Claim(f"peak at {many:,} rows over that at {few:,}", growth, at_most=1.10)]
     return Result("corpus-memory", "indexing with the fake engine", {"dimension": DIMENSION}, rows, claims)
+
+
+def ray_present() -> bool:
+    """Whether Ray is installed."""
+    return importlib.util.find_spec("ray") is not None
+
+
+def on_ray(size: Size, engines: Sequence[str] = ()) -> Result:
+    """The same passages indexed by this process with two threads, and by two Ray actors with one, in turn.
+
+    Ray itself is started before; each of its turns starts two actors, which load the model.
+    """
+    from medembed.corpus import embed_ray
+
+    passages = texts.load("passages")[: size.ray_rows]
+    model = MedEmbed(threads=2, engine=FakeEngine() if FAKE in engines else None)
+    settings = Settings(shard_rows=max(1, size.ray_rows // 8))
+    seconds: dict[str, list[float]] = {"local": [], "ray": []}
+    runners: dict[str, Runner | None] = {"local": None, "ray": embed_ray.on_ray(model, embed_ray.Cluster(2))}
+    with tempfile.TemporaryDirectory() as name:
+        few = partial(index_rows, _rows(passages[:4]), Path(name) / "warm", model, settings, inputs=[])
+        few(runner=runners["ray"])
+        for number in range(size.corpus_rounds):
+            for what, runner in runners.items():
+                folder = Path(name) / f"{what}-{number}"
+                run = partial(index_rows, _rows(passages), folder, model, settings, inputs=[], runner=runner)
+                seconds[what].append(_timed(run))
+    rows = [{"engine": what, "texts/s": size.ray_rows / median(taken)} for what, taken in seconds.items()]
+    told = {"texts": size.ray_rows, "shard_rows": settings.shard_rows, "rounds": size.corpus_rounds}
+    claims = [Claim("two Ray actors as a share of the local runner", _ratio(seconds, "local", "ray"), at_least=0.8)]
+    return Result(
+        "corpus-ray", "one machine: in this process, and on Ray", told, rows, claims, raw={"seconds": seconds}
+    )
 
 
 def main() -> None:

@@ -26,6 +26,8 @@ class Size:
         indexed: Passages encoded and indexed.
         corpus_rows: Rows indexed, for the smaller and the larger run.
         searched: Vectors searched.
+        ray_rows: Passages indexed on Ray.
+        corpus_rounds: Times each way of indexing them has its turn.
         late_passages: Passages of the token index.
         late_originals: Of them, those that are encoded; the others repeat them with noise.
     """
@@ -48,6 +50,8 @@ class Size:
     indexed: int = 512
     corpus_rows: tuple[int, int] = (10_000, 200_000)
     searched: int = 1_000_000
+    ray_rows: int = 1536
+    corpus_rounds: int = 2
     late_passages: int = 100_000
     late_originals: int = 512
 
@@ -56,6 +60,6 @@ FULL = Size()
 QUICK = Size(
     rounds=2, passages=24, queries=64, singles=20, small_passages=16, base_passages=8, gpu_passages=256, starts=2, imports=3,
     streamed=(1000, 4000), fidelity=32, recipe_rounds=1, mined=(300, 1200), echo_delay_s=0.1, train_steps=3,
-    indexed=32, corpus_rows=(500, 1000), searched=5000,
+    indexed=32, corpus_rows=(500, 1000), searched=5000, ray_rows=64, corpus_rounds=1,
     late_passages=300, late_originals=24,
 )  # fmt: skip
