@@ -120,6 +120,8 @@ def index_rows(
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """:func:`index` for rows that are read already; ``inputs`` is what the manifest says of their origin."""
+    if settings.mode == "append":
+        layout.read_manifest(folder)  # says so before a folder is made where there is nothing to append to
     with writing(folder):
         base = _base(folder, model, settings, inputs)
         shutil.rmtree(folder / SHARDS / "staging", ignore_errors=True)

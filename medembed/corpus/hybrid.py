@@ -109,7 +109,9 @@ def _stretched(scores: Floats) -> Floats:
     if not len(scores):
         return scores
     low, high = scores.min(), scores.max()
-    return np.asarray((scores - low) / max(high - low, np.float32(1e-9)), dtype=np.float32)
+    if high == low:  # nothing to tell rows apart by; no word in common is still worth nothing
+        return np.full(len(scores), high > 0, dtype=np.float32)
+    return np.asarray((scores - low) / (high - low), dtype=np.float32)
 
 
 def _reciprocal(scores: Floats) -> Floats:

@@ -43,6 +43,11 @@ def test_formulas_of_the_fusions_on_a_hand_worked_case() -> None:
     )
 
 
+def test_scores_that_are_all_the_same_count_fully_unless_they_are_nought() -> None:
+    one = Candidates(np.arange(1), np.array([0.4], np.float32), np.array([0], np.float32))
+    assert fused(one, Hybrid(weight=0.75)).tolist() == [0.75]
+
+
 def test_a_query_without_known_words_is_searched_by_vectors_alone(corpus: EmbeddedCorpus) -> None:
     query = "zzz qqq"
     assert [hit.id for hit in corpus.search(query, k=4, hybrid=Hybrid())] == [

@@ -208,6 +208,12 @@ def test_a_damaged_manifest_says_what_to_do(content: str, notes: Path, tmp_path:
     assert index([str(notes)], tmp_path / "c", fake, SMALL).kept == 100
 
 
+def test_appending_to_nothing_leaves_nothing_behind(notes: Path, tmp_path: Path, fake: MedEmbed) -> None:
+    with pytest.raises(CorpusError, match="is no embedded corpus: make one with"):
+        index([str(notes)], tmp_path / "none", fake, Settings(mode="append"))
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_folder_that_is_no_corpus_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="is no embedded corpus: make one with `medembed index FILES -o"):
         EmbeddedCorpus.open(tmp_path)
