@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-vllm test-corpora check fix bench bench-adapters docs mini golden wheel clean
+.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check fix bench bench-adapters docs mini golden wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -31,7 +31,7 @@ test: $(VENV)/.full ## Run the tests: offline, on the CPU
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-all: $(VENV)/.full ## Run the slow tests too, and those for a GPU where there is one
-	@$(BIN)/python -m pytest -m "not network and not bench" $(ARGS)
+	@$(BIN)/python -m pytest -m "not network and not bench and not browser" $(ARGS)
 
 tiny: $(VENV)/.full ## Run the recipe tiny whole: it must raise its development nDCG@10
 	@$(BIN)/python -m medembed.recipes.train --recipe tiny execution.work=build/recipes $(ARGS)
@@ -42,6 +42,9 @@ tiny-colbert: $(VENV)/.full ## The same data to a late-interaction model, in abo
 test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' suites, in an environment of their own
 	@cd integrations/langchain && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
 	@cd integrations/llamaindex && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
+
+test-site: docs ## Test the built site in a real browser (chromium and chromedriver must be there)
+	@$(BIN)/python -m pytest tests/site -m browser $(ARGS)
 
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
 	@$(VLLM)/bin/python -m pytest tests/recipes/test_vllm.py -m "" -o filterwarnings=default $(ARGS)

@@ -41,7 +41,7 @@ class Lifecycle(Generic[Running]):
         """The running thing.
 
         Raises:
-            ClosedModelError: After :meth:`close`.
+            ClosedModelError: After ``close``.
         """
         if self.closed:
             raise ClosedModelError(

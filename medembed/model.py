@@ -174,7 +174,7 @@ class MedEmbed:
         """Lowest and highest value per dimension, for int8 and uint8 vectors. *Shape:* ``(2, dimension)``.
 
         Raises:
-            VectorError: The model's folder has none for this dimension; :meth:`calibrate` makes them.
+            VectorError: The model's folder has none for this dimension; ``calibrate`` makes them.
         """
         stored = model_files.read_json(self._checkpoint.folder / "vector_ranges.json").get(str(self.dimension))
         if stored is None:
@@ -206,7 +206,7 @@ class MedEmbed:
         Raises:
             InputTypeError: An item is not a ``str``.
             OverlongTextError: ``overlong="error"`` and a text is too long.
-            ClosedModelError: After :meth:`close`.
+            ClosedModelError: After ``close``.
         """
         if isinstance(texts, str):
             one: Floats = self._encode([texts], prompt or "", False)[0]
@@ -214,11 +214,11 @@ class MedEmbed:
         return self._encode(inputs.checked_texts(texts), prompt or "", show_progress)
 
     def encode_query(self, texts: str | Sequence[str], *, show_progress: bool | None = None) -> Floats:
-        """Encode search queries: :meth:`encode` with the model's own query prompt."""
+        """Encode search queries: ``encode`` with the model's own query prompt."""
         return self.encode(texts, prompt=self.spec.prompts["query"], show_progress=show_progress)
 
     def encode_document(self, texts: str | Sequence[str], *, show_progress: bool | None = None) -> Floats:
-        """Encode texts to be found: :meth:`encode` with the model's own document prompt."""
+        """Encode texts to be found: ``encode`` with the model's own document prompt."""
         return self.encode(texts, prompt=self.spec.prompts["document"], show_progress=show_progress)
 
     def encode_stream(
@@ -263,17 +263,17 @@ class MedEmbed:
         return out
 
     async def aencode(self, texts: str | Sequence[str], *, prompt: str | None = None) -> Floats:
-        """:meth:`encode` without blocking the event loop; single texts awaited at the same time share a batch."""
+        """``encode`` without blocking the event loop; single texts awaited at the same time share a batch."""
         if isinstance(texts, str):
             return await self._batcher(prompt or "")(texts)
         return await asyncio.to_thread(partial(self.encode, texts, prompt=prompt, show_progress=False))
 
     async def aencode_query(self, texts: str | Sequence[str]) -> Floats:
-        """:meth:`encode_query` without blocking the event loop; see :meth:`aencode`."""
+        """``encode_query`` without blocking the event loop; see ``aencode``."""
         return await self.aencode(texts, prompt=self.spec.prompts["query"])
 
     async def aencode_document(self, texts: str | Sequence[str]) -> Floats:
-        """:meth:`encode_document` without blocking the event loop; see :meth:`aencode`."""
+        """``encode_document`` without blocking the event loop; see ``aencode``."""
         return await self.aencode(texts, prompt=self.spec.prompts["document"])
 
     def _batcher(self, prompt: str) -> MicroBatcher:
@@ -291,12 +291,12 @@ class MedEmbed:
             b: *Shape:* ``(m, dimension)`` or ``(dimension,)``.
 
         Returns:
-            *Shape:* ``(n, m)``, float32. For quantised vectors see :func:`medembed.vectors.similarity`.
+            *Shape:* ``(n, m)``, float32. For quantised vectors see ``medembed.vectors.similarity``.
         """
         return vectors.similarity(np.asarray(a, dtype=np.float32), np.asarray(b, dtype=np.float32))
 
     def quantise(self, stored: Floats, kind: vectors.VectorKind) -> NDArray[Any]:
-        """Quantise vectors of this model with the model's own ranges; see :mod:`medembed.vectors`.
+        """Quantise vectors of this model with the model's own ranges; see ``medembed.vectors``.
 
         Args:
             stored: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
@@ -317,7 +317,7 @@ class MedEmbed:
             texts: At least 100, like those to be stored; a few thousand are better.
 
         Returns:
-            *Shape:* ``(2, dimension)``, for :func:`medembed.vectors.quantise`.
+            *Shape:* ``(2, dimension)``, for ``medembed.vectors.quantise``.
 
         Raises:
             VectorError: Too few texts, or texts too much alike.
@@ -325,7 +325,18 @@ class MedEmbed:
         return vectors.calibrate(self.encode_document(texts))
 
     def count_tokens(self, texts: Sequence[str], *, prompt: str | None = None) -> list[int]:
-        """Tokens of each text with prompt and special tokens, before anything is cut."""
+        """Tokens of each text with prompt and special tokens, before anything is cut.
+
+        Args:
+            texts: A sequence of texts.
+            prompt: Put before each text, as in ``encode``.
+
+        Returns:
+            One number a text, in input order.
+
+        Raises:
+            InputTypeError: An item is not a ``str``.
+        """
         return self._encoder().tokenizer.count(inputs.checked_texts(texts), prompt or "")
 
     def warm_up(self) -> None:

@@ -55,7 +55,7 @@ class Streams:
 
         Args:
             work: Runs a unit.
-            units: From :meth:`units`.
+            units: From ``units``.
 
         Returns:
             What the units gave, in no particular order.

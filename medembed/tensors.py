@@ -184,7 +184,7 @@ def compact(tensors: Mapping[str, NDArray[np.float32]]) -> Tensors:
         tensors: Name → float32 array. Tables whose width is not a multiple of 32 stay float16.
 
     Returns:
-        What :func:`read_tensors` restores, ready for ``safetensors.numpy.save_file``.
+        What ``read_tensors`` restores, ready for ``safetensors.numpy.save_file``.
     """
     out: Tensors = {}
     for name, array in tensors.items():

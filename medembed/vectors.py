@@ -61,7 +61,7 @@ def cut(vectors: Floats, dimension: int) -> Floats:
 
 
 def calibrate(vectors: Floats, *, tail: float = 0.0) -> Floats:
-    """Ranges for :func:`to_int8` and :func:`to_uint8` from a sample of a model's vectors.
+    """Ranges for ``to_int8`` and ``to_uint8`` from a sample of a model's vectors.
 
     Args:
         vectors: At least 100 vectors of real texts. *Shape:* ``(n, dim)``.
@@ -106,7 +106,7 @@ def to_uint8(vectors: Floats, ranges: Floats) -> NDArray[np.uint8]:
 
 
 def to_int8(vectors: Floats, ranges: Floats) -> NDArray[np.int8]:
-    """Quantise to one signed byte per dimension: :func:`to_uint8` shifted by 128.
+    """Quantise to one signed byte per dimension: ``to_uint8`` shifted by 128.
 
     Args:
         vectors: *Shape:* ``(dim,)`` or ``(n, dim)``.
@@ -145,7 +145,7 @@ def to_ubinary(vectors: Floats) -> NDArray[np.uint8]:
 
 
 def to_binary(vectors: Floats) -> NDArray[np.int8]:
-    """:func:`to_ubinary` shifted into the signed byte that some vector stores ask for.
+    """``to_ubinary`` shifted into the signed byte that some vector stores ask for.
 
     Args:
         vectors: ``dim`` a multiple of 8. *Shape:* ``(dim,)`` or ``(n, dim)``.
@@ -164,7 +164,7 @@ def quantise(vectors: Floats, kind: VectorKind, ranges: Floats | None = None) ->
 
     Args:
         vectors: *Shape:* ``(dim,)`` or ``(n, dim)``.
-        kind: One of :data:`VectorKind`.
+        kind: One of ``VectorKind``.
         ranges: The model's ranges, needed for int8 and uint8. *Shape:* ``(2, dim)``.
 
     Returns:
@@ -185,7 +185,7 @@ def to_float(stored: NDArray[Any], kind: VectorKind, ranges: Floats | None = Non
     """Back from a stored kind to float32: the middle of each step; bits become ±1/√dim.
 
     Args:
-        stored: What :func:`quantise` returned. *Shape:* ``(columns,)`` or ``(n, columns)``.
+        stored: What ``quantise`` returned. *Shape:* ``(columns,)`` or ``(n, columns)``.
         kind: The kind it was stored as.
         ranges: The ranges it was quantised with, for int8 and uint8. *Shape:* ``(2, dim)``.
 

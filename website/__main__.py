@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from medembed.evaluation import leaderboard
-from website import benchmarks, commands, models, quality, recipes, settings, texts
+from website import assets, benchmarks, commands, models, quality, recipes, settings, texts
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -55,6 +55,8 @@ def main() -> None:
         quality.rewrite()
         return
     write_pages()
+    if not asked.pages:
+        assets.build(DOCS / "assets" / "built")
 
 
 if __name__ == "__main__":

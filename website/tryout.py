@@ -22,8 +22,8 @@ from medembed.registry import BUNDLED
 from website.npm import MODULES
 
 RUNTIME = MODULES / "onnxruntime-web"
-# what the page may weigh: a minute on a poor line
-MAX_BYTES = 35 * 2**20
+# below this, int8 saves nothing worth a node
+SMALLEST_MATRIX = 10_000
 
 
 def build(target: Path, vectors: NDArray[np.float32], passages: Sequence[demo.Passage]) -> None:
@@ -49,18 +49,44 @@ def build(target: Path, vectors: NDArray[np.float32], passages: Sequence[demo.Pa
 
 
 def _pack_encoder(found: checkpoint.Checkpoint, target: Path) -> None:
-    """The bundled model as int8 ONNX, gzipped."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    """The bundled model as ONNX with int8 weights, gzipped."""
+    import onnx
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         checkpoint.export(found, folder)
-        exported = onnx_export.export(folder)
+        model = onnx.load(onnx_export.export(folder))
+        store_as_int8(model)
         small = Path(scratch) / "small.onnx"
-        quantize_dynamic(
-            exported, small, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gather"]
-        )
+        onnx.save(model, small)
         _pack(small, target)
+
+
+def store_as_int8(model: Any) -> None:
+    """Keep each matrix as int8 with a scale for every token or output; the computation stays float32.
+
+    Quantising activations too, as onnxruntime's dynamic quantisation does, is no smaller and costs a cosine of 0.993.
+
+    Args:
+        model: The ONNX model, changed in place.
+    """
+    from onnx import helper, numpy_helper
+
+    graph, nodes = model.graph, []
+    for weight in list(graph.initializer):
+        values = numpy_helper.to_array(weight)
+        if values.ndim != 2 or values.size < SMALLEST_MATRIX:
+            continue
+        axis = 0 if "embeddings" in weight.name else 1
+        scales = (np.abs(values).max(axis=1 - axis) / 127).astype(np.float32)
+        stored = np.rint(values / np.expand_dims(scales, 1 - axis)).astype(np.int8)
+        names = [f"{weight.name}.int8", f"{weight.name}.scales"]
+        for name, array in zip(names, (stored, scales), strict=True):
+            graph.initializer.append(numpy_helper.from_array(array, name))
+        nodes.append(helper.make_node("DequantizeLinear", names, [weight.name], axis=axis))
+        graph.initializer.remove(weight)
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
 
 
 def _pack(source: Path, target: Path) -> None:

@@ -36,7 +36,9 @@ export class Encoder {
     ort.env.wasm.wasmBinary = runtime.buffer;
     const text = (array) => new TextDecoder().decode(array);
     const session = await ort.InferenceSession.create(weights, { executionProviders: ["wasm"] });
-    return new Encoder(ort, session, new WordPiece(text(vocabulary)), about.max_tokens, JSON.parse(text(corpus)));
+    const encoder = new Encoder(ort, session, new WordPiece(text(vocabulary)), about.max_tokens, JSON.parse(text(corpus)));
+    await encoder.encode("pain"); // the first run is several times slower than the next: not with the reader waiting
+    return encoder;
   }
 
   constructor(ort, session, tokenizer, maxTokens, corpus) {

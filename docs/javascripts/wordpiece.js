@@ -4,6 +4,7 @@ const PUNCTUATION = /[!-/:-@[-`{-~]|\p{P}/u;
 const CONTROL = /\p{C}/u;
 const CJK = [[0x4e00, 0x9fff], [0x3400, 0x4dbf], [0x20000, 0x2a6df], [0x2a700, 0x2b73f], [0x2b740, 0x2b81f], [0x2b920, 0x2ceaf],
   [0xf900, 0xfaff], [0x2f800, 0x2fa1f]];
+const SPECIAL = /(\[(?:PAD|UNK|CLS|SEP|MASK)\])/; // written out in a text they stand for themselves, as in Python
 const LONGEST_WORD = 100;
 
 /** Text without control characters, accents and capitals, with spaces around Chinese characters. */
@@ -40,7 +41,9 @@ export class WordPiece {
 
   /** Ids of a text with [CLS] and [SEP], at most `limit` of them. */
   encode(text, limit) {
-    const pieces = words(text).flatMap((word) => this.pieces(word));
+    const pieces = text
+      .split(SPECIAL)
+      .flatMap((part) => (SPECIAL.test(part) ? [this.ids.get(part)] : words(part).flatMap((word) => this.pieces(word))));
     return [this.ids.get("[CLS]"), ...pieces.slice(0, limit - 2), this.ids.get("[SEP]")];
   }
 

@@ -23,7 +23,7 @@ def build(weights: Weights, shape: BertShape, pooling: Pooling | None, *, int8_g
     normalised; or, with ``pooling=None``, the final states ``(n, tokens, hidden)``. float32 either way.
 
     Args:
-        weights: From :func:`bert_shape.fitting`.
+        weights: From ``bert_shape.fitting``.
         shape: The model's numbers.
         pooling: ``"mean"``, ``"cls"``, or None for token states.
         int8_group: Store the layers' matrices as int8 with one scale per this many inputs; 0 for float.

@@ -37,7 +37,7 @@ class FakeEngine:
         self.concurrency = concurrency
 
     def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
-        """Mean of the tokens' vectors. *Shape:* ``(n, dimension)``."""
+        """Mean of the tokens' vectors, as ``Engine.pooled`` gives it. *Shape:* ``(n, dimension)``."""
         del alone  # there is but one thread
         return (
             np.stack([states.mean(axis=0) for states in self.tokens(ids)])
@@ -46,7 +46,7 @@ class FakeEngine:
         )
 
     def tokens(self, ids: TokenIds, *, attended: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
-        """The tokens' vectors. One array per row, *Shape:* ``(len(ids[i]), dimension)``."""
+        """The tokens' vectors, as ``Engine.tokens`` gives them. One array per row, *Shape:* ``(len(ids[i]), dimension)``."""
         del attended  # a token's vector depends on no other
         return [self._states(np.asarray(row, dtype=np.uint64)) for row in ids]
 

@@ -48,7 +48,7 @@ class OpenVinoEngine:
     bulk work, where no core ever waits for another; and *wide*, one request over all cores, for a batch that comes alone.
 
     Args:
-        checkpoint: A model that :func:`can_run` accepts.
+        checkpoint: A model that ``can_run`` accepts.
         precision: ``"fp32"``, ``"bf16"`` or ``"int8"``.
         threads: CPU threads in all.
 

@@ -109,7 +109,7 @@ def compare(measurements: Sequence[Measurement], question: Question | None = Non
     """Compare models on what they were measured on.
 
     Args:
-        measurements: From :func:`medembed.evaluation.results.load_results`.
+        measurements: From ``medembed.evaluation.results.load_results``.
         question: What to compare; None for every pair on nDCG@10.
 
     Returns:

@@ -17,9 +17,12 @@ US = "us"
 # Style of a cell, by who measured it.
 STYLES = {US: "ours", "the model's author": "author", "the model's own card": "author"}
 
+# Buttons, so that a keyboard sorts too.
 FIXED_HEADS = (
-    '<th data-column="name">model</th><th data-column="parameters">size</th><th data-column="licence">licence</th>'
-    '<th data-column="mean" aria-sort="descending">mean of chosen</th>'
+    '<th data-column="name"><button type="button">model</button></th>'
+    '<th data-column="parameters"><button type="button">size</button></th>'
+    '<th data-column="licence"><button type="button">licence</button></th>'
+    '<th data-column="mean" aria-sort="descending"><button type="button">mean of chosen</button></th>'
 )
 
 LEGEND = (
@@ -92,7 +95,7 @@ def measured(measurements: Sequence[Measurement], origins: Mapping[Path, str]) -
     """Our own results as rows.
 
     Args:
-        measurements: From :func:`medembed.evaluation.results.load_results`.
+        measurements: From ``medembed.evaluation.results.load_results``.
         origins: Result file → link to it from the page.
 
     Raises:
@@ -155,7 +158,10 @@ def _fragment(entries: Sequence[Entry]) -> str:
     tasks = _task_order(entries)
     five = json.loads(PUBLISHED.read_text(encoding="utf-8"))["tasks"]
     rows = "\n".join(_row(entry, tasks, five) for entry in sorted(entries, key=lambda e: _sort_key(e, five)))
-    heads = "".join(f'<th data-column="{escape(t)}" data-task="{escape(t)}">{escape(t)}</th>' for t in tasks)
+    heads = "".join(
+        f'<th data-column="{escape(t)}" data-task="{escape(t)}"><button type="button">{escape(t)}</button></th>'
+        for t in tasks
+    )
     boxes = "".join(
         f'<label><input type="checkbox" value="{escape(task)}"{" checked" if task in five else ""}> {escape(task)}</label>'
         for task in tasks

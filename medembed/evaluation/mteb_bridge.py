@@ -325,8 +325,8 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
     """Measure one model on one task, continuing a result that lacks some sub-sets, and write it.
 
     Args:
-        model: From :func:`load_model`.
-        task: From :func:`load_tasks`.
+        model: From ``load_model``.
+        task: From ``load_tasks``.
         cache: Where results are kept.
 
     Returns:

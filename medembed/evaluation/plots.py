@@ -16,7 +16,7 @@ def draw(comparison: Comparison, folder: Path) -> dict[str, Path]:
     """Draw what the comparison has data for.
 
     Args:
-        comparison: From :func:`medembed.evaluation.comparison.compare`.
+        comparison: From ``medembed.evaluation.comparison.compare``.
         folder: Where to write ``<name>.png`` and ``<name>.svg``.
 
     Returns:

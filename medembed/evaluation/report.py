@@ -22,7 +22,7 @@ def to_markdown(comparison: Comparison, plots: Mapping[str, str] | None = None) 
     """Write the report as Markdown.
 
     Args:
-        comparison: From :func:`medembed.evaluation.comparison.compare`.
+        comparison: From ``medembed.evaluation.comparison.compare``.
         plots: Title → file to link, relative to the report.
     """
     lines = [f"# Comparison on {comparison.measure}", "", HOW_TO_READ, ""]
@@ -45,7 +45,7 @@ def to_html(comparison: Comparison, drawings: Mapping[str, str] | None = None) -
     """Write the report as one HTML page.
 
     Args:
-        comparison: From :func:`medembed.evaluation.comparison.compare`.
+        comparison: From ``medembed.evaluation.comparison.compare``.
         drawings: Title → SVG source, put into the page itself.
     """
     parts = [f"<h1>Comparison on {escape(comparison.measure)}</h1><p>{escape(HOW_TO_READ)}</p>"]

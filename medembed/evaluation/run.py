@@ -44,8 +44,8 @@ def evaluate(
     """Measure every model on every task, through mteb.
 
     Args:
-        models: As for :func:`medembed.evaluation.models.model_ref`.
-        tasks: As for :func:`medembed.evaluation.tasks.task_refs`.
+        models: As for ``medembed.evaluation.models.model_ref``.
+        tasks: As for ``medembed.evaluation.tasks.task_refs``.
         output: Folder of results. What it holds for the same revisions of model and data is not measured again.
         setup: Device, precision, prompts ...; None for the defaults.
         split: Split of folders' judgements; None for ``test``.

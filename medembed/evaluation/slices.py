@@ -48,8 +48,8 @@ def smoke(models: Sequence[str | Path] = (BUNDLED,), *, setup: Setup | None = No
     """Measure models on the bundled slices; nothing is cached and nothing is kept.
 
     Args:
-        models: As for :func:`medembed.evaluation.run.evaluate`.
-        setup: As for :func:`medembed.evaluation.run.evaluate`.
+        models: As for ``medembed.evaluation.run.evaluate``.
+        setup: As for ``medembed.evaluation.run.evaluate``.
 
     Returns:
         One result for each model.

@@ -184,7 +184,7 @@ def _is_full(error: BaseException) -> bool:
 
 @contextmanager
 def hold(work: Path, wait_s: float) -> Iterator[None]:
-    """Keep a work folder to ourselves; see :func:`medembed.corpus.durable.hold`.
+    """Keep a work folder to ourselves; see ``medembed.corpus.durable.hold``.
 
     Raises:
         WorkFolderBusyError: Another run still holds the folder after ``wait_s``.

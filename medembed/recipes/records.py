@@ -40,7 +40,7 @@ class Pair:
     Attributes:
         pair_id: Hash of query and passage.
         note_id: The note the passage was taken from; empty for ready pairs.
-        doc_id: The document, as in :class:`Note`.
+        doc_id: The document, as in ``Note``.
         source: Where the pair is from, as caps and weights name it.
         query: What somebody would ask.
         query_type: One of the six types, a kind of the extractive writer, or ``"given"``.
@@ -96,8 +96,8 @@ class Triplet:
         positive: The passage that answers it.
         negatives: Passages that look like answers and are none; may be empty.
         scores: Teacher's scores of positive and negatives, in this order; may be empty.
-        source: As in :class:`Pair`.
-        doc_id: As in :class:`Pair`.
+        source: As in ``Pair``.
+        doc_id: As in ``Pair``.
     """
 
     query: str

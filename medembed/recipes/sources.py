@@ -82,7 +82,7 @@ def set_identity(item: Development, name: str, places: Places) -> str:
     """What a development set measures: its content, and how much of it is taken.
 
     Raises:
-        SourceError: As :func:`identity`.
+        SourceError: As ``identity``.
     """
     taken = {"queries": item.max_queries, "documents": item.max_documents}
     limits = "".join(f":{limit} {what}" for what, limit in taken.items() if limit is not None)

@@ -15,7 +15,7 @@ def search(queries: Floats, documents: Sequence[Path], k: int) -> tuple[Integers
 
     Args:
         queries: *Shape:* ``(n, dim)``; at most some thousands, since their scores against a part are held at once.
-        documents: ``.npy`` parts as :func:`medembed.recipes.models.encode_in_parts` leaves them.
+        documents: ``.npy`` parts as ``medembed.recipes.models.encode_in_parts`` leaves them.
         k: How many.
 
     Returns:

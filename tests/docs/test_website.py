@@ -1,0 +1,71 @@
+"""Generated pages hold what their sources hold; the README's table is that of the committed results."""
+
+from pathlib import Path
+
+import pytest
+
+from medembed.recipes.catalog import shipped
+from medembed.recipes.schema import Recipe
+from website import bars, benchmarks, commands, models, quality, recipes, settings, texts
+
+
+@pytest.fixture(scope="module")
+def command_page() -> str:
+    return commands.page()
+
+
+def test_readme_shows_the_committed_results(tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    copy.write_text(quality.README.read_text(encoding="utf-8"), encoding="utf-8")
+    quality.rewrite(copy)
+    assert copy.read_text() == quality.README.read_text(), "run: python -m website --readme"
+
+
+def test_every_recipe_has_a_page_with_its_file() -> None:
+    pages = recipes.pages()
+    assert {f"{entry.name}.md" for entry in shipped()} | {"index.md"} == set(pages)
+    assert all(entry.file.read_text() in pages[f"{entry.name}.md"] for entry in shipped())
+
+
+@pytest.mark.parametrize("section", sorted(Recipe.model_fields))
+def test_every_section_and_setting_is_in_the_reference(section: str) -> None:
+    assert f"`{section}`" in settings.page() or f"[{section}" in settings.page()
+
+
+def test_bounds_and_choices_of_a_setting_are_told() -> None:
+    assert "| `tolerance` | number (≥ 0) | `0.01` |" in settings.page()
+    assert "| `format` | `jsonl` or `csv`" in settings.page()
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "encode", "index", "search", "models download", "leaderboard build", "doctor"]
+)
+def test_every_command_is_in_the_reference(command: str, command_page: str) -> None:
+    assert f"# `medembed {command}`" in command_page
+
+
+def test_links_to_files_that_the_site_lacks_become_text(tmp_path: Path) -> None:
+    page = tmp_path / "card.md"
+    page.write_text(
+        "---\nlicence: x\n---\n# Card\n[tiny](tiny) [code](../x.py) [far](https://example.org) [here](#card)\n"
+    )
+    assert (
+        texts.adopt(page, {"tiny": "tiny.md"})
+        == "# Card\n[tiny](tiny.md) code [far](https://example.org) [here](#card)\n"
+    )
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    drawn = bars.bars("speed", [("a", 50.0), ("medembed", 200.0)], " ms", ours="medembed")
+    assert 'width:25.0%"></b><span>50 ms' in drawn
+    assert '<div class="ours"><span>medembed</span><b style="width:100.0%">' in drawn
+
+
+def test_benchmarks_name_command_and_machine() -> None:
+    page = benchmarks.page()
+    assert "python -m tests.benchmarks" in page
+    assert "AMD EPYC" in page
+
+
+def test_the_card_of_the_bundled_model_is_a_page_without_front_matter() -> None:
+    assert models.pages()["mini.md"].startswith("# mini")
