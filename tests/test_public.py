@@ -26,8 +26,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         medembed.Medembed  # noqa: B018
 
 
-def test_every_public_method_is_documented() -> None:
-    for name, member in inspect.getmembers(medembed.MedEmbed):
+@pytest.mark.parametrize("public", [medembed.MedEmbed, medembed.EmbeddedCorpus], ids=["MedEmbed", "EmbeddedCorpus"])
+def test_every_public_method_is_documented(public: type) -> None:
+    for name, member in inspect.getmembers(public):
         assert name.startswith("_") or inspect.getdoc(member), name
 
 

@@ -7,6 +7,7 @@ import typer
 
 from medembed import __version__
 from medembed.cli.compare import compare
+from medembed.cli.corpus import corpus_app
 from medembed.cli.demo import demo
 from medembed.cli.doctor import doctor
 from medembed.cli.encode import encode
@@ -32,6 +33,7 @@ app.command()(demo)
 app.command()(encode)
 app.command()(index)
 app.command()(search)
+app.add_typer(corpus_app, name="corpus")
 app.add_typer(models_app, name="models")
 app.command()(evaluate)
 app.command()(compare)

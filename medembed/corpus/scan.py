@@ -15,8 +15,9 @@ from medembed.extras import require
 
 Floats = NDArray[np.float32]
 
-# rows a thread takes at a time: 6 MB of float32, so that every core has its turn even in one block
-PIECE = 4096
+# rows a thread takes at a time: at most so many, and few enough that every core has its turn within one block; below the
+# least, handing a piece over (70 µs) costs more than comparing it
+MOST, LEAST = 16_384, 2_048
 # from so many queries on, turning bytes to floats for a matrix product is faster than comparing bytes query by query
 MATRIX_QUERIES = 16
 
@@ -60,7 +61,8 @@ def scorer(kind: Stored, queries: Floats, ranges: Floats | None) -> Callable[[ND
 
 
 def _in_pieces(block: NDArray[Any], score: Callable[[NDArray[Any]], Floats]) -> Floats:
-    pieces = [block[start : start + PIECE] for start in range(0, len(block), PIECE)]
+    size = min(MOST, max(LEAST, -(-len(block) // hardware.usable_cores())))
+    pieces = [block[start : start + size] for start in range(0, len(block), size)]
     return np.concatenate(list(_pool().map(score, pieces)), axis=1)
 
 

@@ -57,7 +57,7 @@ def test_groups_of_shards_are_searched_together_and_apart(
 ) -> None:
     whole = corpus.search(text_of(250), k=300)
     monkeypatch.setattr(maps, "GROUP_ROWS", 100)
-    monkeypatch.setattr(scan, "PIECE", 7)
+    monkeypatch.setattr(scan, "MOST", 7)
     with EmbeddedCorpus.open(corpus.path, corpus.model) as again:
         assert [block.start for block in again.index().stored] == [0, 128, 256]
         assert [hit.id for hit in again.search(text_of(250), k=300)] == [hit.id for hit in whole]
