@@ -67,7 +67,7 @@ def test_bad_input(colbert_folder: Path, rerank: MedColBERTRerank, documents: li
     with pytest.raises(ValidationError, match="top_n"):
         MedColBERTRerank(model=str(colbert_folder), top_n=0)
     with pytest.raises(ValidationError, match="max_seq_length"):
-        MedColBERTRerank(model=str(colbert_folder), max_seq_length=9)  # type: ignore[call-arg]
+        MedColBERTRerank(model=str(colbert_folder), max_seq_length=9)
     with pytest.raises(errors.UnsupportedModelError, match="is a dense model"):
         MedColBERTRerank(model="mini", engine=FakeEngine())
     with pytest.raises(errors.InputTypeError, match="takes one query"):
