@@ -71,7 +71,7 @@ bench-adapters: $(ADAPTERS_PEERS)/.ready ## Measure the adapters beside those of
 	@HF_HUB_OFFLINE=1 $(ADAPTERS_PEERS)/bin/python -m tests.benchmarks.adapters $(ARGS)
 
 docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is an error
-	@$(BIN)/python -m website
+	@$(BIN)/python -m docs.website
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 mini: $(VENV)/.full ## Make the bundled model's compact weights again from their original

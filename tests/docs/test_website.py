@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from docs.website import bars, benchmarks, commands, models, quality, recipes, settings, texts
 from medembed.recipes.catalog import shipped
 from medembed.recipes.schema import Recipe
-from website import bars, benchmarks, commands, models, quality, recipes, settings, texts
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def test_readme_shows_the_committed_results(tmp_path: Path) -> None:
     copy = tmp_path / "README.md"
     copy.write_text(quality.README.read_text(encoding="utf-8"), encoding="utf-8")
     quality.rewrite(copy)
-    assert copy.read_text() == quality.README.read_text(), "run: python -m website --readme"
+    assert copy.read_text() == quality.README.read_text(), "run: python -m docs.website --readme"
 
 
 def test_every_recipe_has_a_page_with_its_file() -> None:

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from docs.website.bars import bars
+from docs.website.texts import ROOT
 from medembed.evaluation import leaderboard, load_results
 from medembed.evaluation.tables import ByModel, by_model, n_queries
-from website.bars import bars
-from website.texts import ROOT
 
 MEASUREMENTS = ROOT / "docs" / "measurements"
 README = ROOT / "README.md"
-BEGIN, END = "<!-- quality: written by `python -m website --readme` -->\n", "<!-- end of quality -->"
+BEGIN, END = "<!-- quality: written by `python -m docs.website --readme` -->\n", "<!-- end of quality -->"
 COMMAND = "medembed evaluate MODEL --tasks FOLDER -o docs/measurements"
 
 INTRO = f"""# Retrieval quality

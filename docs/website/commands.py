@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from website.texts import ROOT
+from docs.website.texts import ROOT
 
 BOLD = re.compile(r'<span style="font-weight: bold">(.*?)</span>')
 MORE = """

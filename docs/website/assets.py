@@ -5,11 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
+from docs.website import corpus_map, npm, tryout
 from medembed import MedEmbed, demo
-from website import corpus_map, npm, tryout
 
 HERE = Path(__file__).parent
-CACHE = HERE.parent / "build" / "site-assets"
+CACHE = HERE.parents[1] / "build" / "site-assets"
 
 
 def build(target: Path) -> None:

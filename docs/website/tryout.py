@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from docs.website.npm import MODULES
 from medembed import checkpoint, demo
 from medembed.recipes import onnx_export
 from medembed.registry import BUNDLED
-from website.npm import MODULES
 
 RUNTIME = MODULES / "onnxruntime-web"
 # below this, int8 saves nothing worth a node

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from docs.website.bars import bars
 from tests.benchmarks import report
 from tests.benchmarks.readme import claims_table
 from tests.benchmarks.report import RESULTS
-from website.bars import bars
 
 INTRO = """# Speed and memory
 

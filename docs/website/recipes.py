@@ -1,7 +1,7 @@
 """A page for each recipe: its card, then the recipe itself."""
 
+from docs.website.texts import ROOT, adopt
 from medembed.recipes.catalog import shipped
-from website.texts import ROOT, adopt
 
 
 def pages() -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Write the generated part of the site into ``docs/``; ``mkdocs build`` does the rest.
 
-    python -m website            pages and assets, as `make docs` runs it
-    python -m website --pages    pages alone: no npm, no torch
-    python -m website --readme   the tables of the project's README
+    python -m docs.website            pages and assets, as `make docs` runs it
+    python -m docs.website --pages    pages alone: no npm, no torch
+    python -m docs.website --readme   the tables of the project's README
 
 A page is a function that returns Markdown; a new one is a row in ``PAGES``. What is written here is ignored by git.
 """
@@ -13,10 +13,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from docs.website import assets, benchmarks, commands, models, quality, recipes, settings, texts
 from medembed.evaluation import leaderboard
-from website import assets, benchmarks, commands, models, quality, recipes, settings, texts
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[1]
 
 # folder or file under docs/ → what is in it: path → Markdown
 PAGES: Mapping[str, Callable[[], Mapping[str, str]]] = {
