@@ -27,8 +27,9 @@ help: ## List these commands
 demo: $(VENV)/.light ## Embed and search medical passages with the bundled model, offline
 	@$(BIN)/medembed demo $(ARGS)
 
+# Two processes of one thread each, a file at a time: the threads of one would only get in the way of the other's.
 test: $(VENV)/.full ## Run the tests: offline, on the CPU
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-all: $(VENV)/.full ## Run the slow tests too, and those for a GPU where there is one
 	@$(BIN)/python -m pytest -m "not network and not bench and not browser" $(ARGS)
