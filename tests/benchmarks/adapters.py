@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -242,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.adapters", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--quick", action="store_true", help="small amounts; writes nothing unless --out is given")
+    parser.add_argument("--rounds", type=int, help="turns of every side, instead of the usual number")
     parser.add_argument("--out", type=Path, help="write results here instead of the committed folder")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in BENCHMARKS]:
@@ -251,8 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = options.out or (None if options.quick else report.RESULTS)
     given = sys.argv[1:] if arguments is None else arguments
     command = f"python -m tests.benchmarks.adapters {shlex.join(given)}".strip()
+    amounts = QUICK if options.quick else FULL
+    if options.rounds is not None:
+        amounts = replace(amounts, rounds=options.rounds, peer_rounds=options.rounds)
     for name in options.names or BENCHMARKS:
-        result = BENCHMARKS[name](QUICK if options.quick else FULL)
+        result = BENCHMARKS[name](amounts)
         report.show(result, console)
         if results is not None:
             path = report.write(result, command, dt.datetime.now(dt.UTC).isoformat("T", "seconds"), results)
