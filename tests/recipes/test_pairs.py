@@ -83,8 +83,24 @@ def test_a_sentence_asked_for_is_not_in_its_own_passage(notes: list[Note]) -> No
             "acronym",
             "What is RCT?",
         ),
+        (
+            "",
+            "",
+            "Gout was looked at in two hundred older adults of one town, year by year. Our results suggest that allopurinol lowers uric acid in older adults [,].",
+            "claim",
+            "Allopurinol lowers uric acid in older adults.",
+        ),
     ],
-    ids=["heading question", "asked in the text", "definition", "short heading", "title", "key words", "abbreviation"],
+    ids=[
+        "heading question",
+        "asked in the text",
+        "definition",
+        "short heading",
+        "title",
+        "key words",
+        "abbreviation",
+        "claim",
+    ],
 )
 def test_rules_ask_what_they_should(title: str, heading: str, text: str, kind: str, query: str) -> None:
     note = Note("0" * 16, "d", "s", title, heading, text.strip())
@@ -103,6 +119,33 @@ def test_rules_ask_what_they_should(title: str, heading: str, text: str, kind: s
 def test_what_explains_no_abbreviation_is_not_asked_for(text: str) -> None:
     [written] = ExtractiveWriter(Extractive(kinds=("acronym",))).write([Note("0" * 16, "d", "s", "", "", text)])
     assert written.pairs == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Older adults were asked about gout and its care. We found that these drugs were taken by most of them.",
+        "Older adults were asked about gout and its care. Most of them took allopurinol every day of the week.",
+    ],
+    ids=["points back", "announces nothing"],
+)
+def test_a_sentence_that_cannot_stand_alone_is_no_claim(text: str) -> None:
+    [written] = ExtractiveWriter(Extractive(kinds=("claim",), min_passage_words=5)).write(
+        [Note("0" * 16, "d", "s", "", "", text)]
+    )
+    assert written.pairs == []
+
+
+def test_the_passage_of_a_claim_does_not_hold_it() -> None:
+    text = "Gout was looked at in two hundred older adults of the town. In conclusion, allopurinol lowers uric acid in older adults."
+    [written] = ExtractiveWriter(Extractive(kinds=("claim",), min_passage_words=5)).write(
+        [Note("0" * 16, "d", "s", "", "", text)]
+    )
+    [pair] = written.pairs
+    assert (pair.query, pair.passage) == (
+        "Allopurinol lowers uric acid in older adults.",
+        "Gout was looked at in two hundred older adults of the town.",
+    )
 
 
 def test_extractive_writing_is_fast_enough(notes: list[Note]) -> None:

@@ -145,10 +145,7 @@ def _cropped(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]
     first = int(note.note_id[:8], 16)
     for step in range(1, len(sentences)):
         chosen = 1 + (first + step) % (len(sentences) - 1)  # never the first: that is the lead
-        start, end = sentences[chosen]
-        before = (sentences[0][0], sentences[chosen - 1][1])
-        after = (sentences[chosen + 1][0], sentences[-1][1]) if chosen + 1 < len(sentences) else (end, end)
-        yield note.text[start:end], max(before, after, key=lambda span: span[1] - span[0])
+        yield note.text[slice(*sentences[chosen])], sentence_rules.longer_side(sentences, chosen)
 
 
 RULES: dict[ExtractiveKind, Callable[[Note, list[Span], bool], Iterator[Draft]]] = {
@@ -160,4 +157,5 @@ RULES: dict[ExtractiveKind, Callable[[Note, list[Span], bool], Iterator[Draft]]]
     "cropped": _cropped,
     "keyword": sentence_rules.keyword,
     "acronym": sentence_rules.acronym,
+    "claim": sentence_rules.claim,
 }

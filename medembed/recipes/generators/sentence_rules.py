@@ -1,4 +1,4 @@
-"""Queries about one statement of a passage: its key words, or an abbreviation it explains.
+"""Queries about one statement of a passage: its key words, an abbreviation it explains, or what it found.
 
 People who search the literature ask for a fact that one sentence in a page holds. Titles and headings teach what a page is
 about; these rules teach to find the page that says it, among others of the same article.
@@ -30,6 +30,16 @@ _ACADEMIC = re.compile(
 _SHORT = re.compile(r"\(([A-Z][A-Za-z0-9-]{1,9})\)")
 _WORDS_BEFORE = re.compile(r"(?:[A-Za-z][\w-]*[ -])+$")
 _LONG_FORM_CHARS = 160
+# How papers announce a finding; what follows can stand alone as a claim.
+_ANNOUNCED = re.compile(
+    r"(?:in (?:conclusion|summary)|conclusions?|overall|taken together|collectively)\s*[,:]\s*(?:we (?:conclude|found) that\s+)?"
+    r"|(?:[\w’'(),-]+ ){0,5}?(?:show|showed|shows|demonstrate|demonstrates|demonstrated|suggest|suggests|suggested|"
+    r"indicate|indicates|indicated|conclude|concluded|found|find|confirm|confirms|confirmed|reveal|reveals|revealed) that\s+",
+    re.IGNORECASE,
+)
+_POINTS_BACK = re.compile(r"\b(?:this|these|those|our|we|it|they|here|present study|table|figure)\b", re.IGNORECASE)
+_CITED = re.compile(r"\s*[\[(][\s,;–-]*[\])]")  # what is left of a reference once its number is gone
+_MIN_CLAIM_WORDS = 6
 _ABOUT_SHORT = ("What is {short}?", "What does {short} stand for?", "{short} {long}", "What is {long}?")
 
 
@@ -56,6 +66,26 @@ def acronym(note: Note, _sentences: list[Span], _opens: bool) -> Iterator[Draft]
             long_form = " ".join(words[fitting[0] :]).replace(" - ", "-")
             template = _ABOUT_SHORT[int(note.note_id[8:16], 16) % len(_ABOUT_SHORT)]
             yield template.format(short=short, long=long_form), (0, len(note.text))
+
+
+def claim(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+    """What a sentence says was found, without the words that announce it → the longer side of what is around it."""
+    for chosen in range(len(sentences) - 1, -1, -1):  # conclusions stand last
+        start, end = sentences[chosen]
+        announced = _ANNOUNCED.match(note.text, start, end)
+        if announced is None:
+            continue
+        found = _CITED.sub("", note.text[announced.end() : end])
+        if len(found.split()) >= _MIN_CLAIM_WORDS and not _POINTS_BACK.search(found):
+            yield found[0].upper() + found[1:], longer_side(sentences, chosen)
+
+
+def longer_side(sentences: list[Span], chosen: int) -> Span:
+    """What stands before a sentence or after it, whichever is longer; empty where it stands alone."""
+    start, end = sentences[chosen]
+    before = (sentences[0][0], sentences[chosen - 1][1]) if chosen else (start, start)
+    after = (sentences[chosen + 1][0], sentences[-1][1]) if chosen + 1 < len(sentences) else (end, end)
+    return max(before, after, key=lambda span: span[1] - span[0])
 
 
 def _tells(word: str) -> bool:
