@@ -7,7 +7,7 @@ from typing import Any
 from medembed.recipes.records import Failure, Note, content_id, count_rows, write_parquet
 from medembed.recipes.schema import NoteSource, Recipe
 from medembed.recipes.sentences import clean, windows
-from medembed.recipes.sources import Places, Row, hub_commit, identity, rows
+from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
 
 ROWS_A_PART = 4096
@@ -57,10 +57,7 @@ def run(stage: StageRun) -> Summary:
         flush()
     stage.out.write_part("failures", 0, "parquet", lambda path: write_parquet(path, failures, Failure))
     total = count_rows([path for path in (stage.out.part("notes", index) for index in range(part)) if path])
-    commits = {
-        name: hub_commit(source) for name, source in stage.recipe.notes.sources.items() if source.format == "hub"
-    }
-    return {"rows": total, "counts": dict(sorted(counts.items())), "commits": commits}
+    return {"rows": total, "counts": dict(sorted(counts.items())), "commits": hub_commits(stage.recipe.notes.sources)}
 
 
 def _found(stage: StageRun) -> Iterator[Note | Failure]:

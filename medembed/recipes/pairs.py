@@ -16,7 +16,7 @@ from medembed.recipes.generators.interface import PairWriter, Written
 from medembed.recipes.generators.replies import prompt_text
 from medembed.recipes.records import Failure, Note, Pair, content_id, count_rows, read_parquet, write_parquet
 from medembed.recipes.schema import PairSource, Recipe
-from medembed.recipes.sources import Places, identity, rows
+from medembed.recipes.sources import Places, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
 
 NOTES_A_BLOCK = 256  # a kill loses nothing of a costly writer: its replies are journalled one by one
@@ -168,6 +168,7 @@ def _summary(stage: StageRun, blocks: int) -> Summary:
         "rows": sum(kinds.values()),
         "counts": dict(sorted(kinds.items())),
         "failures": dict(sorted(failures.items())),
+        "commits": hub_commits(stage.recipe.pairs.sources),
     }
 
 

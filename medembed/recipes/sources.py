@@ -233,6 +233,11 @@ def hub_commit(source: Source) -> str:
         raise _unreadable(source, type(error).__name__) from error
 
 
+def hub_commits(sources: Mapping[str, Source]) -> dict[str, str]:
+    """The commit of each source that is a hub dataset, for the manifest: a branch may be elsewhere tomorrow."""
+    return {name: hub_commit(source) for name, source in sources.items() if source.format == "hub"}
+
+
 def _unreadable(source: Source, reason: str) -> SourceError:
     return SourceError(
         f"dataset {source.dataset}@{source.revision} cannot be read ({reason}). Run where the hub can be reached and the "

@@ -68,6 +68,28 @@ def test_notes_come_from_a_hub_dataset_and_its_commit_is_recorded(
     assert notes[0].text.startswith("People with gout complain")
 
 
+def test_ready_pairs_come_from_a_hub_dataset_and_its_commit_is_recorded(
+    dataset: Path, recipe_folder: Path, tmp_path: Path
+) -> None:
+    source = {
+        "format": "hub",
+        "dataset": DATASET,
+        "revision": "main",
+        "query": "task",
+        "positive": "note",
+        "id": "patient_id",
+    }
+    settings = [f"pairs.sources.ready.{key}={value}" for key, value in source.items()] + ["pairs.writer=none"]
+    command = ["-m", "medembed.recipes.pairs", "--recipe", str(recipe_folder), f"execution.work={tmp_path / 'work'}"]
+    with stand_in_hub(dataset) as (endpoint, _):
+        ran = run(endpoint, tmp_path, *command, *settings)
+    assert ran.returncode == 0, ran.stderr
+    [manifest] = (tmp_path / "work" / "pairs").glob("*/manifest.json")
+    summary = json.loads(manifest.read_text())["summary"]
+    assert summary["commits"] == {"ready": COMMIT}
+    assert summary["counts"]["given"] >= len(CONDITIONS)
+
+
 @pytest.mark.slow
 def test_a_hub_dataset_at_a_commit_is_read_again_from_the_cache_without_a_network(
     dataset: Path, recipe_folder: Path, tmp_path: Path

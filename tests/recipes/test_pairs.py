@@ -86,7 +86,7 @@ def test_a_sentence_asked_for_is_not_in_its_own_passage(notes: list[Note]) -> No
         (
             "",
             "",
-            "Gout was looked at in two hundred older adults of one town, year by year. Our results suggest that allopurinol lowers uric acid in older adults [,].",
+            "Gout was looked at in two hundred older adults of one town. Our suggest that allopurinol lowers uric acid in older adults [,].",
             "claim",
             "Allopurinol lowers uric acid in older adults.",
         ),
