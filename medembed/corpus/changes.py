@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from medembed.corpus import embed, layout, maps, rows, shards
 from medembed.corpus.durable import write_hashed
 from medembed.corpus.embed import Mode, Settings
-from medembed.corpus.layout import Deleted, Manifest, Shard
+from medembed.corpus.layout import CORPUS, Deleted, Manifest, Shard
 from medembed.corpus.rows import Columns, Row
 from medembed.corpus.seen import SeenIds
+from medembed.corpus.shard_folders import is_intact, write_manifest, writing
 from medembed.corpus.sources import Source
 from medembed.errors import CorpusError
 from medembed.extras import require
@@ -86,7 +87,7 @@ def rows_with(tables: Sequence[Any], live: NDArray[np.bool_], ids: Sequence[str]
 def delete(folder: Path, ids: Sequence[str]) -> int:
     """Note rows as deleted; see :meth:`medembed.EmbeddedCorpus.delete`."""
     arrow, parquet = require("pyarrow"), require("pyarrow.parquet")
-    with embed.writing(folder):
+    with writing(folder, CORPUS):
         manifest = layout.read_manifest(folder)
         gone = embed.deleted_rows(folder, manifest)
         live = np.ones(manifest.n_rows, dtype=bool)
@@ -103,17 +104,17 @@ def delete(folder: Path, ids: Sequence[str]) -> int:
         )
         deleted = Deleted(file=path.name, sha256=digest, n_rows=table.num_rows)
         changed = manifest.model_copy(update={"deleted": deleted, "edited": True})
-        layout.write_manifest(folder, changed)
+        write_manifest(folder, changed)
         embed.sweep(folder, changed)
     return len(now)
 
 
 def compact(folder: Path, shard_rows: int | None) -> None:
     """Write the shards anew; see :meth:`medembed.EmbeddedCorpus.compact`."""
-    with embed.writing(folder):
+    with writing(folder, CORPUS):
         manifest = layout.read_manifest(folder)
         for shard in manifest.shards:
-            if not shards.is_intact(folder, shard.file, shard.sha256):
+            if not is_intact(folder, shard.file, shard.sha256):
                 raise layout.damaged_shard(folder, shard)  # what is broken must not be made to look whole
         size = shard_rows or manifest.shard_rows
         settings = layout.settings_hash(manifest)
@@ -130,7 +131,7 @@ def compact(folder: Path, shard_rows: int | None) -> None:
                 "edited": manifest.edited or size != manifest.shard_rows,
             }
         )
-        layout.write_manifest(folder, changed)
+        write_manifest(folder, changed)
         embed.sweep(folder, changed)
         maps.remove_outdated(folder, changed)
 
@@ -159,7 +160,7 @@ def verify(folder: Path, manifest: Manifest) -> list[str]:
     named = [(shard.file, shard.sha256) for shard in manifest.shards]
     if manifest.deleted is not None:
         named.append((manifest.deleted.file, manifest.deleted.sha256))
-    broken = [file for file, digest in named if not shards.is_intact(folder, file, digest)]
+    broken = [file for file, digest in named if not is_intact(folder, file, digest)]
     for path in maps.damaged(folder):
         broken.append(path.relative_to(folder).as_posix())
         path.unlink()

@@ -1,22 +1,20 @@
 """Rows → a corpus: cut into shards, those already there kept, the rest embedded, the manifest last."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from medembed.corpus import layout, rows, shards, sources
-from medembed.corpus.durable import hold
-from medembed.corpus.layout import MANIFEST, SHARDS, Manifest, Shard, Stored
+from medembed.corpus import layout, rows, shard_folders, shards, sources
+from medembed.corpus.layout import CORPUS, Manifest, Shard, Stored
 from medembed.corpus.rejects import Rejects, accepted
 from medembed.corpus.rows import Columns, Reject, Row
 from medembed.corpus.seen import SeenIds
+from medembed.corpus.shard_folders import MANIFEST, SHARDS, write_manifest, writing
 from medembed.corpus.shards import Job, Runner
-from medembed.errors import CorpusBusyError, CorpusError, IndexingStoppedError
+from medembed.errors import CorpusError, IndexingStoppedError
 from medembed.model import MedEmbed
 
 SHARD_ROWS = 4096
@@ -122,7 +120,7 @@ def index_rows(
     """:func:`index` for rows that are read already; ``inputs`` is what the manifest says of their origin."""
     if settings.mode == "append":
         layout.read_manifest(folder)  # says so before a folder is made where there is nothing to append to
-    with writing(folder):
+    with writing(folder, CORPUS):
         base = _base(folder, model, settings, inputs)
         shutil.rmtree(folder / SHARDS / "staging", ignore_errors=True)
         run = _Run(folder, base, settings, stop)
@@ -135,7 +133,7 @@ def index_rows(
                     f"stopped with {run.n_rows} rows in whole shards of {folder}: run the same command again to go on"
                 )
             manifest = run.finished(dict(rejects.counts))
-        layout.write_manifest(folder, manifest)
+        write_manifest(folder, manifest)
         sweep(folder, manifest)
     deleted = manifest.deleted.n_rows if manifest.deleted else 0
     truncated = sum(shard.truncated for shard in manifest.shards)
@@ -259,25 +257,6 @@ def _told(manifest: Manifest) -> str:
     )
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Keep a corpus to ourselves while it is written.
-
-    Raises:
-        CorpusBusyError: Another process writes to it.
-        CorpusError: Nothing can be written there, or the disk is full; what is whole stays.
-    """
-    try:
-        with hold(folder, 0, CorpusBusyError, "Wait until it has ended, or write to another folder"):
-            (folder / SHARDS).mkdir(exist_ok=True)
-            yield
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise CorpusError(
-            f"{folder} cannot be written ({why}): what was finished is kept; when that is mended, run the same command again"
-        ) from error
-
-
 def deleted_rows(folder: Path, manifest: Manifest) -> frozenset[int]:
     """Numbers of deleted rows.
 
@@ -287,15 +266,13 @@ def deleted_rows(folder: Path, manifest: Manifest) -> frozenset[int]:
     if manifest.deleted is None:
         return frozenset()
     told = Shard(file=manifest.deleted.file, sha256=manifest.deleted.sha256, n_rows=manifest.deleted.n_rows, content="")
-    if not shards.is_intact(folder, told.file, told.sha256):
+    if not shard_folders.is_intact(folder, told.file, told.sha256):
         raise layout.damaged_deletions(folder, told.file)
     table: Any = shards.read_shard(folder, told)
     return frozenset(table.column("row").to_pylist())
 
 
 def sweep(folder: Path, manifest: Manifest) -> None:
-    """Remove what a finished manifest does not name: shards of earlier runs, files left aside."""
+    """Remove what a finished manifest does not name."""
     named = {shard.file for shard in manifest.shards} | ({manifest.deleted.file} if manifest.deleted else set())
-    for path in [*(folder / SHARDS).iterdir(), *folder.glob("deleted.*"), *folder.glob("*.aside")]:
-        if path.is_file() and path.relative_to(folder).as_posix() not in named:
-            path.unlink(missing_ok=True)
+    shard_folders.sweep(folder, named, ["deleted.*"])

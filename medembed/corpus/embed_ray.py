@@ -14,7 +14,8 @@ from typing import Any
 
 from medembed.corpus import shards
 from medembed.corpus.durable import write_whole
-from medembed.corpus.layout import SHARDS, Manifest, Shard
+from medembed.corpus.layout import Manifest, Shard
+from medembed.corpus.shard_folders import SHARDS
 from medembed.corpus.shards import Job, Runner
 from medembed.errors import CorpusError, SettingError
 from medembed.extras import require

@@ -16,23 +16,19 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from medembed import __version__, tensors
-from medembed.corpus.durable import write_text_whole
-from medembed.errors import (
-    CorpusDamagedError,
-    CorpusError,
-    CorpusModelError,
-    CorpusUnfinishedError,
-    CorpusVersionError,
-    VectorError,
-)
+from medembed.corpus import shard_folders
+from medembed.corpus.shard_folders import Kind
+from medembed.errors import CorpusDamagedError, CorpusError, CorpusModelError, VectorError
 from medembed.extras import require
 from medembed.model import MedEmbed
 
 FORMAT = 1
-MANIFEST, SHARDS, MAPS, REJECTS = "manifest.json", "shards", "maps", "rejects.jsonl"
+MAPS, REJECTS = "maps", "rejects.jsonl"
+AGAIN = "run the same `medembed index` command again: what is intact is kept"
+CORPUS = Kind("embedded corpus", "`medembed index FILES -o {path}`", AGAIN, FORMAT)
 Stored = Literal["float32", "float16", "int8", "binary"]
 """How a corpus keeps its vectors: a :data:`medembed.vectors.VectorKind` that Parquet readers understand."""
 KEPT_TYPES = {"string": str, "int": int, "float": float, "bool": bool}
@@ -191,47 +187,8 @@ def _named(embedding: Embedding) -> str:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of a finished corpus.
-
-    Raises:
-        CorpusError: There is no corpus at all.
-        CorpusUnfinishedError: Shards, but no manifest yet.
-        CorpusVersionError: Written by a newer medembed.
-        CorpusDamagedError: Not readable as a manifest.
-    """
-    file = path / MANIFEST
-    if not file.is_file():
-        if (path / SHARDS).is_dir():
-            raise CorpusUnfinishedError(
-                f"{path} has no {MANIFEST}: indexing it has not come to its end. Run the same `medembed index` command again"
-            )
-        raise CorpusError(f"{path} is no embedded corpus: make one with `medembed index FILES -o {path}`")
-    try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-        found = int(content["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(file, error) from error
-    if found > FORMAT:
-        raise CorpusVersionError(
-            f"{path} was written by medembed {content.get('medembed', '?')} in format {found}; this is {__version__}, which reads up to "
-            f"format {FORMAT}: pip install --upgrade medembed"
-        )
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        raise _damaged(file, error) from error
-
-
-def _damaged(file: Path, error: Exception) -> CorpusDamagedError:
-    return CorpusDamagedError(
-        f"{file} cannot be read as a manifest ({type(error).__name__}): delete it and run the same `medembed index` command again; "
-        "intact shards are kept"
-    )
-
-
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write the manifest, which makes everything it names exist at once."""
-    write_text_whole(path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    """The manifest of a finished corpus; errors as :func:`medembed.corpus.shard_folders.read_manifest` raises them."""
+    return shard_folders.read_manifest(path, CORPUS, Manifest)
 
 
 def schema(manifest: Manifest) -> Any:
@@ -306,8 +263,7 @@ def shard_rows(shards: Sequence[Shard]) -> int:
 def damaged_shard(folder: Path, shard: Shard) -> CorpusDamagedError:
     """The error for a shard that is missing or changed."""
     return CorpusDamagedError(
-        f"{folder / shard.file} is missing, or its bytes are not those that were written: run the same `medembed index` command "
-        "again, which makes what is broken anew and nothing else"
+        f"{folder / shard.file} is missing, or its bytes are not those that were written: {AGAIN}"
     )
 
 

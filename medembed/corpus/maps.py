@@ -17,6 +17,7 @@ from medembed import vectors
 from medembed.corpus import layout, shards
 from medembed.corpus.durable import file_sha256, write_hashed
 from medembed.corpus.layout import MAPS, Manifest, Shard, Stored
+from medembed.corpus.shard_folders import is_intact
 from medembed.extras import require
 
 log = logging.getLogger("medembed")
@@ -126,7 +127,7 @@ def _derived(folder: Path, manifest: Manifest, group: Group, what: What) -> Any:
     columns = [name for name in layout.schema(manifest).names if (name == "vector") != (what == "rows")]
     tables = []
     for shard in group.shards:
-        if not shards.is_intact(folder, shard.file, shard.sha256):
+        if not is_intact(folder, shard.file, shard.sha256):
             raise layout.damaged_shard(folder, shard)
         tables.append(shards.read_shard(folder, shard, columns))
     table = arrow.concat_tables(tables).combine_chunks()

@@ -8,9 +8,10 @@ from typing import Any
 
 from medembed import vectors
 from medembed.corpus import layout
-from medembed.corpus.durable import file_sha256, write_hashed
-from medembed.corpus.layout import SHARDS, Manifest, Shard
+from medembed.corpus.durable import write_hashed
+from medembed.corpus.layout import Manifest, Shard
 from medembed.corpus.rows import Row
+from medembed.corpus.shard_folders import SHARDS, intact_files
 from medembed.extras import require
 from medembed.model import MedEmbed
 from medembed.tokenizer import TruncationWarning
@@ -126,11 +127,9 @@ def _told(path: Path, digest: str, n_rows: int, content: str, schema: Any) -> Sh
 
 def find_shard(folder: Path, job: Job) -> Shard | None:
     """A shard of this content that an earlier run has left, if its bytes are intact."""
-    for path in (folder / SHARDS).glob(f"{job.id}.*.parquet"):
-        digest = file_sha256(path)
-        if digest[:SHORT] == path.name.split(".")[2]:
-            schema = require("pyarrow.parquet").read_schema(path)
-            return _told(path, digest, job.rows.num_rows, job.content, schema)
+    for path, digest in intact_files(folder / SHARDS, f"{job.id}.*.parquet"):
+        schema = require("pyarrow.parquet").read_schema(path)
+        return _told(path, digest, job.rows.num_rows, job.content, schema)
     return None
 
 
@@ -147,9 +146,3 @@ def read_shard(folder: Path, shard: Shard, columns: Sequence[str] | None = None)
         )
     except (OSError, ValueError) as error:
         raise layout.damaged_shard(folder, shard) from error
-
-
-def is_intact(folder: Path, file: str, digest: str) -> bool:
-    """Whether a file of the corpus is there with the bytes that were written."""
-    path = folder / file
-    return path.is_file() and file_sha256(path) == digest

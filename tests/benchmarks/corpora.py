@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import EmbeddedCorpus, FakeEngine, MedEmbed, vectors
-from medembed.corpus import layout, search, shards
+from medembed.corpus import layout, search, shard_folders, shards
 from medembed.corpus.embed import Settings, index_rows
 from medembed.corpus.layout import Manifest, Shard
 from medembed.corpus.rows import Row
@@ -200,7 +200,7 @@ def _recall(exact: list[set[int]], found: list[set[int]]) -> float:
 def _synthetic(n: int, model: MedEmbed) -> Path:
     """A corpus of noisy copies of real texts' vectors, made once and kept in ``build/``."""
     folder = CORPORA / f"{n}-{model.revision}"
-    if (folder / layout.MANIFEST).exists():
+    if (folder / shard_folders.MANIFEST).exists():
         return folder
     import pyarrow as pa
 
@@ -219,7 +219,7 @@ def _synthetic(n: int, model: MedEmbed) -> Path:
         ]  # fmt: skip
         table = pa.Table.from_arrays(columns, schema=layout.schema(manifest))
         made.append(shards.write_shard(folder, number, "synthetic", table))
-    layout.write_manifest(folder, manifest.model_copy(update={"shards": made, "n_rows": n}))
+    shard_folders.write_manifest(folder, manifest.model_copy(update={"shards": made, "n_rows": n}))
     return folder
 
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.corpus.embed import Settings, index_rows
 from medembed.corpus.hybrid import Hybrid
-from medembed.corpus.layout import MANIFEST
 from medembed.corpus.ranking import ndcg
 from medembed.corpus.rows import Row
+from medembed.corpus.shard_folders import MANIFEST
 from medembed.evaluation import beir
 from tests.benchmarks import report
 from tests.benchmarks.corpora import CORPORA

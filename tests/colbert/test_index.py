@@ -12,8 +12,10 @@ import pytest
 from medembed import FakeEngine, MedColBERT, demo
 from medembed.colbert.index import build as building
 from medembed.colbert.index.build import TokenSettings
+from medembed.colbert.index.layout import INDEX
 from medembed.colbert.index.lists import CentroidLists, make_lists
 from medembed.colbert.index.store import TokenIndex
+from medembed.corpus.shard_folders import writing
 from medembed.errors import (
     CorpusBusyError,
     CorpusDamagedError,
@@ -257,7 +259,7 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
 
 def test_only_one_process_writes(copy: Path, model: MedColBERT) -> None:
     with (
-        building._writing(copy),
+        writing(copy, INDEX),
         TokenIndex.open(copy, model) as index,
         pytest.raises(CorpusBusyError, match="is in use by"),
     ):

@@ -14,7 +14,7 @@ import pytest
 
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.corpus.embed import Settings, index
-from medembed.corpus.layout import MANIFEST
+from medembed.corpus.shard_folders import MANIFEST
 from medembed.errors import CorpusBusyError, CorpusDamagedError, CorpusError
 from tests.corpus.conftest import Contents, text_of, write_rows
 

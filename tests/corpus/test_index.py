@@ -147,7 +147,7 @@ def test_stopping_keeps_whole_shards_and_the_next_run_goes_on(
     answers = iter([False, False, False, True])
     with pytest.raises(IndexingStoppedError, match="stopped with 48 rows in whole shards"):
         index([str(notes)], tmp_path / "c", fake, SMALL, stop=lambda: next(answers))
-    with pytest.raises(CorpusUnfinishedError, match="Run the same `medembed index` command again"):
+    with pytest.raises(CorpusUnfinishedError, match="run the same `medembed index` command again"):
         EmbeddedCorpus.open(tmp_path / "c")
     summary = index([str(notes)], tmp_path / "c", fake, SMALL)
     assert (summary.embedded, summary.kept) == (52, 48)

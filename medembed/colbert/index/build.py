@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from pathlib import Path
@@ -12,13 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.colbert.index import layout
-from medembed.colbert.index.layout import SHARDS, SHORT, Encoding, Part, TokenManifest, TokenShard
+from medembed.colbert.index.layout import INDEX, SHORT, Encoding, Part, TokenManifest, TokenShard
 from medembed.colbert.index.lists import CentroidLists, make_lists
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import MOST_CENTROIDS, Bits, ResidualCodec, train_codec
 from medembed.colbert.token_pooling import check_factor
-from medembed.corpus.durable import file_sha256, hold, write_hashed
-from medembed.errors import CorpusBusyError, CorpusError, SettingError
+from medembed.corpus.durable import write_hashed
+from medembed.corpus.shard_folders import (
+    MANIFEST,
+    SHARDS,
+    intact_files,
+    is_intact,
+    sweep,
+    write_manifest,
+    writing,
+)
+from medembed.errors import CorpusError, SettingError
 from medembed.extras import require
 
 Floats = NDArray[np.float32]
@@ -68,8 +76,8 @@ def build(folder: Path, rows: Iterable[Mapping[str, Any]], model: MedColBERT, se
         CorpusError: A row cannot be used, there are none, another index is there, or another process writes to it.
     """
     told = layout.encoding_of(model, settings.bits, settings.pool_factor, text_stored=settings.store_text)
-    with _writing(folder):
-        if (folder / layout.MANIFEST).is_file():
+    with writing(folder, INDEX):
+        if (folder / MANIFEST).is_file():
             _check_same(layout.read_manifest(folder), told, settings, folder)
         stream = _checked(rows, set())
         first = list(islice(stream, SAMPLE_ROWS))
@@ -87,11 +95,11 @@ def append(folder: Path, rows: Iterable[Mapping[str, Any]], model: MedColBERT) -
     Raises:
         CorpusError: A row cannot be used, its id is there already, or another process writes to it.
     """
-    with _writing(folder):
+    with writing(folder, INDEX):
         manifest = layout.read_manifest(folder)
         told = manifest.encoding
         layout.check_model(told, model, folder)
-        if not layout.is_intact(folder, manifest.codec):
+        if not is_intact(folder, manifest.codec.file, manifest.codec.sha256):
             raise layout.damaged(folder, manifest.codec)
         codec = ResidualCodec.load(folder / manifest.codec.file)
         gone = set(manifest.deleted)
@@ -105,10 +113,10 @@ def append(folder: Path, rows: Iterable[Mapping[str, Any]], model: MedColBERT) -
 
 def delete(folder: Path, numbers: Iterable[int]) -> None:
     """Note documents as deleted; their bytes go when the index is built again."""
-    with _writing(folder):
+    with writing(folder, INDEX):
         manifest = layout.read_manifest(folder)
         deleted = sorted({*manifest.deleted, *numbers})
-        layout.write_manifest(folder, manifest.model_copy(update={"deleted": deleted, "edited": True}))
+        write_manifest(folder, manifest.model_copy(update={"deleted": deleted, "edited": True}))
 
 
 def read_shard(folder: Path, shard: Part) -> Any:
@@ -131,19 +139,6 @@ def read_lists(folder: Path, manifest: TokenManifest) -> CentroidLists:
         layout.flat(table.column(name), dtype) for name, dtype in (("starts", np.int64), ("documents", np.int32))
     )
     return CentroidLists(documents, starts, manifest.n_rows)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Keep an index to ourselves while it is written."""
-    try:
-        with hold(folder, 0, CorpusBusyError, "Wait until it has ended, or write to another folder"):
-            (folder / SHARDS).mkdir(exist_ok=True)
-            yield
-    except OSError as error:
-        raise CorpusError(
-            f"{folder} cannot be written ({error.strerror or type(error).__name__}): what was finished is kept; when that is mended, {layout.AGAIN}"
-        ) from error
 
 
 def _check_same(there: TokenManifest, told: Encoding, settings: TokenSettings, folder: Path) -> None:
@@ -179,10 +174,8 @@ def _codec(
 ) -> tuple[Part, ResidualCodec, list[Floats]]:
     """The codec of the first rows, the one that is there or a new one, and what was encoded to make it."""
     content = layout.content_hash([told.model_dump_json(exclude={"model"})], *first)
-    for path in folder.glob(f"codec.{content}.*.safetensors"):
-        digest = file_sha256(path)
-        if digest[:SHORT] == path.name.split(".")[2]:
-            return Part(file=path.name, sha256=digest, content=content), ResidualCodec.load(path), []
+    for path, digest in intact_files(folder, f"codec.{content}.*.safetensors"):
+        return Part(file=path.name, sha256=digest, content=content), ResidualCodec.load(path), []
     encoded = model.encode_document([row.text for row in first], pool_factor=told.pool_factor, show_progress=False)
     tokens = np.concatenate(encoded)
     n_centroids = _n_centroids(len(tokens))
@@ -238,10 +231,8 @@ class _Run:
 
 def _find(folder: Path, number: int, content: str) -> TokenShard | None:
     """A shard of this content that an earlier run has left, if its bytes are intact."""
-    for path in (folder / SHARDS).glob(f"{number:06d}.{content}.*.arrow"):
-        digest = file_sha256(path)
-        if digest[:SHORT] == path.name.split(".")[2]:
-            return _shard(folder, path, digest, content)
+    for path, digest in intact_files(folder / SHARDS, f"{number:06d}.{content}.*.arrow"):
+        return _shard(folder, path, digest, content)
     return None
 
 
@@ -301,12 +292,9 @@ def _finish(
         deleted=list(deleted),
         edited=edited,
     )
-    layout.write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
     named = {part.file for part in (*shards, manifest.codec, manifest.lists)}
-    leftovers = [path for pattern in ("shards/*", "codec.*", "lists.*", "*.aside") for path in folder.glob(pattern)]
-    for path in leftovers:
-        if path.relative_to(folder).as_posix() not in named:
-            path.unlink(missing_ok=True)
+    sweep(folder, named, ["codec.*", "lists.*"])
 
 
 def _write_lists(folder: Path, codec: Part, shards: list[TokenShard]) -> Part:

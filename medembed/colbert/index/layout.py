@@ -8,32 +8,26 @@ index/
 """
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from medembed import __version__
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import Bits
-from medembed.corpus.durable import file_sha256, write_text_whole
-from medembed.errors import (
-    CorpusDamagedError,
-    CorpusError,
-    CorpusModelError,
-    CorpusUnfinishedError,
-    CorpusVersionError,
-)
+from medembed.corpus import shard_folders
+from medembed.corpus.shard_folders import Kind
+from medembed.errors import CorpusDamagedError, CorpusModelError
 
 FORMAT = 1
-MANIFEST, SHARDS = "manifest.json", "shards"
 # hexadecimal digits of a hash in a file's name
 SHORT = 12
 AGAIN = "build the index again with the same rows: what is intact is kept"
+INDEX = Kind("token index", "TokenIndex.build(path, rows, model)", AGAIN, FORMAT)
 
 
 class Encoding(BaseModel):
@@ -141,44 +135,8 @@ def check_model(told: Encoding, model: MedColBERT, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> TokenManifest:
-    """The manifest of a finished index.
-
-    Raises:
-        CorpusError: There is no index at all.
-        CorpusUnfinishedError: Shards, but no manifest yet.
-        CorpusVersionError: Written by a newer medembed.
-        CorpusDamagedError: Not readable as a manifest.
-    """
-    file = path / MANIFEST
-    if not file.is_file():
-        if (path / SHARDS).is_dir():
-            raise CorpusUnfinishedError(f"{path} has no {MANIFEST}: building it has not come to its end; {AGAIN}")
-        raise CorpusError(f"{path} is no token index: make one with TokenIndex.build(path, rows, model)")
-    try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-        if int(content["format"]) > FORMAT:
-            raise CorpusVersionError(
-                f"{path} was written by medembed {content.get('medembed', '?')} in format {content['format']}; this is {__version__}, "
-                f"which reads up to format {FORMAT}: pip install --upgrade medembed"
-            )
-        return TokenManifest.model_validate(content)
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        if isinstance(error, CorpusVersionError):
-            raise
-        raise CorpusDamagedError(
-            f"{file} cannot be read as the manifest of a token index ({type(error).__name__}): delete it and {AGAIN}"
-        ) from error
-
-
-def write_manifest(path: Path, manifest: TokenManifest) -> None:
-    """Write the manifest, which makes everything it names exist at once."""
-    write_text_whole(path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
-
-
-def is_intact(folder: Path, part: Part) -> bool:
-    """Whether a file is there with the bytes that were written."""
-    path = folder / part.file
-    return path.is_file() and file_sha256(path) == part.sha256
+    """The manifest of a finished index; errors as :func:`medembed.corpus.shard_folders.read_manifest` raises them."""
+    return shard_folders.read_manifest(path, INDEX, TokenManifest)
 
 
 def damaged(folder: Path, part: Part) -> CorpusDamagedError:

@@ -17,6 +17,7 @@ from medembed.colbert.index.layout import TokenManifest
 from medembed.colbert.maxsim import check, maxsim_flat
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import Packed, ResidualCodec
+from medembed.corpus.shard_folders import is_intact
 from medembed.errors import CorpusError, CorpusModelError, SettingError
 
 Floats = NDArray[np.float32]
@@ -281,7 +282,7 @@ class TokenIndex:
             Names of files that are missing or changed, below the folder; empty where all is well.
         """
         parts = (*self._manifest.shards, self._manifest.codec, self._manifest.lists)
-        return [part.file for part in parts if not layout.is_intact(self._path, part)]
+        return [part.file for part in parts if not is_intact(self._path, part.file, part.sha256)]
 
     def _reload(self) -> None:
         self._manifest = layout.read_manifest(self._path)
