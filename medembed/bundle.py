@@ -5,6 +5,9 @@
 SOURCE is any BERT folder that MedEmbed loads. The int8 ranges are calibrated on the demonstration corpus, passages and
 titles, so that the same source always gives the same folder. The card, ``README.md``, is written by hand or by the recipe
 that made the model; one in TARGET is kept.
+
+Where SOURCE is a late-interaction model over TARGET's own encoder (recipe ``colbert-mini-v1``), only what it adds is put beside that
+encoder, in ``TARGET/late_interaction``: settings, and the projection as float16. ``MedColBERT(TARGET)`` then works.
 """
 
 import argparse
@@ -13,7 +16,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from medembed import demo, tensors, vectors
+import numpy as np
+
+from medembed import demo, model_files, tensors, vectors
+from medembed.checkpoint import HEAD, MADE_FOR, fetch
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
 
@@ -60,9 +66,62 @@ def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: 
     aside.rename(target)
 
 
-def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
+def bundle_head(source: Path, target: Path) -> None:
+    """Put what makes a late-interaction model beside the encoder that it shares with ``target``.
+
+    Args:
+        source: A late-interaction folder of sentence-transformers' layout, its encoder frozen while it was trained.
+        target: The bundled model; an earlier head is replaced.
+
+    Raises:
+        MedEmbedError: ``source`` cannot be loaded.
+        SettingError: Its encoder is another.
+    """
+    ours, theirs = (_encoder_weights(folder) for folder in (target, source))
+    if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
+        raise SettingError(
+            f"the encoder of {source} is not that of {target}: train the late-interaction model with base.model={target} and "
+            "train.trainable=projection, then bundle it again"
+        )
+    aside = target / f"{HEAD}.partial"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    for name in ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, aside / name)
+    for _, module in model_files.read_modules(source):
+        if module.resolve() != source.resolve():
+            _copy_module(module, aside / module.name)
+    _write_json(aside / MADE_FOR, {"encoder": tensors.fingerprint(target)})
+    shutil.rmtree(target / HEAD, ignore_errors=True)
+    aside.rename(target / HEAD)
+
+
+def _encoder_weights(folder: Path) -> tensors.Tensors:
+    return {
+        name.removeprefix("bert."): array
+        for name, array in tensors.read_tensors(folder).items()
+        if "pooler." not in name
+    }
+
+
+def _copy_module(source: Path, target: Path) -> None:
+    """A module's settings, and its weights as float16."""
+    target.mkdir()
+    if (source / "config.json").is_file():
+        shutil.copyfile(source / "config.json", target / "config.json")
+    if (source / tensors.WHOLE).is_file():
+        _save(tensors.compact(tensors.read_tensors(source)), target / tensors.WHOLE)
+
+
+def _save(weights: tensors.Tensors, path: Path) -> None:
     from safetensors.numpy import save_file
 
+    save_file(weights, path)
+    path.chmod(0o644)  # the library writes 0600, which other users of an installed package could not read
+
+
+def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
     shards: list[tensors.Tensors] = [{}]
     stored = tensors.compact(weights)
     for name in sorted(weights):
@@ -72,10 +131,7 @@ def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
         shards[-1] |= parts
     names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        save_file(shard, folder / name)
-        (folder / name).chmod(
-            0o644
-        )  # the library writes 0600, which other users of an installed package could not read
+        _save(shard, folder / name)
     index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
     _write_json(folder / tensors.INDEX, {"metadata": {"format": "medembed-compact"}, "weight_map": index})
 
@@ -103,6 +159,9 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--max-seq-length", type=int, default=256)
     given = parser.parse_args()
+    if fetch(str(given.source), late_interaction=None).late_interaction:
+        bundle_head(given.source, given.target)
+        return
     texts = [text for passage in demo.passages() for text in (passage.title, passage.text)]
     bundle(given.source, given.target, texts, max_seq_length=given.max_seq_length)
 

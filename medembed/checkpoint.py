@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from medembed import hub, model_files, tensors
-from medembed.errors import MissingFileError, SettingError
+from medembed.errors import BadWeightsError, MissingFileError, SettingError
 from medembed.registry import BUNDLED, MODELS, ModelSpec, unknown_model
 
 BUNDLED_FOLDER = Path(__file__).parent / "weights" / BUNDLED
+# what makes a dense model's folder a late-interaction model's too, and the file in it that says for which weights it was made
+HEAD, MADE_FOR = "late_interaction", "made_for.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -23,13 +25,16 @@ class Checkpoint:
         config: Its ``config.json``.
         revision: The commit it is pinned to, or ``sha256-…`` of its files.
         late_interaction: Whether it gives a vector a token.
+        head: Where the settings and projections of a late-interaction model are: ``folder``, or a folder in it where a dense
+            model brings late interaction along.
     """
 
     folder: Path
     spec: ModelSpec
     config: dict[str, Any]
     revision: str
-    late_interaction: bool = False
+    late_interaction: bool
+    head: Path
 
 
 def fetch(
@@ -47,7 +52,8 @@ def fetch(
         revision: Commit, tag or branch to use instead of the pinned one; hub models only.
         cache_dir: Where downloads are kept; None for the Hugging Face cache.
         local_files_only: Never use the network.
-        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text; None for either.
+        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text; None for either, and
+            then a dense model that brings late interaction along is a dense one.
 
     Returns:
         The model's files and description.
@@ -95,11 +101,26 @@ def _described(folder: Path, known: ModelSpec, late_interaction: bool | None) ->
             "python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('FOLDER').save_pretrained('FOLDER')\""
         )
     tensors.weight_files(folder)  # says what is wrong with the weights before anything is loaded
+    head = _head(folder) if late_interaction else folder
     # hashed at once (25 ms for mini) and not when asked for: by then the folder may hold other weights than those running
-    revision = known.revision or tensors.fingerprint(folder)
-    spec = model_files.describe(folder, known, config, late_interaction=late_interaction)
-    is_late = model_files.is_late_interaction(folder, config)
-    return Checkpoint(folder=folder, spec=spec, config=config, revision=revision, late_interaction=is_late)
+    revision = known.revision or tensors.fingerprint(folder, head)
+    spec = model_files.describe(head, known, config, late_interaction=late_interaction)
+    is_late = model_files.is_late_interaction(head, config)
+    return Checkpoint(folder, spec, config, revision, is_late, head)
+
+
+def _head(folder: Path) -> Path:
+    """Where a folder's late interaction is described: in the folder itself, or beside the encoder it was made for."""
+    head = folder / HEAD
+    if not head.is_dir():
+        return folder
+    told, is_now = model_files.read_json(head / MADE_FOR).get("encoder"), tensors.fingerprint(folder)
+    if told != is_now:
+        raise BadWeightsError(
+            f"{head} was made for an encoder of {told}, but {folder} is {is_now}: train it again over this encoder "
+            "(recipe colbert-mini-v1) and put it there with python -m medembed.bundle"
+        )
+    return head
 
 
 def export(checkpoint: Checkpoint, target: Path) -> None:
@@ -120,7 +141,15 @@ def export(checkpoint: Checkpoint, target: Path) -> None:
         raise SettingError(f"{target} exists already: choose a new folder")
     aside = target.with_name(target.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
-    skip = shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json", "*.bin", "*.onnx", "vector_ranges.json")
+    skip = shutil.ignore_patterns(
+        "*.safetensors", "*.safetensors.index.json", "*.bin", "*.onnx", "vector_ranges.json", HEAD, MADE_FOR
+    )
     shutil.copytree(checkpoint.folder, aside, ignore=skip)
+    if checkpoint.late_interaction:
+        shutil.copytree(checkpoint.head, aside, ignore=skip, dirs_exist_ok=True)
+        for path in checkpoint.head.glob(f"*/{tensors.WHOLE}"):
+            save_file(
+                tensors.read_tensors(path.parent), aside / path.parent.name / path.name, metadata={"format": "pt"}
+            )
     save_file(tensors.read_tensors(checkpoint.folder), aside / tensors.WHOLE, metadata={"format": "pt"})
     aside.rename(target)

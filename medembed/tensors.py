@@ -202,18 +202,21 @@ def compact(tensors: Mapping[str, NDArray[np.float32]]) -> Tensors:
     return out
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path, head: Path | None = None) -> str:
     """SHA-256 over a model's weights, tokenizer and configuration: the revision of a model that has no commit.
 
     Args:
         folder: A model folder.
+        head: A folder in it with the late interaction that it brings along, if that is meant.
 
     Returns:
         ``"sha256-"`` and the first twelve hexadecimal digits.
     """
     digest = hashlib.sha256()
-    meaning = [folder / name for name in MEANING]
-    meaning += sorted(path for pattern in MEANING_PATTERNS for path in folder.glob(pattern))
+    meaning: list[Path] = []
+    for place in dict.fromkeys((folder, head or folder)):
+        meaning += [place / name for name in MEANING]
+        meaning += sorted(path for pattern in MEANING_PATTERNS for path in place.glob(pattern))
     for path in [*weight_files(folder), *meaning]:
         if path.is_file():
             digest.update(path.name.encode())

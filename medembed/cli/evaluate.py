@@ -23,7 +23,9 @@ PROMPTS: dict[str, tuple[Prompts, ...]] = {"model": ("model",), "none": ("none",
 def evaluate(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Names, hub ids or folders; bm25; st:FOLDER; mteb:NAME; LABEL=FOLDER names a folder."),
+        typer.Argument(
+            help="Names, hub ids or folders; bm25; colbert:NAME; st:FOLDER; mteb:NAME; LABEL=FOLDER names a folder."
+        ),
     ] = None,
     tasks: Annotated[
         list[str] | None,

@@ -63,10 +63,13 @@ def download(
 def export(
     model: Annotated[str, typer.Argument(help="A name, a hub id or a folder.")],
     target: Annotated[Path, typer.Argument(help="Folder to write; must not exist yet.")],
+    late_interaction: Annotated[
+        bool, typer.Option("--late-interaction", help="As a model of a vector a token, for MultiVectorEncoder.")
+    ] = False,
 ) -> None:
     """Write a model as plain float32 safetensors, for sentence-transformers or for training.
 
     Example: [bold]medembed models export mini ./mini[/bold]
     """
-    checkpoint.export(checkpoint.fetch(model), target)
+    checkpoint.export(checkpoint.fetch(model, late_interaction=late_interaction or None), target)
     typer.echo(f"written: {target}")

@@ -114,7 +114,7 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
     """
     if "HF_ColBERT" in (checkpoint.config.get("architectures") or ()):
         return _stanford(checkpoint)
-    saved = model_files.read_json(checkpoint.folder / model_files.SENTENCE_CONFIG)
+    saved = model_files.read_json(checkpoint.head / model_files.SENTENCE_CONFIG)
     return _pylate(checkpoint, saved) if _is_pylate(saved) else _sentence_transformers(checkpoint, saved)
 
 
@@ -149,7 +149,7 @@ def _stanford(checkpoint: Checkpoint) -> Layout:
 
 
 def _pylate(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> Layout:
-    path, limit = checkpoint.folder / model_files.SENTENCE_CONFIG, checkpoint.spec.max_seq_length
+    path, limit = checkpoint.head / model_files.SENTENCE_CONFIG, checkpoint.spec.max_seq_length
     prefixes = {role: _of(saved, f"{role}_prefix", str, "", path) for role in ("query", "document")}
     prompts = checkpoint.spec.prompts
     length = _of(saved, "query_length", int, EXPANSION_LENGTH, path)
@@ -170,20 +170,20 @@ def _pylate(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> Layout:
 
 
 def _sentence_transformers(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> Layout:
-    modules = dict(model_files.read_modules(checkpoint.folder))
-    path = modules.get(model_files.TRANSFORMER, checkpoint.folder) / "sentence_bert_config.json"
+    modules = dict(model_files.read_modules(checkpoint.head))
+    path = modules.get(model_files.TRANSFORMER, checkpoint.head) / "sentence_bert_config.json"
     told, limit = model_files.read_json(path), checkpoint.spec.max_seq_length
     expansion = _expansion(told, path)
     query_length = _of(told, "query_length", int, limit, path)
     if expansion is not None:
         query_length = expansion.length if expansion.cuts else max(query_length, expansion.length)
-    mask_path = modules.get(model_files.MASK, checkpoint.folder / "no mask") / "config.json"
+    mask_path = modules.get(model_files.MASK, checkpoint.head / "no mask") / "config.json"
     mask = model_files.read_json(mask_path)
     if mask.get("keep_only_token_ids"):
         raise UnsupportedModelError(
             f"{mask_path} keeps only some tokens of documents, as models of images do; medembed encodes text"
         )
-    pooling_path = modules.get(model_files.TOKEN_POOLING, checkpoint.folder / "no pooling") / "config.json"
+    pooling_path = modules.get(model_files.TOKEN_POOLING, checkpoint.head / "no pooling") / "config.json"
     pooling = model_files.read_json(pooling_path)
     return Layout(
         prompts={role: checkpoint.spec.prompts[role] for role in ("query", "document")},
@@ -219,7 +219,7 @@ def _expansion(told: Mapping[str, Any], path: Path) -> Expansion | None:
 
 def _projections(checkpoint: Checkpoint) -> tuple[Projection, ...]:
     """The folder's ``Dense`` modules."""
-    modules = model_files.read_modules(checkpoint.folder)
+    modules = model_files.read_modules(checkpoint.head)
     return _chained([_dense(path) for kind, path in modules if kind == model_files.DENSE], checkpoint)
 
 

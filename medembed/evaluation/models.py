@@ -90,8 +90,9 @@ def model_ref(model: str | Path, setup: Setup) -> ModelRef:
     """Identify a model; files are looked up or downloaded, weights are not loaded.
 
     Args:
-        model: A medembed name, a hub id or a folder; ``bm25``; ``st:FOLDER`` for sentence-transformers' own encoding of
-            a folder; ``mteb:NAME`` for a model as mteb implements it. ``LABEL=FOLDER`` names a folder in the results.
+        model: A medembed name, a hub id or a folder; ``bm25``; ``colbert:NAME`` for the late interaction that a dense model
+            brings along, as ``mini`` does; ``st:FOLDER`` for sentence-transformers' own encoding of a folder; ``mteb:NAME``
+            for a model as mteb implements it. ``LABEL=FOLDER`` names a folder in the results.
         setup: How it will be run.
 
     Returns:
@@ -105,16 +106,17 @@ def model_ref(model: str | Path, setup: Setup) -> ModelRef:
         return _of_mteb(MTEB_BM25 if text == BM25 else text.removeprefix("mteb:"), setup)
     label, text = _labelled(text)
     kind: Kind = "sentence-transformers" if text.startswith("st:") else "medembed"
-    source = text.removeprefix("st:")
-    either = None if kind == "medembed" else False
-    found = checkpoints.fetch(source, local_files_only=setup.local_files_only, late_interaction=either)
+    brought = text.startswith("colbert:")
+    source = text.removeprefix("st:").removeprefix("colbert:")
+    wanted = True if brought else None if kind == "medembed" else False
+    found = checkpoints.fetch(source, local_files_only=setup.local_files_only, late_interaction=wanted)
     if found.late_interaction:
         kind = "late-interaction"
         _check_late(setup)
     return ModelRef(
         kind=kind,
         source=str(found.folder) if kind == "sentence-transformers" else source,
-        name=f"local/{label}" if label else _results_name(source, found.spec),
+        name=f"local/{label}" if label else _results_name(source, found.spec) + ("-colbert" if brought else ""),
         revision=found.revision,
         variant=_variant(kind, found.spec, setup) | (_stages(setup) if found.late_interaction else {}),
         facts=_facts(found.folder, found.spec, setup),

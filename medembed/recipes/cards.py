@@ -7,6 +7,7 @@ from typing import Any
 
 from medembed.recipes.layouts import attribution_table
 from medembed.recipes.schema import Recipe
+from medembed.registry import BUNDLED
 
 
 def model_card(recipe: Recipe, manifests: dict[str, dict[str, Any]], folder: Path) -> str:
@@ -20,11 +21,12 @@ def model_card(recipe: Recipe, manifests: dict[str, dict[str, Any]], folder: Pat
         folder: The model's folder, to see which files are in it.
     """
     score, merge = manifests["score"]["summary"], manifests["merge"]["summary"]
+    dense = recipe.train.architecture == "dense"
     hub = [source.dataset for source in {**recipe.notes.sources, **recipe.pairs.sources}.values() if source.dataset]
     datasets = "".join(["datasets:\n", *(f"- {name}\n" for name in hub)]) if hub else ""
     return f"""---
 library_name: sentence-transformers
-pipeline_tag: sentence-similarity
+pipeline_tag: {"sentence-similarity" if dense else "text-ranking"}
 license: {recipe.publish.licence}
 language: en
 base_model: {_base_name(recipe)}
@@ -40,21 +42,20 @@ base_model_relation: {"finetune" if merge["ratio"] == 1 else "merge"}
 
 {recipe.description}
 
-Tuned from `{_base_name(recipe)}` by the recipe `{recipe.name}`. The weights are {1 - merge["ratio"]:.0%} base and {merge["ratio"]:.0%} tuned;
-the ratio was chosen on the development sets below, which were not trained on and do not overlap with the training texts.
+{_origin(recipe, merge["ratio"])}
 
 ## Use
 
 ```python
-from medembed import MedEmbed
+from medembed import {"MedEmbed" if dense else "MedColBERT"}
 
-model = MedEmbed("path/to/this/folder")
+model = {"MedEmbed" if dense else "MedColBERT"}("path/to/this/folder")
 queries = model.encode_query(["Does metformin cause vitamin B12 deficiency?"])
 passages = model.encode_document(["Long-term metformin lowers vitamin B12."])
 print(model.similarity(queries, passages))
 ```
 
-It loads with `SentenceTransformer(folder)` and `AutoModel.from_pretrained(folder)` too.
+It loads with `{"SentenceTransformer" if dense else "MultiVectorEncoder"}(folder)` and `AutoModel.from_pretrained(folder)` too.
 {_onnx_section(recipe, folder)}
 ## Results
 
@@ -82,12 +83,27 @@ a patient may rest on it.
 """
 
 
+def _origin(recipe: Recipe, ratio: float) -> str:
+    """Which weights are whose."""
+    base = "the `mini` bundled with medembed" if recipe.base.model == BUNDLED else f"`{_base_name(recipe)}`"
+    tuned = f"Tuned from {base} by the recipe `{recipe.name}`."
+    if recipe.train.trainable == "projection":
+        return (
+            f"{tuned} It gives a vector a token, compared by MaxSim. The encoder's weights are the base's; only the projection of its\n"
+            'token states was trained. Below, "base" is that model with a vector a text.'
+        )
+    return (
+        f"{tuned} The weights are {1 - ratio:.0%} base and {ratio:.0%} tuned;\n"
+        "the ratio was chosen on the development sets below, which were not trained on and do not overlap with the training texts."
+    )
+
+
 def _base_name(recipe: Recipe) -> str:
     """Hub name of the base; a local folder's path says nothing to others."""
     model = recipe.base.model
     return (
         "sentence-transformers/all-MiniLM-L6-v2"
-        if model == "mini"
+        if model == BUNDLED  # which is on no hub itself
         else (Path(model).name if Path(model).is_absolute() else model)
     )
 

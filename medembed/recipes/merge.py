@@ -108,11 +108,15 @@ def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Path
     """Scores of one ratio; kept as a part, so that a killed run does not measure it again."""
     part = stage.out.part("scores", index)
     if part is None:
-        scratch = stage.out.scratch("merged")
-        shutil.rmtree(scratch)
-        write_merged(base, tuned, ratio, scratch)
         sets = retrieval.read_sets(stage.recipe, stage.places)
-        scores = retrieval.measure_all(scratch, stage.recipe, sets, stage.task)
+        if ratio == 0.0 and stage.recipe.train.trainable == "projection":
+            # the tuned model's encoder is the base's: what it is compared with is the base itself, a vector a text
+            scores = retrieval.measure_dense(base, stage.recipe, sets, stage.task)
+        else:
+            scratch = stage.out.scratch("merged")
+            shutil.rmtree(scratch)
+            write_merged(base, tuned, ratio, scratch)
+            scores = retrieval.measure_all(scratch, stage.recipe, sets, stage.task)
         part = stage.out.write_part("scores", index, "json", lambda path: path.write_text(json.dumps(scores)))
     found: dict[str, float] = json.loads(part.read_text())
     stage.task.log("merged", ratio=ratio, **found)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def encode_in_parts(
         part = out.part(kind, index)
         if part is None:
             vectors = encode(encoder, texts[start : start + TEXTS_A_PART], prompt=prompt)
-            part = out.write_part(kind, index, "npy", lambda path, held=vectors: _save(path, held))  # type: ignore[misc]
+            part = out.write_part(kind, index, "npy", lambda path, held=vectors: save_array(path, held))  # type: ignore[misc]
         parts.append(part)
         task.advance(min(TEXTS_A_PART, len(texts) - start))
     return parts
@@ -109,9 +110,10 @@ def encode(encoder: MedEmbed, texts: Sequence[str], *, prompt: str) -> NDArray[n
         return encoder.encode(list(texts), prompt=prompt or None, show_progress=False)
 
 
-def _save(path: Path, vectors: NDArray[np.float32]) -> None:
-    with path.open("wb") as file:  # np.save would add .npy to a name without it
-        np.save(file, vectors)
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as ``.npy`` to a file of any name; ``np.save`` would add an ending of its own."""
+    with path.open("wb") as file:
+        np.save(file, array)
 
 
 def _is_local(model: str) -> bool:

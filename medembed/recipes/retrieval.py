@@ -99,5 +99,10 @@ def measure_all(model: Path | str, recipe: Recipe, sets: Sequence[RetrievalSet],
         from medembed.recipes import late_interaction
 
         return late_interaction.measure_all(Path(model), recipe, sets, task)
+    return measure_dense(model, recipe, sets, task)
+
+
+def measure_dense(model: Path | str, recipe: Recipe, sets: Sequence[RetrievalSet], task: Task) -> dict[str, float]:
+    """nDCG@10 of a model of one vector a text on each set, rounded to five places."""
     with models.load_encoder(model, recipe.execution, max_seq_length=recipe.score.max_seq_length) as encoder:
         return {item.name: round(measure(encoder, item, task), 5) for item in sets}

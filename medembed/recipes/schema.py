@@ -1,4 +1,8 @@
-"""What a recipe may say: one typed section per stage, and ``execution`` kept apart because it never changes a result."""
+"""What a recipe may say: one typed section per stage, and ``execution`` kept apart because it never changes a result.
+
+A setting that is added later is left out of dumps where it has its default (``exclude_if``): recipes from before it keep their
+fingerprints, and so their finished stages and their promises.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -181,6 +185,11 @@ class Train(Section):
     """Contrastive training on sentence-transformers' trainers."""
 
     architecture: Literal["dense", "colbert"] = "dense"
+    # colbert: "projection" leaves the encoder as it is and computes its token states once
+    trainable: Literal["all", "projection"] = Field("all", exclude_if=lambda value: value == "all")
+    # with a frozen encoder: begin as the first principal directions of its token states
+    projection: Literal["random", "principal"] = Field("random", exclude_if=lambda value: value == "random")
+    skip_punctuation: bool = Field(False, exclude_if=lambda value: not value)  # colbert: it gets no vectors
     loss: Literal["mnr", "cached_mnr", "cached_gist", "margin_mse", "kl"] = "mnr"
     symmetric: bool = False
     guide: str | None = None
@@ -219,6 +228,18 @@ class Train(Section):
         if self.architecture == "colbert" and (self.matryoshka_dims or self.loss == "cached_gist"):
             raise ValueError(
                 "architecture 'colbert' takes loss 'mnr', 'cached_mnr', 'margin_mse' or 'kl', and no matryoshka_dims"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _late_interaction_has_what_it_needs(self) -> "Train":
+        if self.architecture != "colbert" and (self.trainable == "projection" or self.skip_punctuation):
+            raise ValueError("trainable = 'projection' and skip_punctuation need architecture 'colbert'")
+        if self.trainable == "projection" and self.lora.rank:
+            raise ValueError("trainable = 'projection' freezes the encoder that lora.rank would tune: leave one out")
+        if self.projection == "principal" and self.trainable != "projection":
+            raise ValueError(
+                "projection = 'principal' needs trainable = 'projection', which computes the states it is made of"
             )
         return self
 
@@ -311,6 +332,8 @@ class Recipe(Section):
             raise ValueError("no data: add [notes.sources.NAME] or [pairs.sources.NAME]")
         if self.pairs.writer == "none" and not self.pairs.sources:
             raise ValueError("pairs.writer = 'none' needs at least one [pairs.sources.NAME]")
+        if self.train.trainable == "projection" and self.merge.ratios != (1.0,):
+            raise ValueError("trainable = 'projection' leaves nothing to interpolate: say merge.ratios = [1.0]")
         if len(self.merge.ratios) > 1 and not self.development:
             raise ValueError("choosing between merge.ratios needs at least one [development.NAME] set")
         return self

@@ -82,7 +82,7 @@ class _FollowerFolder(ArtifactWriter):
 
 def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     """Run the trainer to its end; returns its log."""
-    from medembed.recipes import callbacks, tuning
+    from medembed.recipes import callbacks, frozen, tuning
 
     recipe, settings = stage.recipe, stage.recipe.train
     if recipe.execution.threads is not None:
@@ -114,6 +114,11 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
         ],
         tuning.Setup(settings, recipe.execution, prompts, recipe.seed, scratch / "checkpoints"),
     )
+    if settings.trainable == "projection":
+        rows_of_ids = frozen.distinct_rows(data, runner.data_collator)
+        out = ArtifactWriter(scratch / f"states-{os.environ.get('RANK', '0')}")
+        states = frozen.compute_states(rows_of_ids, base, out, recipe.execution, settings.precision, stage.task)
+        frozen.freeze(model, states, settings.projection)
     checkpoint = callbacks.last_checkpoint(scratch / "checkpoints")
     runner.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if runner.is_world_process_zero():

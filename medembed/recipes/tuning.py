@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import string
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSample
 from sentence_transformers.multi_vector_encoder import losses as multi_vector_losses
 from sentence_transformers.multi_vector_encoder import scoring
 from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
@@ -61,6 +63,10 @@ def load_model(folder: Path, settings: Train, prompts: dict[str, str], device: s
     }
     if settings.architecture == "colbert":
         model: Any = MultiVectorEncoder(str(folder), **options)
+        if settings.skip_punctuation:
+            mask = next(module for module in model if isinstance(module, MultiVectorMask))
+            mask.skiplist_words, mask.skiplist_tasks = list(string.punctuation), ["query", "document"]
+            mask.resolve_with_tokenizer(model.tokenizer)
     else:
         model = PackedSentenceTransformer(str(folder), **options)
         model.micro_batch_tokens = settings.micro_batch_tokens
