@@ -186,10 +186,11 @@ class Train(Section):
 
     architecture: Literal["dense", "colbert"] = "dense"
     # colbert: "projection" leaves the encoder as it is and computes its token states once
-    trainable: Literal["all", "projection"] = Field("all", exclude_if=lambda value: value == "all")
+    trainable: Annotated[Literal["all", "projection"], Field(exclude_if=lambda value: value == "all")] = "all"
     # with a frozen encoder: begin as the first principal directions of its token states
-    projection: Literal["random", "principal"] = Field("random", exclude_if=lambda value: value == "random")
-    skip_punctuation: bool = Field(False, exclude_if=lambda value: not value)  # colbert: it gets no vectors
+    projection: Annotated[Literal["random", "principal"], Field(exclude_if=lambda value: value == "random")] = "random"
+    # colbert: it gets no vectors
+    skip_punctuation: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
     loss: Literal["mnr", "cached_mnr", "cached_gist", "margin_mse", "kl"] = "mnr"
     symmetric: bool = False
     guide: str | None = None
