@@ -1,10 +1,11 @@
 """Generated pages hold what their sources hold; the README's table is that of the committed results."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from docs.website import bars, benchmarks, commands, models, quality, recipes, settings, texts
+from docs.website import bars, benchmarks, commands, lines, models, quality, recipes, settings, texts, training
 from medembed.recipes.catalog import shipped
 from medembed.recipes.schema import Recipe
 
@@ -59,6 +60,42 @@ def test_bars_are_as_long_as_their_values() -> None:
     drawn = bars.bars("speed", [("a", 50.0), ("medembed", 200.0)], " ms", ours="medembed")
     assert 'width:25.0%"></b><span>50 ms' in drawn
     assert '<div class="ours"><span>medembed</span><b style="width:100.0%">' in drawn
+
+
+def test_lines_reach_from_corner_to_corner_and_names_do_not_overlap() -> None:
+    drawn = lines.lines("loss", "step", {"a": [(0, 2.0), (10, 1.0)], "b & c": [(0, 1.5), (10, 1.0)]})
+    assert 'points="56.0,12.0 472.0,204.0"' in drawn
+    assert 'points="56.0,108.0 472.0,204.0"' in drawn
+    assert 'y="208.0" text-anchor="start">a<' in drawn
+    assert 'y="223.0" text-anchor="start">b &amp; c<' in drawn
+
+
+def test_a_training_run_is_collected_and_shown(tmp_path: Path) -> None:
+    """Two rounds: the second goes on where the first stopped."""
+    scores = {"0": {"medquad": 0.7}, "0.5": {"medquad": 0.75}, "1": {"medquad": 0.8}}
+    files = {
+        "merge/m/merge.json": {"ratio": 0.5, "ndcg@10": scores},
+        "merge/m/manifest.json": {"inputs": {"train": "second"}},
+        "train/second/manifest.json": {"inputs": {"previous": "first"}},
+        "train/second/training.json": {"history": [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]},
+        "train/first/manifest.json": {"inputs": {}},
+        "train/first/training.json": {
+            "history": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2, "runtime": 1}]
+        },
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
+    found = training.collect(tmp_path / "merge" / "m")
+    assert found["losses"] == [[(1, 2.0), (2, 1.0)], [(1, 0.5), (2, 0.25)]]
+    (tmp_path / training.FILE).write_text(json.dumps(found))
+    shown = training.section(tmp_path)
+    assert "| 0.5 (published) | 0.7500 |" in shown
+    assert ">round 2<" in shown
+
+
+def test_a_recipe_that_was_not_trained_shows_no_training(tmp_path: Path) -> None:
+    assert training.section(tmp_path) == ""
 
 
 def test_benchmarks_name_command_and_machine() -> None:
