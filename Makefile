@@ -43,6 +43,7 @@ tiny-colbert: $(VENV)/.full ## The same data to a late-interaction model, in abo
 test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' suites, in an environment of their own
 	@cd integrations/langchain && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
 	@cd integrations/llamaindex && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
 
 test-site: docs ## Test the built site in a real browser (chromium and chromedriver must be there)
 	@$(BIN)/python -m pytest tests/site -m browser $(ARGS)
