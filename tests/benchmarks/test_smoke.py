@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import adapters, gpu, machine, models, readme, report, runner, texts
+from medembed import MedEmbed
+from tests.benchmarks import adapters, gpu, machine, models, readme, report, runner, small_vectors, texts
 from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.engines import ENGINES
 from tests.benchmarks.report import Claim
@@ -46,6 +47,28 @@ def test_benchmark_of_another_kind_runs(name: str, tmp_path: Path) -> None:
     engine = "medembed" if name == "import" else "fake"
     assert main([name, "--quick", "--engines", engine, "--out", str(tmp_path)]) == 0
     assert len(list(tmp_path.glob(f"*/{name}.json"))) == 1
+
+
+def test_smaller_vectors_of_the_bundled_model_are_measured(tmp_path: Path) -> None:
+    """Three sentences far apart, each asked for in other words: even 64 dimensions or bits tell them from each other."""
+    documents = [
+        "Sumatriptan relieves a migraine attack.",
+        "Metformin lowers blood glucose.",
+        "Wash a burn with cool water.",
+    ]
+    queries = ["what helps against migraine", "drug for high blood sugar", "first aid for burned skin"]
+    for name, texts_ in (("corpus", documents), ("queries", queries)):
+        lines = [json.dumps({"_id": f"{name}{i}", "title": "", "text": text}) for i, text in enumerate(texts_)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    judged = ["query-id\tcorpus-id\tscore", *(f"queries{i}\tcorpus{i}\t1" for i in range(3))]
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("\n".join(judged))
+    with MedEmbed() as model:
+        found = small_vectors.measure(tmp_path, model)
+    assert found.pop("engine") == tmp_path.name
+    assert found.pop("queries") == 3
+    assert set(found) >= {small_vectors.WHOLE, *small_vectors.PROMISED}
+    assert set(found.values()) == {1.0}
 
 
 def test_committed_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
