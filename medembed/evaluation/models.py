@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from medembed import checkpoint as checkpoints
 from medembed.errors import SettingError
-from medembed.registry import MODELS, ModelSpec
+from medembed.registry import BUNDLED, MODELS, ModelSpec
 
 Kind = Literal["medembed", "late-interaction", "sentence-transformers", "mteb"]
 Prompts = Literal["model", "none"]
@@ -28,6 +28,9 @@ TUNED_FROM: Mapping[str, str] = MappingProxyType(
         "abhinand/MedEmbed-large-v0.1": "BAAI/bge-large-en-v1.5",
     }
 )
+
+# Tasks of mteb whose data our own models were tuned on: figures on these are not zero-shot. MedicalQARetrieval is MedQuAD.
+TUNED_ON: Mapping[str, frozenset[str]] = MappingProxyType({BUNDLED: frozenset({"MedicalQARetrieval"})})
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ def _facts(folder: Path, spec: ModelSpec, setup: Setup) -> dict[str, Any]:
         "max_tokens": setup.max_seq_length or spec.max_seq_length or None,
         "license": known_licence,
         "adapted_from": TUNED_FROM.get(spec.repo or "", base[1] if base else None),
+        "training_datasets": set(TUNED_ON[spec.name]) if spec.name in TUNED_ON else None,
         "use_instructions": any(spec.prompts.values()),
         "reference": f"https://huggingface.co/{spec.repo}" if spec.repo else None,
     }

@@ -173,6 +173,10 @@ def test_the_query_prompt_is_put_before_queries_only(monkeypatch: pytest.MonkeyP
         np.testing.assert_array_equal(plain.encode(batches, prompt_type=kind), expected[None])
 
 
+def test_mini_is_never_called_zero_shot_on_what_it_was_tuned_on() -> None:
+    assert mteb_bridge.model_meta(model_ref(BUNDLED, SETUP)).training_datasets == {"MedicalQARetrieval"}
+
+
 def test_wrong_data_cost_only_their_own_task(measured: tuple[Path, Path, list[Outcome]], beir_folder: Path) -> None:
     bad = beir_folder.rename(beir_folder.with_name("bad"))
     with (bad / "qrels" / "test.tsv").open("a") as file:
