@@ -24,6 +24,7 @@ from rich.console import Console
 
 from tests.benchmarks import machine, models, report, texts
 from tests.benchmarks.report import Claim, Result
+from tests.benchmarks.runner import busy_s
 
 # what of tests/benchmarks/runner.py holds here too: threads of the last engine may spin for some milliseconds
 PAUSE_S = 0.2
@@ -173,9 +174,8 @@ def take_turns(sides: dict[str, Embed], given: list[str], rounds: int) -> Turns:
 
 def _others_s() -> float:
     """CPU seconds that all other processes have worked."""
-    every, own = psutil.cpu_times(), psutil.Process().cpu_times()
-    idle = every.idle + getattr(every, "iowait", 0.0) + getattr(every, "guest", 0.0)
-    return float(sum(every) - idle - own.user - own.system)
+    own = psutil.Process().cpu_times()
+    return busy_s() - own.user - own.system
 
 
 @dataclass
