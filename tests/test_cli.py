@@ -52,6 +52,13 @@ def test_help_shows_an_example(command: list[str]) -> None:
     assert not command or "Example" in ran.stdout
 
 
+def test_demo_refuses_a_blank_question_before_it_embeds_anything() -> None:
+    ran = medembed("demo", "-q", " ")
+    assert ran.returncode == 1
+    assert "--query is blank" in ran.stderr
+    assert "embedded" not in ran.stdout
+
+
 def test_demo_answers_a_question_of_ones_own() -> None:
     ran = medembed("demo", "--threads", "2", "-q", "itchy skin from mites", "-k", "1")
     assert ran.returncode == 0, ran.stderr

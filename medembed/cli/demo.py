@@ -13,6 +13,7 @@ from rich.text import Text
 
 from medembed import demo as corpus
 from medembed.cli import options
+from medembed.errors import SettingError
 from medembed.model import Floats, MedEmbed
 from medembed.registry import BUNDLED
 
@@ -32,6 +33,9 @@ def demo(
 
     Examples: [bold]medembed demo[/bold] · [bold]medembed demo -q "itchy rash after hiking" -k 5[/bold]
     """
+    questions = query or list(corpus.QUESTIONS)
+    if not all(question.strip() for question in questions):
+        raise SettingError("a --query is blank, and something would be found for it all the same: give a question")
     console = Console()
     passages = corpus.passages()
     started = time.perf_counter()
@@ -44,7 +48,7 @@ def demo(
             f"{len(texts)} passages ({tokens:,} tokens) embedded in {seconds:.1f} s: "
             f"{len(texts) / seconds:.0f} passages/s, {tokens / seconds:,.0f} tokens/s\n", highlight=False,
         )  # fmt: skip
-        for question in query or corpus.QUESTIONS:
+        for question in questions:
             vector, seconds = _timed(partial(embedder.encode_query, question))
             scores = embedder.similarity(vector, documents)[0]
             console.print(_answers(question, scores, passages, k))
