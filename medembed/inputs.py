@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Literal
 
-from medembed.errors import InputTypeError
+from medembed.errors import InputTypeError, SettingError
+
+PromptKind = Literal["query", "document"]
+"""What texts are, where a model has a prompt of its own for each."""
 
 
 def checked_texts(texts: object) -> list[str]:
@@ -26,6 +30,26 @@ def checked_texts(texts: object) -> list[str]:
         )
     listed = list(texts)
     return _checked_window(listed, 0)
+
+
+def prompt_of(prompts: Mapping[str, str], kind: PromptKind | None, prompt: str | None) -> str:
+    """What is put before each text.
+
+    Args:
+        prompts: The model's own, by kind.
+        kind: Which of them; None for none.
+        prompt: The caller's own; None for none.
+
+    Raises:
+        SettingError: Both are given, or the kind is unknown.
+    """
+    if kind is None:
+        return prompt or ""
+    if prompt is not None:
+        raise SettingError(f"kind={kind!r} and a prompt of your own: give one of them")
+    if kind not in prompts:
+        raise SettingError(f"kind={kind!r}: choose 'query' or 'document'")
+    return prompts[kind]
 
 
 def windows(texts: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -19,6 +19,7 @@ from medembed.encoding import Cut, Encoder, load_tokenizer
 from medembed.engines import Device, PrecisionSetting, load_engine
 from medembed.engines.interface import Engine
 from medembed.errors import SettingError, VectorError
+from medembed.inputs import PromptKind
 from medembed.lifecycle import Lifecycle
 from medembed.microbatch import MicroBatcher
 from medembed.registry import BUNDLED, ModelSpec
@@ -222,13 +223,14 @@ class MedEmbed:
         return self.encode(texts, prompt=self.spec.prompts["document"], show_progress=show_progress)
 
     def encode_stream(
-        self, texts: Iterable[str], *, prompt: str | None = None, window: int = WINDOW
+        self, texts: Iterable[str], *, kind: PromptKind | None = None, prompt: str | None = None, window: int = WINDOW
     ) -> Iterator[Floats]:
         """Encode any iterable of texts in bounded memory.
 
         Args:
             texts: Any iterable of ``str``, also one that never ends.
-            prompt: Put before each text; for documents pass ``model.spec.prompts["document"]``.
+            kind: What they are: ``"query"`` or ``"document"`` puts the model's own prompt for these before each text.
+            prompt: One of your own instead; neither leaves the texts as they are.
             window: Texts held and computed at a time.
 
         Yields:
@@ -236,13 +238,14 @@ class MedEmbed:
 
         Raises:
             InputTypeError: An item is not a ``str``.
-            SettingError: ``window`` below 1.
+            SettingError: ``window`` below 1, an unknown ``kind``, or both ``kind`` and ``prompt``.
         """
+        before = inputs.prompt_of(self.spec.prompts, kind, prompt)
         if window < 1:
             raise SettingError(f"window={window}: give at least 1 text")
         start = 0
         for group in inputs.windows(texts, window):
-            yield self._encode(group, prompt or "", False, first_index=start)
+            yield self._encode(group, before, False, first_index=start)
             start += len(group)
 
     def _encode(self, texts: list[str], prompt: str, show_progress: bool | None, *, first_index: int = 0) -> Floats:

@@ -4,6 +4,7 @@ import itertools
 import logging
 import warnings
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -83,6 +84,28 @@ def test_stream_gives_the_same_vectors_window_by_window(tiny: MedEmbed) -> None:
     windows = list(tiny.encode_stream(iter(TEXTS * 3), window=4))
     assert [len(window) for window in windows] == [4, 4, 4, 3]
     np.testing.assert_allclose(np.concatenate(windows), tiny.encode(TEXTS * 3), atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["query", "document"])
+def test_stream_applies_the_prompt_of_its_kind(tiny: MedEmbed, kind: Literal["query", "document"]) -> None:
+    [rows] = tiny.encode_stream(["pain"], kind=kind)
+    np.testing.assert_array_equal(rows, getattr(tiny, f"encode_{kind}")(["pain"]))
+    [rows] = tiny.encode_stream(["pain"], prompt=tiny.spec.prompts[kind])
+    np.testing.assert_array_equal(rows, getattr(tiny, f"encode_{kind}")(["pain"]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"kind": "passage"}, "kind='passage': choose 'query' or 'document'"),
+        ({"kind": "query", "prompt": "find: "}, "kind='query' and a prompt of your own: give one of them"),
+        ({"window": 0}, "window=0: give at least 1 text"),
+    ],
+    ids=["unknown kind", "kind and prompt", "no window"],
+)
+def test_stream_settings_that_cannot_be_are_refused(tiny: MedEmbed, settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        next(tiny.encode_stream(["pain"], **settings))
 
 
 def test_stream_reads_no_further_than_its_window(tiny: MedEmbed) -> None:

@@ -47,9 +47,7 @@ def encode(
         bar(None, None) as advance,
     ):
         started = time.perf_counter()
-        for rows in embedder.encode_stream(
-            texts, prompt=embedder.spec.prompts[kind.value], window=files.ROWS_AT_A_TIME
-        ):
+        for rows in embedder.encode_stream(texts, kind=kind.value, window=files.ROWS_AT_A_TIME):
             writer.write(rows)
             advance(len(rows))
         seconds = time.perf_counter() - started
