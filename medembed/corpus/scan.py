@@ -1,8 +1,9 @@
-"""Scores of queries against a block of stored vectors: the inner loop of search."""
+"""Scores of queries against stored vectors: the inner loop of search."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -10,25 +11,39 @@ from numpy.typing import NDArray
 
 from medembed import hardware, vectors
 from medembed.corpus.layout import Stored
+from medembed.corpus.maps import Block
 from medembed.errors import VectorError
 from medembed.extras import require
 
 Floats = NDArray[np.float32]
 
-# rows a thread takes at a time: at most so many, and few enough that every core has its turn within one block; below the
-# least, handing a piece over (70 µs) costs more than comparing it
+# rows a thread takes at a time: at most so many, and few enough that every core has its turn; below the least, handing a piece
+# over (70 µs) costs more than comparing it
 MOST, LEAST = 16_384, 2_048
+# pieces that wait while every core has one, so that none stands still while the best of another piece are chosen
+WAITING = 2
 # from so many queries on, turning bytes to floats for a matrix product is faster than comparing bytes query by query
 MATRIX_QUERIES = 16
+# rows turned to floats at a time: few enough that they are still in the core's cache when they are multiplied
+CONVERTED = 256
+
+Score = Callable[[NDArray[Any]], Floats]
+
+
+@cache
+def _cores() -> int:
+    return hardware.usable_cores()  # reads some files: half a millisecond, which a search would spend for every block
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(hardware.usable_cores(), thread_name_prefix="medembed-search")
+    return ThreadPoolExecutor(_cores(), thread_name_prefix="medembed-search")
 
 
-def scorer(kind: Stored, queries: Floats, ranges: Floats | None) -> Callable[[NDArray[Any]], Floats]:
-    """A function from a block of stored vectors to scores.
+def scores(
+    kind: Stored, queries: Floats, blocks: Sequence[Block], ranges: Floats | None
+) -> Iterator[tuple[int, Floats]]:
+    """Scores of queries against stored vectors, a piece at a time.
 
     Floats are scored exactly. int8 is scored with the query rounded to eight bits too, binary by the bits that differ: both
     order well enough to choose candidates, whose scores are then worked out in floats.
@@ -36,55 +51,63 @@ def scorer(kind: Stored, queries: Floats, ranges: Floats | None) -> Callable[[ND
     Args:
         kind: How the vectors are stored.
         queries: *Shape:* ``(n, dimension)``.
+        blocks: The vectors.
         ranges: The corpus's ranges, for int8. *Shape:* ``(2, dimension)``.
 
-    Returns:
-        Takes *Shape:* ``(rows, columns)``, gives ``(n, rows)`` float32; higher is more alike.
+    Yields:
+        Number of a piece's first row, in ascending order, and scores, *Shape:* ``(n, rows of the piece)`` float32; higher is more alike.
     """
+    if kind == "float32" and len(queries) > 1:
+        for block in blocks:  # the product has threads of its own
+            yield block.start, (block.vectors @ queries.T).T
+        return
+    score = scorer(kind, queries, ranges)
+    size = min(MOST, max(LEAST, -(-sum(len(block.vectors) for block in blocks) // _cores())))
+    running: deque[tuple[int, Future[Floats]]] = deque()
+    for block in blocks:
+        for at in range(0, len(block.vectors), size):
+            running.append((block.start + at, _pool().submit(score, block.vectors[at : at + size])))
+            if len(running) > _cores() + WAITING:
+                start, found = running.popleft()
+                yield start, found.result()
+    for start, found in running:
+        yield start, found.result()
+
+
+def scorer(kind: Stored, queries: Floats, ranges: Floats | None) -> Score:
+    """What scores a piece of stored vectors; see :func:`scores`. Takes *Shape:* ``(rows, columns)``, gives ``(n, rows)``."""
     if kind == "binary":
-        bits = vectors.to_binary(queries)
-        return lambda block: _in_pieces(block, lambda piece: _bit_scores(bits, piece))
-    if kind != "int8":
-        return lambda block: _float_scores(queries, block)
+        return partial(_bit_scores, vectors.to_binary(queries))
+    if kind == "float32":
+        return partial(_dot, queries)
+    if kind == "float16":
+        return partial(_products, queries)
     low, high = ranges if ranges is not None else (None, None)
     if low is None or high is None:
         raise VectorError("int8 vectors need ranges, and this corpus has none")
     # v ≈ low + step · (byte + 128), so q·v = Σ (q·step) · byte + a constant of the query
     step = (high - low) / vectors.LEVELS
     folded = queries * step
-    constant = queries @ (low + 128 * step)
+    constant = (queries @ (low + 128 * step))[:, None]
     if len(queries) >= MATRIX_QUERIES:
-        return lambda block: _in_pieces(block, lambda piece: _matrix_scores(folded, constant, piece))
+        return lambda piece: _products(folded, piece) + constant
     scale = np.maximum(np.abs(folded).max(axis=1, keepdims=True), 1e-12) / 127
     rounded = np.rint(folded / scale).astype(np.int8)
-    return lambda block: _in_pieces(block, lambda piece: _byte_scores(rounded, scale, constant, piece))
+    return lambda piece: _dot(rounded, piece) * scale + constant
 
 
-def _in_pieces(block: NDArray[Any], score: Callable[[NDArray[Any]], Floats]) -> Floats:
-    size = min(MOST, max(LEAST, -(-len(block) // hardware.usable_cores())))
-    pieces = [block[start : start + size] for start in range(0, len(block), size)]
-    return np.concatenate(list(_pool().map(score, pieces)), axis=1)
-
-
-def _float_scores(queries: Floats, block: NDArray[Any]) -> Floats:
-    if block.dtype != np.float32:
-        return _in_pieces(block, lambda piece: queries @ piece.astype(np.float32).T)
-    if len(queries) > 1:
-        return np.asarray((block @ queries.T).T)
-    return _in_pieces(block, lambda piece: _dot(queries, piece))
-
-
-def _dot(queries: Floats, piece: Floats) -> Floats:
+def _dot(queries: NDArray[Any], piece: NDArray[Any]) -> Floats:
     return np.asarray(require("simsimd").cdist(queries, piece, metric="dot"), dtype=np.float32)
 
 
-def _matrix_scores(folded: Floats, constant: Floats, piece: NDArray[np.int8]) -> Floats:
-    return np.asarray(folded @ piece.astype(np.float32).T + constant[:, None], dtype=np.float32)
-
-
-def _byte_scores(rounded: NDArray[np.int8], scale: Floats, constant: Floats, piece: NDArray[np.int8]) -> Floats:
-    products = np.asarray(require("simsimd").cdist(rounded, piece, metric="dot"), dtype=np.float32)
-    return np.asarray(products * scale + constant[:, None], dtype=np.float32)
+def _products(queries: Floats, piece: NDArray[Any]) -> Floats:
+    out = np.empty((len(piece), len(queries)), dtype=np.float32)
+    converted = np.empty((min(CONVERTED, len(piece)), piece.shape[1]), dtype=np.float32)
+    for at in range(0, len(piece), CONVERTED):
+        rows = converted[: len(piece) - at]
+        rows[...] = piece[at : at + CONVERTED]
+        np.matmul(rows, queries.T, out=out[at : at + CONVERTED])
+    return out.T
 
 
 def _bit_scores(bits: NDArray[np.int8], piece: NDArray[np.int8]) -> Floats:

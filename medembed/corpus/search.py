@@ -101,13 +101,11 @@ def top_k(index: Index, queries: Floats, k: int) -> tuple[list[Integers], list[F
 
 
 def _candidates(index: Index, queries: Floats, depth: int) -> tuple[list[Integers], list[Floats]]:
-    score = scanning.scorer(index.first_kind, queries, index.ranges)
     best = Best(len(queries), depth)
-    for block in index.first:
-        scores = score(block.vectors)
+    for start, scores in scanning.scores(index.first_kind, queries, index.first, index.ranges):
         if index.allowed is not None:
-            scores[:, ~index.allowed[block.start : block.start + len(block.vectors)]] = -np.inf
-        best.add(scores, block.start)
+            scores[:, ~index.allowed[start : start + scores.shape[1]]] = -np.inf
+        best.add(scores, start)
     return best.ranked()
 
 

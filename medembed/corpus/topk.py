@@ -44,6 +44,8 @@ class Best:
             query, row = _places((scores >= worst) & (scores > -np.inf))
         else:
             query, row = _places(scores > worst)
+        if not len(query):
+            return
         values = scores[query, row]
         bounds = np.searchsorted(query, np.arange(len(self._rows) + 1))
         for number in np.unique(query):
