@@ -17,9 +17,10 @@ from medembed.cli.leaderboard import leaderboard_app
 from medembed.cli.models import models_app
 from medembed.cli.recipes import recipes
 from medembed.cli.search import search
+from medembed.cli.token_index import token_index
 from medembed.errors import MedEmbedError
 
-# exit codes: 0 done, 1 an error named in one line, 2 the command line itself was wrong, 3 some rows were rejected (index), 130 interrupted
+# exit codes: 0 done, 1 an error in one line, 2 the command line itself was wrong, 3 some rows were rejected (both index commands), 130 interrupted
 app = typer.Typer(
     name="medembed",
     help="Medical text embeddings, fast and faithful on any CPU, offline from the first call.",
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(encode)
 app.command()(index)
+app.command("token-index")(token_index)
 app.command()(search)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(models_app, name="models")

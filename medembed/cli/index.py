@@ -1,30 +1,24 @@
 """`medembed index`: files of rows in, an embedded corpus out; run again after a crash, it goes on."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from medembed.cli import options
+from medembed.cli.stopping import stopping
 from medembed.corpus import embed, sources
-from medembed.corpus.embed import SHARD_ROWS, Mode, Settings, Summary
+from medembed.corpus.embed import SHARD_ROWS, Settings, Summary
 from medembed.corpus.layout import REJECTS, Stored
 from medembed.corpus.pool import pooled
 from medembed.corpus.rows import Columns
 from medembed.corpus.shards import Runner
-from medembed.errors import IndexingStoppedError, SettingError
+from medembed.errors import IndexingStoppedError
 from medembed.model import MedEmbed
 from medembed.progress import bar
 from medembed.registry import BUNDLED
-
-# all rows are in the corpus: 0; some were rejected: 3; stopped by a signal: 128 and its number
-SOME_REJECTED = 3
 
 
 class VectorsName(StrEnum):
@@ -36,41 +30,17 @@ class VectorsName(StrEnum):
     binary = "binary"
 
 
-class FormatName(StrEnum):
-    """Formats of inputs."""
-
-    jsonl = "jsonl"
-    csv = "csv"
-    tsv = "tsv"
-    parquet = "parquet"
-    files = "files"
-    lines = "lines"
-
-
 def index(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            help="Files, folders, globs, URLs (s3://…), or - for standard input: JSON lines, CSV, TSV, Parquet, text."
-        ),
-    ],
+    inputs: options.Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the corpus.")],
-    text_column: Annotated[
-        list[str] | None,
-        typer.Option(help="Column or field of the text; repeat to join several by a space. [default: text]"),
-    ] = None,
-    id_column: Annotated[str, typer.Option(help="Column or field of the id.")] = "id",
-    number_rows: Annotated[bool, typer.Option("--number-rows", help="Make ids of file and line instead.")] = False,
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = "id",
+    number_rows: options.NumberRows = False,
     keep: Annotated[
         list[str] | None,
         typer.Option(help="Keep a column for filters: NAME, or NAME:int, NAME:float, NAME:bool; repeat."),
     ] = None,
-    format: Annotated[  # noqa: A002 - what it is called everywhere
-        FormatName | None,
-        typer.Option(
-            help="Format of all inputs, instead of by their endings; files: a text a file, lines: a text a line."
-        ),
-    ] = None,
+    format: options.Format = None,  # noqa: A002 - what it is called everywhere
     vectors: Annotated[VectorsName, typer.Option(help="How vectors are stored.")] = VectorsName.float32,
     batch_rows: Annotated[
         int, typer.Option(min=1, help="Rows a shard: embedded at a time, and lost at most when the process is killed.")
@@ -83,11 +53,9 @@ def index(
         ),
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, help="With --ray: GPUs a worker.")] = 0,
-    append: Annotated[bool, typer.Option("--append", help="Add to the corpus that is there.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the corpus that is there.")] = False,
-    store_text: Annotated[
-        bool, typer.Option("--store-text/--no-store-text", help="Keep the texts, or only their file and line.")
-    ] = True,
+    append: options.Append = False,
+    overwrite: options.Overwrite = False,
+    store_text: options.StoreText = True,
     model: options.Model = BUNDLED,
     precision: options.Precision = options.PrecisionName.auto,
     device: Annotated[
@@ -95,9 +63,7 @@ def index(
     ] = "auto",
     threads: options.Threads = None,
     truncate_dim: Annotated[int | None, typer.Option(min=1, help="Keep this many dimensions.")] = None,
-    overlong: Annotated[
-        options.OverlongName, typer.Option(help="Texts above the model's limit.")
-    ] = options.OverlongName.truncate,
+    overlong: options.Overlong = options.OverlongName.truncate,
 ) -> None:
     """Embed a corpus of any size into a folder; a killed run goes on where it was.
 
@@ -105,15 +71,11 @@ def index(
 
     Exit code 3 says that rows were left out; rejects.jsonl in the folder says which and why.
     """
-    if append and overwrite:
-        raise SettingError("--append and --overwrite exclude each other: choose one")
-    mode: Mode = "append" if append else "overwrite" if overwrite else "new"
+    mode = options.mode(append=append, overwrite=overwrite)
     columns = Columns(tuple(text_column or ["text"]), None if number_rows else id_column, _kept(keep or []))
     stored: Stored = vectors.value
     settings = Settings(columns, stored, batch_rows, store_text, mode)
     chosen = None if format is None else format.value
-    sizes = [source.size for source in sources.find(inputs, chosen)]
-    total = sum(size for size in sizes if size is not None) if None not in sizes else None
     devices = device.split(",")
     started = time.perf_counter()
     with (
@@ -125,8 +87,8 @@ def index(
             truncate_dim=truncate_dim,
             overlong=overlong.value,
         ) as embedder,
-        _signals() as stopped,
-        bar(total, None, unit="B") as advance,
+        stopping() as stopped,
+        bar(sources.total_size(sources.find(inputs, chosen)), None, unit="B") as advance,
     ):
         runner = _runner(embedder, workers, devices, ray, gpus)
         try:
@@ -160,26 +122,6 @@ def _kept(given: list[str]) -> dict[str, str]:
     return {name: kind or "string" for name, _, kind in (item.partition(":") for item in given)}
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Note the first SIGINT or SIGTERM, so that the shard can be finished; a second one ends the process as usual."""
-    stopped: list[int] = []
-    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
-
-    def note(number: int, _: FrameType | None) -> None:
-        stopped.append(number)
-        typer.echo("medembed: finishing the shard; once more to stop at once", err=True)
-        signal.signal(number, before[number] or signal.SIG_DFL)
-
-    for number in (signal.SIGINT.value, signal.SIGTERM.value):
-        before[number] = signal.signal(number, note)
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-
 def _tell(summary: Summary, output: Path, seconds: float) -> None:
     rate = f", {summary.embedded / seconds:.0f}/s" if summary.embedded else ""
     typer.echo(
@@ -191,7 +133,4 @@ def _tell(summary: Summary, output: Path, seconds: float) -> None:
             f"{summary.truncated} texts are longer than the model reads and were cut: --overlong chunk embeds them whole, or index passages",
             err=True,
         )
-    if summary.rejected:
-        reasons = ", ".join(f"{count} × {reason}" for reason, count in summary.rejected.items())
-        typer.echo(f"left out: {reasons}; see {output / REJECTS}", err=True)
-        raise typer.Exit(SOME_REJECTED)
+    options.tell_rejected(summary.rejected, output / REJECTS)

@@ -1,7 +1,9 @@
-"""`medembed search`: the best rows of an embedded corpus for a question."""
+"""`medembed search`: the best rows of an embedded corpus, or of a token index, for a question."""
 
 import json
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from medembed.cli import options
+from medembed.colbert.index.layout import is_index
+from medembed.colbert.index.store import Hit as TokenHit
+from medembed.colbert.index.store import TokenIndex
 from medembed.colbert.model import MedColBERT
 from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.layout import KEPT_TYPES
@@ -43,7 +48,7 @@ class FusionName(StrEnum):
 
 
 def search(
-    corpus: Annotated[Path, typer.Argument(help="Folder that `medembed index` made.")],
+    corpus: Annotated[Path, typer.Argument(help="Folder that `medembed index` or `medembed token-index` made.")],
     queries: Annotated[
         list[str], typer.Argument(help="One query or several; - reads them from standard input, one a line.")
     ],
@@ -58,7 +63,8 @@ def search(
     late_interaction: Annotated[
         str | None,
         typer.Option(
-            "--late-interaction", help="Late-interaction model that puts the best --depth rows in a new order."
+            "--late-interaction",
+            help="Late-interaction model, such as mini, that puts the best --depth rows in a new order.",
         ),
     ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Rows that late interaction puts in a new order.")] = DEPTH,
@@ -73,29 +79,57 @@ def search(
     device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
-    """Search an embedded corpus exactly.
+    """Search an embedded corpus exactly, or a token index by late interaction.
 
     Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] · [bold]medembed search corpus/ "HLA-B27" --hybrid[/bold] ·
-    [bold]medembed search corpus/ "swollen calf" --late-interaction path/to/colbert[/bold]
+    [bold]medembed search corpus/ "swollen calf" --late-interaction mini[/bold]
     """
     asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
-    opened = EmbeddedCorpus.open(corpus)
-    with (
-        MedEmbed(**opened.model_settings, device=device, threads=threads) as model,
-        EmbeddedCorpus.open(corpus, model) as found,
-    ):
-        chosen = _chosen(where or [], found.manifest.kept) if where else None
-        deep = k if late_interaction is None else max(k, depth)
-        how = Hybrid(fusion.value, weight) if hybrid else None
-        answers = found.search(asked, deep, filter=chosen, scan=scan.value, hybrid=how)
+    if is_index(corpus):
+        _refuse_dense_options(
+            {"where": where, "scan": scan != ScanName.auto, "hybrid": hybrid, "late-interaction": late_interaction}
+        )
+        with _opened_index(corpus, device, threads) as index:
+            answers: Sequence[Sequence[Hit | TokenHit]] = index.search(asked, k)
+    else:
+        with _opened_corpus(corpus, device, threads) as found:
+            chosen = _chosen(where or [], found.manifest.kept) if where else None
+            deep = k if late_interaction is None else max(k, depth)
+            how = Hybrid(fusion.value, weight) if hybrid else None
+            hits = found.search(asked, deep, filter=chosen, scan=scan.value, hybrid=how)
+        answers = hits
         if late_interaction is not None:
             with MedColBERT(late_interaction, device=device, threads=threads) as reranker:
-                answers = [_reranked(reranker, query, hits, k) for query, hits in zip(asked, answers, strict=True)]
-        for query, hits in zip(asked, answers, strict=True):
-            if as_json:
-                typer.echo(json.dumps({"query": query, "hits": [asdict(hit) for hit in hits]}, ensure_ascii=False))
-            else:
-                _print(query, hits)
+                answers = [_reranked(reranker, query, some, k) for query, some in zip(asked, hits, strict=True)]
+    for query, found_hits in zip(asked, answers, strict=True):
+        if as_json:
+            typer.echo(json.dumps({"query": query, "hits": [asdict(hit) for hit in found_hits]}, ensure_ascii=False))
+        else:
+            _print(query, found_hits)
+
+
+@contextmanager
+def _opened_index(path: Path, device: str, threads: int | None) -> Iterator[TokenIndex]:
+    with TokenIndex.open(path) as opened:
+        settings = opened.model_settings
+    with MedColBERT(**settings, device=device, threads=threads) as model, TokenIndex.open(path, model) as index:
+        yield index
+
+
+@contextmanager
+def _opened_corpus(path: Path, device: str, threads: int | None) -> Iterator[EmbeddedCorpus]:
+    settings = EmbeddedCorpus.open(path).model_settings
+    with (
+        MedEmbed(**settings, device=device, threads=threads) as model,
+        EmbeddedCorpus.open(path, model) as corpus,
+    ):
+        yield corpus
+
+
+def _refuse_dense_options(given: Mapping[str, object]) -> None:
+    """A token index has no columns to filter by, no second scan, and is searched by late interaction anyway."""
+    if names := [f"--{name}" for name, value in given.items() if value]:
+        raise SettingError(f"{', '.join(names)}: for embedded corpora only, and this is a token index; leave it out")
 
 
 def _reranked(reranker: MedColBERT, query: str, hits: list[Hit], k: int) -> list[Hit]:
@@ -122,10 +156,15 @@ def _chosen(given: list[str], kept: dict[str, str]) -> dict[str, object]:
     return chosen
 
 
-def _print(query: str, hits: list[Hit]) -> None:
+def _print(query: str, hits: Sequence[Hit | TokenHit]) -> None:
     table = Table("", "score", "id", "text", title=escape(query), title_justify="left")
     for place, hit in enumerate(hits, 1):
-        text = hit.text if hit.text is not None else f"{hit.source}, line {hit.line}"
+        text = hit.text if hit.text is not None else _reference(hit)
         short = text if len(text) <= SHOWN else text[:SHOWN] + " …"
         table.add_row(str(place), f"{hit.score:.3f}", escape(hit.id), escape(" ".join(short.split())))
     Console().print(table)
+
+
+def _reference(hit: Hit | TokenHit) -> str:
+    """Where a text is that is not stored; a token index knows no more than its id."""
+    return f"{hit.source}, line {hit.line}" if isinstance(hit, Hit) else ""

@@ -138,6 +138,12 @@ def find(patterns: Sequence[str], format: str | None = None) -> list[Source]:  #
     return found
 
 
+def total_size(found: Sequence[Source]) -> int | None:
+    """Bytes of all sources together; None where one is unknown."""
+    sizes = [source.size for source in found if source.size is not None]
+    return sum(sizes) if len(sizes) == len(found) else None
+
+
 def _behind(pattern: str, format: str | None) -> list[Source]:  # noqa: A002
     if pattern == STDIN:
         return [Source("standard input", "standard input", format or "jsonl", None)]

@@ -1,33 +1,30 @@
 """Documents → a token index: cut into shards, those already there kept, the rest encoded, the manifest last."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.colbert.index import layout
-from medembed.colbert.index.layout import INDEX, SHORT, Encoding, Part, TokenManifest, TokenShard
-from medembed.colbert.index.lists import CentroidLists, make_lists
+from medembed.colbert.index import layout, shards
+from medembed.colbert.index.layout import INDEX, SHORT, Encoding, Part, Row, TokenManifest, TokenShard
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import MOST_CENTROIDS, Bits, ResidualCodec, train_codec
 from medembed.colbert.token_pooling import check_factor
 from medembed.corpus.durable import write_hashed
 from medembed.corpus.shard_folders import (
     MANIFEST,
-    SHARDS,
     intact_files,
     is_intact,
     sweep,
     write_manifest,
     writing,
 )
-from medembed.errors import CorpusError, SettingError
-from medembed.extras import require
+from medembed.errors import CorpusError, IndexingStoppedError, SettingError
 
 Floats = NDArray[np.float32]
 
@@ -37,13 +34,6 @@ SHARD_ROWS = 1_024
 SAMPLE_ROWS = 2_048
 # ColBERTv2 takes 16 · √tokens centroids; k-means sees 32 tokens of each
 CENTROIDS_A_ROOT, TOKENS_A_CENTROID = 16, 32
-
-
-class Row(NamedTuple):
-    """A document."""
-
-    id: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -69,24 +59,42 @@ class TokenSettings:
             raise SettingError(f"shard_rows={self.shard_rows}: give at least 1")
 
 
+@dataclass(frozen=True)
+class Draft:
+    """Documents in whole shards; :func:`finish` makes an index of them.
+
+    Attributes:
+        told: How they are encoded.
+        shard_rows: Documents of a full shard.
+        codec: The file of centroids and steps.
+        shards: In the order of their documents.
+        encoded: Documents that this run encoded; the others were there.
+        deleted: Numbers of deleted documents, ascending.
+        edited: Whether documents were appended or deleted since the index was built.
+    """
+
+    told: Encoding
+    shard_rows: int
+    codec: Part
+    shards: list[TokenShard]
+    encoded: int
+    deleted: Sequence[int] = ()
+    edited: bool = False
+
+
+def never() -> bool:
+    """Nobody asks a run to stop."""
+    return False
+
+
 def build(folder: Path, rows: Iterable[Mapping[str, Any]], model: MedColBERT, settings: TokenSettings) -> None:
     """Make a token index; run again with the same rows after a crash, it goes on where it was.
 
     Raises:
         CorpusError: A row cannot be used, there are none, another index is there, or another process writes to it.
     """
-    told = layout.encoding_of(model, settings.bits, settings.pool_factor, text_stored=settings.store_text)
     with writing(folder, INDEX):
-        if (folder / MANIFEST).is_file():
-            _check_same(layout.read_manifest(folder), told, settings, folder)
-        stream = _checked(rows, set())
-        first = list(islice(stream, SAMPLE_ROWS))
-        if not first:
-            raise CorpusError("there are no rows to index: give at least one mapping with an id and a text")
-        codec_part, codec, ready = _codec(folder, first, model, told)
-        run = _Run(folder, model, told, settings.shard_rows, codec, codec_part, deque(ready))
-        shards = list(run.shards(chain(first, stream)))
-        _finish(folder, told, settings.shard_rows, codec_part, shards)
+        finish(folder, new_shards(folder, _checked(rows, set()), model, settings))
 
 
 def append(folder: Path, rows: Iterable[Mapping[str, Any]], model: MedColBERT) -> None:
@@ -97,18 +105,73 @@ def append(folder: Path, rows: Iterable[Mapping[str, Any]], model: MedColBERT) -
     """
     with writing(folder, INDEX):
         manifest = layout.read_manifest(folder)
-        told = manifest.encoding
-        layout.check_model(told, model, folder)
-        if not is_intact(folder, manifest.codec.file, manifest.codec.sha256):
-            raise layout.damaged(folder, manifest.codec)
-        codec = ResidualCodec.load(folder / manifest.codec.file)
-        gone = set(manifest.deleted)
-        ids = (name for shard in manifest.shards for name in read_shard(folder, shard).column("id").to_pylist())
-        seen = {name for number, name in enumerate(ids) if number not in gone}
-        run = _Run(folder, model, told, manifest.shard_rows, codec, manifest.codec)
-        more = list(run.shards(_checked(rows, seen), len(manifest.shards)))
-        shards = [*manifest.shards, *more]
-        _finish(folder, told, manifest.shard_rows, manifest.codec, shards, deleted=manifest.deleted, edited=True)
+        finish(folder, more_shards(folder, manifest, _checked(rows, set(live_ids(folder, manifest))), model))
+
+
+def new_shards(
+    folder: Path,
+    rows: Iterator[Row],
+    model: MedColBERT,
+    settings: TokenSettings,
+    *,
+    overwrite: bool = False,
+    stop: Callable[[], bool] = never,
+) -> Draft:
+    """Shards of an index that begins here; those of an earlier run are kept. For a folder that is held by :func:`writing`.
+
+    Args:
+        folder: The index.
+        rows: Its documents, each id once.
+        model: What encodes.
+        settings: Bits, pooling, shards.
+        overwrite: Whether a finished index that is there may be another.
+        stop: Asked between two shards.
+
+    Raises:
+        CorpusError: There are no rows, or another index is there.
+        IndexingStoppedError: ``stop`` said so.
+    """
+    told = layout.encoding_of(model, settings.bits, settings.pool_factor, text_stored=settings.store_text)
+    if not overwrite and (folder / MANIFEST).is_file():
+        _check_same(layout.read_manifest(folder), told, settings, folder)
+    first = list(islice(rows, SAMPLE_ROWS))
+    if not first:
+        raise CorpusError("there are no rows to index: give at least one with an id and a text")
+    codec_part, codec, ready = _codec(folder, first, model, told)
+    run = _Run(folder, model, told, settings.shard_rows, codec, codec_part, stop, deque(ready))
+    made = list(run.shards(chain(first, rows)))
+    return Draft(told, settings.shard_rows, codec_part, made, run.encoded)
+
+
+def more_shards(
+    folder: Path,
+    manifest: TokenManifest,
+    rows: Iterator[Row],
+    model: MedColBERT,
+    stop: Callable[[], bool] = never,
+) -> Draft:
+    """The shards of an index, and further ones. For a folder that is held by :func:`writing`.
+
+    Raises:
+        CorpusModelError: ``model`` is another.
+        CorpusDamagedError: The index's codec is not what was written.
+        IndexingStoppedError: ``stop`` said so.
+    """
+    told = manifest.encoding
+    layout.check_model(told, model, folder)
+    if not is_intact(folder, manifest.codec.file, manifest.codec.sha256):
+        raise layout.damaged(folder, manifest.codec)
+    codec = ResidualCodec.load(folder / manifest.codec.file)
+    run = _Run(folder, model, told, manifest.shard_rows, codec, manifest.codec, stop)
+    made = [*manifest.shards, *run.shards(rows, len(manifest.shards))]
+    return Draft(told, manifest.shard_rows, manifest.codec, made, run.encoded, manifest.deleted, edited=True)
+
+
+def live_ids(folder: Path, manifest: TokenManifest) -> Iterator[str]:
+    """Ids of documents that are not deleted."""
+    gone = set(manifest.deleted)
+    ids = (name for shard in manifest.shards for name in shards.read_shard(folder, shard).column("id").to_pylist())
+    return (name for number, name in enumerate(ids) if number not in gone)
 
 
 def delete(folder: Path, numbers: Iterable[int]) -> None:
@@ -117,28 +180,6 @@ def delete(folder: Path, numbers: Iterable[int]) -> None:
         manifest = layout.read_manifest(folder)
         deleted = sorted({*manifest.deleted, *numbers})
         write_manifest(folder, manifest.model_copy(update={"deleted": deleted, "edited": True}))
-
-
-def read_shard(folder: Path, shard: Part) -> Any:
-    """A file of an index as a memory-mapped table.
-
-    Raises:
-        CorpusDamagedError: It is missing or cut short.
-    """
-    arrow = require("pyarrow")
-    try:
-        return arrow.ipc.open_file(arrow.memory_map(str(folder / shard.file))).read_all()
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise layout.damaged(folder, shard) from error
-
-
-def read_lists(folder: Path, manifest: TokenManifest) -> CentroidLists:
-    """The documents by centroid, mapped."""
-    table = read_shard(folder, manifest.lists)
-    starts, documents = (
-        layout.flat(table.column(name), dtype) for name, dtype in (("starts", np.int64), ("documents", np.int32))
-    )
-    return CentroidLists(documents, starts, manifest.n_rows)
 
 
 def _check_same(there: TokenManifest, told: Encoding, settings: TokenSettings, folder: Path) -> None:
@@ -191,7 +232,7 @@ def _n_centroids(n_tokens: int) -> int:
     return 1 << max(1, int(np.log2(max(wanted, 2))))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Run:
     """What encodes documents into shards.
 
@@ -202,7 +243,9 @@ class _Run:
         shard_rows: Documents a shard.
         codec: What compresses.
         codec_part: Its file.
+        stop: Asked between two shards.
         ready: Token vectors of the first documents, where they are encoded already.
+        encoded: Documents of shards that were made and not found.
     """
 
     folder: Path
@@ -211,101 +254,43 @@ class _Run:
     shard_rows: int
     codec: ResidualCodec
     codec_part: Part
+    stop: Callable[[], bool]
     ready: deque[Floats] = field(default_factory=deque)
+    encoded: int = 0
 
     def shards(self, rows: Iterator[Row], start: int = 0) -> Iterator[TokenShard]:
         """Shards of documents, those that are there already as they are."""
         for number in count(start):
+            if self.stop():
+                raise IndexingStoppedError(
+                    f"stopped with {number - start} shards of this run in {self.folder}: run the same command again to go on"
+                )
             group = list(islice(rows, self.shard_rows))
             if not group:
                 return
             held = [self.ready.popleft() for _ in range(min(len(group), len(self.ready)))]
             content = layout.content_hash([self.codec_part.sha256], *group)
-            yield _find(self.folder, number, content) or self._made(number, content, group, held)
+            yield shards.find_shard(self.folder, number, content) or self._made(number, content, group, held)
 
     def _made(self, number: int, content: str, group: list[Row], held: list[Floats]) -> TokenShard:
         texts = [row.text for row in group[len(held) :]]
         tokens = held + self.model.encode_document(texts, pool_factor=self.told.pool_factor, show_progress=False)
-        return _write(self.folder, f"{number:06d}.{content}", _table(group, tokens, self.codec, self.told), content)
+        self.encoded += len(group)
+        return shards.write_shard(self.folder, number, content, shards.table_of(group, tokens, self.codec, self.told))
 
 
-def _find(folder: Path, number: int, content: str) -> TokenShard | None:
-    """A shard of this content that an earlier run has left, if its bytes are intact."""
-    for path, digest in intact_files(folder / SHARDS, f"{number:06d}.{content}.*.arrow"):
-        return _shard(folder, path, digest, content)
-    return None
-
-
-def _table(group: list[Row], tokens: list[Floats], codec: ResidualCodec, told: Encoding) -> Any:
-    arrow = require("pyarrow")
-    packed = codec.compress(np.concatenate(tokens))
-    ends = np.cumsum([0, *map(len, tokens)]).astype(np.int32)
-
-    def lists(values: NDArray[Any], factor: int) -> Any:
-        return arrow.ListArray.from_arrays(arrow.array(ends * factor), arrow.array(values.reshape(-1)))
-
-    return arrow.table({
-        "id": arrow.array([row.id for row in group], type=arrow.string()),
-        "text": arrow.array([row.text if told.text_stored else None for row in group], type=arrow.string()),
-        "codes": lists(packed.codes, 1),
-        "remainders": lists(packed.remainders, packed.remainders.shape[1]),
-    })  # fmt: skip
-
-
-def _write(folder: Path, stem: str, table: Any, content: str) -> TokenShard:
-    path, digest = write_hashed(
-        folder / SHARDS, lambda sha: f"{stem}.{sha[:SHORT]}.arrow", lambda aside: _write_arrow(aside, table)
-    )
-    return _shard(folder, path, digest, content)
-
-
-def _write_arrow(path: Path, table: Any) -> None:
-    arrow = require("pyarrow")
-    with arrow.OSFile(str(path), "wb") as file, arrow.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
-
-
-def _shard(folder: Path, path: Path, digest: str, content: str) -> TokenShard:
-    part = Part(file=f"{SHARDS}/{path.name}", sha256=digest, content=content)
-    table = read_shard(folder, part)
-    n_tokens = len(layout.flat(table.column("codes"), np.uint16))
-    return TokenShard(**part.model_dump(), n_rows=table.num_rows, n_tokens=n_tokens)
-
-
-def _finish(
-    folder: Path,
-    told: Encoding,
-    shard_rows: int,
-    codec: Part,
-    shards: list[TokenShard],
-    *,
-    deleted: Sequence[int] = (),
-    edited: bool = False,
-) -> None:
+def finish(folder: Path, draft: Draft) -> TokenManifest:
     """Sort the documents by centroid, write the manifest, and remove what it does not name."""
     manifest = TokenManifest(
-        encoding=told,
-        shard_rows=shard_rows,
-        codec=codec,
-        shards=shards,
-        lists=_write_lists(folder, codec, shards),
-        deleted=list(deleted),
-        edited=edited,
+        encoding=draft.told,
+        shard_rows=draft.shard_rows,
+        codec=draft.codec,
+        shards=draft.shards,
+        lists=shards.write_lists(folder, draft.codec, draft.shards),
+        deleted=list(draft.deleted),
+        edited=draft.edited,
     )
     write_manifest(folder, manifest)
-    named = {part.file for part in (*shards, manifest.codec, manifest.lists)}
+    named = {part.file for part in (*manifest.shards, manifest.codec, manifest.lists)}
     sweep(folder, named, ["codec.*", "lists.*"])
-
-
-def _write_lists(folder: Path, codec: Part, shards: list[TokenShard]) -> Part:
-    arrow = require("pyarrow")
-    columns = [read_shard(folder, shard).column("codes") for shard in shards]
-    codes = np.concatenate([layout.flat(column, np.uint16) for column in columns])
-    counts = np.concatenate([np.diff(column.chunk(0).offsets.to_numpy()) for column in columns])
-    lists = make_lists(codes, counts, len(ResidualCodec.load(folder / codec.file).centroids))
-    documents = arrow.array([lists.documents], type=arrow.list_(arrow.int32()))
-    table = arrow.table({"starts": [lists.starts], "documents": documents})
-    path, digest = write_hashed(
-        folder, lambda sha: f"lists.{sha[:SHORT]}.arrow", lambda aside: _write_arrow(aside, table)
-    )
-    return Part(file=path.name, sha256=digest)
+    return manifest

@@ -8,9 +8,10 @@ index/
 """
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,16 @@ from medembed import __version__
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import Bits
 from medembed.corpus import shard_folders
-from medembed.corpus.shard_folders import Kind
+from medembed.corpus.shard_folders import MANIFEST, Kind
 from medembed.errors import CorpusDamagedError, CorpusModelError
 
 FORMAT = 1
 # hexadecimal digits of a hash in a file's name
 SHORT = 12
 AGAIN = "build the index again with the same rows: what is intact is kept"
-INDEX = Kind("token index", "TokenIndex.build(path, rows, model)", AGAIN, FORMAT)
+INDEX = Kind(
+    "token index", "`medembed token-index FILES -o {path}` or TokenIndex.build(path, rows, model)", AGAIN, FORMAT
+)
 
 
 class Encoding(BaseModel):
@@ -54,6 +57,13 @@ class Encoding(BaseModel):
     pool_factor: float
     bits: Bits
     text_stored: bool
+
+
+class Row(NamedTuple):
+    """A document."""
+
+    id: str
+    text: str
 
 
 class Part(BaseModel):
@@ -137,6 +147,14 @@ def check_model(told: Encoding, model: MedColBERT, path: Path) -> None:
 def read_manifest(path: Path) -> TokenManifest:
     """The manifest of a finished index; errors as :func:`medembed.corpus.shard_folders.read_manifest` raises them."""
     return shard_folders.read_manifest(path, INDEX, TokenManifest)
+
+
+def is_index(path: Path) -> bool:
+    """Whether a folder holds a finished token index and not, say, an embedded corpus."""
+    try:
+        return "codec" in json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def damaged(folder: Path, part: Part) -> CorpusDamagedError:

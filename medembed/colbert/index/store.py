@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.colbert.index import build as building
-from medembed.colbert.index import layout
+from medembed.colbert.index import layout, shards
 from medembed.colbert.index.build import TokenSettings
 from medembed.colbert.index.layout import TokenManifest
 from medembed.colbert.maxsim import check, maxsim_flat
@@ -71,11 +71,11 @@ class TokenIndex:
     def _read(self) -> None:
         told = self._manifest
         self._codec = ResidualCodec.load(self._path / told.codec.file)
-        self._lists = building.read_lists(self._path, told)
+        self._lists = shards.read_lists(self._path, told)
         self._shards = []
         start = 0
         for shard in told.shards:
-            table = building.read_shard(self._path, shard)
+            table = shards.read_shard(self._path, shard)
             codes, remainders = (
                 layout.flat(table.column(name), dtype)
                 for name, dtype in (("codes", np.uint16), ("remainders", np.uint8))
@@ -136,11 +136,21 @@ class TokenIndex:
     def model(self) -> MedColBERT:
         """The model of this index, loaded when first asked for."""
         if self._model is None:
-            told = self._manifest.encoding
-            model = MedColBERT(told.model, document_length=told.document_length, overlong=told.overlong)  # type: ignore[arg-type]
-            layout.check_model(told, model, self._path)
+            model = MedColBERT(**self.model_settings)
+            layout.check_model(self._manifest.encoding, model, self._path)
             self._model = model
         return self._model
+
+    @property
+    def model_settings(self) -> dict[str, Any]:
+        """What to make the index's model with: ``MedColBERT(**index.model_settings, device="cuda")``."""
+        told = self._manifest.encoding
+        return {
+            "model": told.model,
+            "revision": None if told.revision.startswith("sha256-") else told.revision,
+            "document_length": told.document_length,
+            "overlong": told.overlong,
+        }
 
     @property
     def bytes_a_token(self) -> float:

@@ -1,0 +1,28 @@
+"""Long commands that end between two shards when they are asked to."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+
+
+@contextmanager
+def stopping() -> Iterator[list[int]]:
+    """Note the first SIGINT or SIGTERM, so that the shard can be finished; a second one ends the process as usual."""
+    stopped: list[int] = []
+    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def note(number: int, _: FrameType | None) -> None:
+        stopped.append(number)
+        typer.echo("medembed: finishing the shard; once more to stop at once", err=True)
+        signal.signal(number, before[number] or signal.SIG_DFL)
+
+    for number in (signal.SIGINT.value, signal.SIGTERM.value):
+        before[number] = signal.signal(number, note)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

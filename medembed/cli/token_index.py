@@ -1,0 +1,98 @@
+"""`medembed token-index`: files of rows in, an index of token vectors for late interaction out."""
+
+import time
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from medembed.cli import options
+from medembed.cli.stopping import stopping
+from medembed.colbert.index import files
+from medembed.colbert.index.build import SHARD_ROWS, TokenSettings
+from medembed.colbert.model import MedColBERT
+from medembed.colbert.residual import Bits
+from medembed.corpus import sources
+from medembed.corpus.layout import REJECTS
+from medembed.corpus.rows import Columns
+from medembed.errors import IndexingStoppedError
+from medembed.progress import bar
+from medembed.registry import BUNDLED
+
+
+def token_index(
+    inputs: options.Inputs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index.")],
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = "id",
+    number_rows: options.NumberRows = False,
+    format: options.Format = None,  # noqa: A002 - what it is called everywhere
+    bits: Annotated[
+        int,
+        typer.Option(help="Bits a dimension of a token's vector: 2, 4 or 8; 128 dimensions take 34, 66 or 130 bytes."),
+    ] = 2,
+    pool_factor: Annotated[
+        float, typer.Option(min=1, help="Merge alike tokens of a text until a share of 1/FACTOR is left.")
+    ] = 1.0,
+    batch_rows: Annotated[
+        int, typer.Option(min=1, help="Rows a shard: encoded at a time, and lost at most when the process is killed.")
+    ] = SHARD_ROWS,
+    append: options.Append = False,
+    overwrite: options.Overwrite = False,
+    store_text: options.StoreText = True,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="mini, or a hub id or folder of a late-interaction model.")
+    ] = BUNDLED,
+    document_length: Annotated[int | None, typer.Option(min=3, help="Tokens to read of each text.")] = None,
+    precision: options.Precision = options.PrecisionName.auto,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    overlong: options.Overlong = options.OverlongName.truncate,
+) -> None:
+    """Index a vector for every token of a corpus of any size; a killed run goes on where it was.
+
+    Examples: [bold]medembed token-index notes/*.jsonl -o tokens/[/bold] · [bold]medembed search tokens/ "painful swollen calf"[/bold]
+
+    Centroids are made from the first 2,048 rows: mix the sources. Exit code 3 says that rows were left out; rejects.jsonl in the
+    folder says which and why.
+    """
+    mode = options.mode(append=append, overwrite=overwrite)
+    settings = TokenSettings(cast("Bits", bits), pool_factor, batch_rows, store_text)
+    chosen = None if format is None else format.value
+    columns = Columns(tuple(text_column or ["text"]), None if number_rows else id_column)
+    reading = files.Reading(columns, chosen, mode)
+    started = time.perf_counter()
+    with (
+        MedColBERT(
+            model,
+            precision=precision.value,
+            device=device,
+            threads=threads,
+            document_length=document_length,
+            overlong=overlong.value,
+        ) as encoder,
+        stopping() as stopped,
+        bar(sources.total_size(sources.find(inputs, chosen)), None, unit="B") as advance,
+    ):
+        try:
+            summary = files.index(
+                inputs, output, encoder, settings, reading, on_bytes=advance, stop=lambda: bool(stopped)
+            )
+        except IndexingStoppedError as error:
+            typer.echo(f"medembed: {error}", err=True)
+            raise typer.Exit(128 + stopped[0]) from None
+    _tell(summary, output, time.perf_counter() - started)
+
+
+def _tell(summary: files.Summary, output: Path, seconds: float) -> None:
+    rate = f", {summary.encoded / seconds:.0f}/s" if summary.encoded else ""
+    typer.echo(
+        f"{output}: {summary.n_rows} rows, {summary.n_tokens} token vectors ({summary.encoded} rows encoded now in {seconds:.1f} s{rate})",
+        err=True,
+    )
+    if summary.truncated:
+        typer.echo(
+            f"{summary.truncated} texts are longer than the model reads and were cut: --overlong chunk reads them whole, or index passages",
+            err=True,
+        )
+    options.tell_rejected(summary.rejected, output / REJECTS)
