@@ -168,9 +168,15 @@ class Triplets(Section):
     """The training rows: caps per source, and the share of documents kept apart to watch the loss."""
 
     caps: dict[str, Count] = {}
+    later_caps: dict[str, Count] = {}  # instead of caps from the second round of negatives on; empty for the same
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
     max_rows: Positive | None = None
+
+    def of_round(self, number: int) -> "Triplets":
+        """The section as one round of mining and training reads it."""
+        caps = self.later_caps if number > 1 and self.later_caps else self.caps
+        return self.model_copy(update={"caps": caps, "later_caps": {}})
 
 
 class Lora(Section):

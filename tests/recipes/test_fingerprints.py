@@ -76,6 +76,13 @@ def test_a_second_round_mines_with_the_first_rounds_model(loaded: Loaded) -> Non
     assert steps["train"].fingerprint != steps["train-2"].fingerprint
 
 
+def test_caps_of_later_rounds_leave_the_first_round_as_it_was(loaded: Loaded) -> None:
+    plain = marks(loaded, "negatives.rounds=2")
+    capped = marks(loaded, "negatives.rounds=2", 'triplets.later_caps={"*"=3}')
+    changed = [name for name in plain if plain[name] != capped[name]]
+    assert changed == ["negatives-2", "triplets-2", "train-2", "merge", "score", "publish"]
+
+
 @given(
     st.dictionaries(
         st.text(), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.booleans()

@@ -1,17 +1,21 @@
 """Hard negatives: within the ranks, below the positive, and never an answer in disguise."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medembed.corpus.lexical import Bm25
-from medembed.recipes import pipeline
+from medembed.recipes import negatives, pipeline, triplets
+from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.negatives import allowed, choose, read_corpus
 from medembed.recipes.records import Mined, Pair, Triplet, content_id, read_parquet
+from medembed.recipes.reporting import Reporter
 from medembed.recipes.schema import Negatives, Recipe, Triplets
 from medembed.recipes.selection import weigh
 from medembed.recipes.sources import Places
+from medembed.recipes.stage import StageRun
 from medembed.recipes.triplets import is_held_out
 
 Loaded = Callable[..., tuple[Recipe, Places]]
@@ -96,6 +100,20 @@ def test_only_pairs_that_will_be_trained_on_are_mined_for(loaded: Loaded) -> Non
     built = {item.step.key: item.artifact for item in pipeline.build(*loaded("triplets.max_rows=20"), "triplets")}
     assert built["filters"].summary["rows"] > 20
     assert len(list(read_parquet(built["negatives"].parts("mined"), Mined))) == 20
+
+
+def test_rounds_after_the_first_take_caps_of_their_own(loaded: Loaded, tmp_path: Path) -> None:
+    """Mining and rows of round two, in the place of a whole run, which would train in between."""
+    recipe, places = loaded("negatives.method=bm25", 'triplets.later_caps={"*"=7}', "triplets.held_out=0.0")
+    built = {item.step.key: item.artifact for item in pipeline.build(recipe, places, "triplets")}
+    assert built["triplets"].summary["rows"] > 7
+    inputs = {"filters": built["filters"]}
+    with Reporter(progress=False) as reporter, reporter.task("second round") as task:
+        for stage in (negatives, triplets):
+            out = ArtifactWriter(tmp_path / stage.STAGE.name)
+            summary = stage.run(StageRun(recipe, places, inputs, out, task, round=2))
+            inputs[stage.STAGE.name] = out.finish({}, summary)
+            assert summary["rows"] == 7
 
 
 def test_a_document_is_never_split(loaded: Loaded) -> None:
