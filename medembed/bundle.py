@@ -86,7 +86,7 @@ def bundle_head(source: Path, target: Path) -> None:
     aside = target / f"{HEAD}.partial"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    for name in ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"):
+    for name in ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "README.md"):
         if (source / name).is_file():
             shutil.copyfile(source / name, aside / name)
     for _, module in model_files.read_modules(source):
