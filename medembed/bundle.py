@@ -71,7 +71,7 @@ def bundle_head(source: Path, target: Path) -> None:
 
     Args:
         source: A late-interaction folder of sentence-transformers' layout, its encoder frozen while it was trained.
-        target: The bundled model; an earlier head is replaced.
+        target: The bundled model; an earlier head is replaced, except for its ``README.md``.
 
     Raises:
         MedEmbedError: ``source`` cannot be loaded.
@@ -86,9 +86,14 @@ def bundle_head(source: Path, target: Path) -> None:
     aside = target / f"{HEAD}.partial"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    for name in ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "README.md"):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, aside / name)
+    for path in (source / "modules.json", source / model_files.SENTENCE_CONFIG, target / HEAD / "README.md"):
+        if path.is_file():
+            shutil.copyfile(path, aside / path.name)
+    # sentence-transformers may leave the limit to the tokenizer's settings, which stay with the encoder
+    limit = {"max_seq_length": fetch(str(source), late_interaction=True).spec.max_seq_length}
+    _write_json(
+        aside / "sentence_bert_config.json", model_files.read_json(source / "sentence_bert_config.json") | limit
+    )
     for _, module in model_files.read_modules(source):
         if module.resolve() != source.resolve():
             _copy_module(module, aside / module.name)

@@ -1,5 +1,6 @@
 """A dense model that brings late interaction along: put beside its encoder, read over it, refused over any other."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_the_dense_model_stays_what_it_is(both: Path, tmp_path: Path) -> None:
         assert tokens.revision != dense.revision
         assert (tokens.dimension, tokens.document_length) == (32, 20)
         np.testing.assert_array_equal(dense.encode(TEXTS), alone.encode(TEXTS))
+
+
+def test_the_limit_of_a_tokenizer_goes_with_the_head(late: Path, tmp_path: Path) -> None:
+    """sentence-transformers 6 saves it nowhere else."""
+    limited, target = tmp_path / "limited", tiny_bert.make(tmp_path / "target")
+    shutil.copytree(late, limited)
+    (limited / "sentence_bert_config.json").write_text(json.dumps({"module_output_name": "token_embeddings"}))
+    (limited / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 24}))
+    bundle.bundle_head(limited, target)
+    assert checkpoint.fetch(str(target), late_interaction=True).spec.max_seq_length == 24
 
 
 def test_no_weight_is_there_twice(both: Path) -> None:
