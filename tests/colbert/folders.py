@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 
-from medembed.checkpoint import BUNDLED_FOLDER
+from medembed.checkpoint import BUNDLED_FOLDER, HEAD
 from tests import tiny_bert
 
 WIDTH = 32
@@ -100,7 +100,7 @@ def sentence_transformers(
 
 def of_mini(folder: Path) -> Path:
     """The bundled model as a late-interaction model: its token states turned at random, which keeps their angles."""
-    shutil.copytree(BUNDLED_FOLDER, folder)
+    shutil.copytree(BUNDLED_FOLDER, folder, ignore=shutil.ignore_patterns(HEAD))
     turned = np.linalg.qr(np.random.default_rng(0).normal(size=(384, 384)))[0].astype(np.float32)
     told = {"in_features": 384, "out_features": 128, "bias": False, "activation_function": "torch.nn.Identity"}
     _write(folder / "1_Dense" / "config.json", told)
