@@ -51,8 +51,8 @@ test-site: docs ## Test the built site in a real browser (chromium and chromedri
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
 	@$(VLLM)/bin/python -m pytest tests/recipes/test_vllm.py -m "" -o filterwarnings=default $(ARGS)
 
-test-corpora: $(VENV)/.corpora ## Embed on Ray's actors, also killed ones; hand corpora to faiss, LanceDB and Qdrant
-	@$(BIN)/python -m pytest tests/corpus/test_ray.py tests/corpus/test_handover.py -m "" -o filterwarnings=default $(ARGS)
+test-corpora: $(VENV)/.corpora ## Embed and write pairs on Ray's actors, also killed ones; hand corpora to faiss, LanceDB and Qdrant
+	@$(BIN)/python -m pytest tests/corpus/test_ray.py tests/corpus/test_handover.py tests/recipes/test_pairs_ray.py -m "" -o filterwarnings=default $(ARGS)
 
 check: $(VENV)/.full $(ADAPTERS)/.ready ## Format, lint, types and layers, as CI runs them
 	@$(BIN)/ruff format --check .

@@ -1,11 +1,10 @@
-"""Shards embedded by Ray Data actors on one machine or many. The only file that imports Ray.
+"""Shards embedded by Ray Data actors on one machine or many.
 
 The driver reads and numbers the rows, as a local run does, and stages each shard that is missing as a Parquet file on storage
 that all nodes share. Actors run the same :func:`medembed.corpus.shards.embed_shard` and write shards under the same names, so a
 run may be begun on a laptop and finished on a cluster. The shards are the checkpoint: see docs/decisions/0033.
 """
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from medembed.corpus import shards
 from medembed.corpus.durable import write_whole
 from medembed.corpus.layout import Manifest, Shard
+from medembed.corpus.ray_connection import connected
 from medembed.corpus.shard_folders import SHARDS
 from medembed.corpus.shards import Job, Runner
 from medembed.errors import CorpusError, SettingError
@@ -78,11 +78,11 @@ def on_ray(model: MedEmbed, cluster: Cluster) -> Runner:
         staged = {job.id: _stage(staging, job) for job in jobs}
         if not staged:
             return
-        if not ray.is_initialized():
-            _start(ray, cluster)
         try:
-            for receipt in _receipts(ray, model, cluster, folder, manifest, sorted(staged)):
-                yield Shard.model_validate_json(receipt)
+            # enough logical cores for all actors and for the task that lists the shards
+            with connected(cluster.address, cluster.actors * cluster.cpus + 1):
+                for receipt in _receipts(ray, model, cluster, folder, manifest, sorted(staged)):
+                    yield Shard.model_validate_json(receipt)
         except ray.exceptions.RayError as error:
             raise CorpusError(
                 f"Ray gave up ({type(error).__name__}): shards that are whole are kept; run the same command again to go on"
@@ -97,16 +97,6 @@ def _stage(staging: Path, job: Job) -> Path:
     path = staging / f"{job.id}.parquet"
     write_whole(path, lambda aside: require("pyarrow.parquet").write_table(job.rows, aside))
     return path
-
-
-def _start(ray: Any, cluster: Cluster) -> None:
-    if cluster.address is not None:
-        ray.init(address=cluster.address, log_to_driver=False)
-        return
-    # without telemetry; enough logical cores for all actors and for the task that lists the shards
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    cores = max(os.cpu_count() or 1, cluster.actors * cluster.cpus + 1)
-    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 
 
 def _receipts(

@@ -1,19 +1,15 @@
 """Stage ``pairs``: notes → (query, passage) pairs. ``python -m medembed.recipes.pairs`` runs up to here."""
 
-import dataclasses
-import gzip
 import hashlib
-import json
-import os
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from medembed.recipes.generators import load_writer
-from medembed.recipes.generators.interface import PairWriter, Written
 from medembed.recipes.generators.replies import prompt_text
+from medembed.recipes.pair_blocks import Block, write_here
 from medembed.recipes.records import Failure, Note, Pair, content_id, count_rows, read_parquet, write_parquet
 from medembed.recipes.schema import PairSource, Recipe
 from medembed.recipes.sources import Places, hub_commits, identity, rows
@@ -35,7 +31,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
     writer: Any = None
     if pairs.writer == "extractive":
         writer = pairs.extractive
-    elif pairs.writer != "none":
+    elif pairs.asks_model:
         prompt = hashlib.sha256(prompt_text(pairs.llm.prompt).encode()).hexdigest()
         writer = {"llm": pairs.llm, "prompt": prompt, "seed": recipe.seed}
     return {"writer": pairs.writer, "settings": writer, "sources": sources, "scale": recipe.scale}
@@ -45,61 +41,43 @@ def run(stage: StageRun) -> Summary:
     """Copy the ready pairs, then have every block of notes written; finished blocks are not asked again."""
     blocks = _copy_ready_pairs(stage)
     if stage.recipe.pairs.writer != "none":
-        stage.task.expect(count_rows(stage.inputs["notes"].parts("notes")))
-        with closing(load_writer(stage.recipe)) as writer:
-            for block in _blocks(stage.inputs["notes"].parts("notes")):
-                _write_block(stage, writer, blocks, block)
-                blocks += 1
+        blocks = _write_notes(stage, blocks)
     return _summary(stage, blocks)
 
 
-def _write_block(stage: StageRun, writer: PairWriter, index: int, notes: list[Note]) -> None:
-    """Have one block written and stored: pairs, failures and, from language models, the raw replies."""
-    if stage.out.part("pairs", index) and stage.out.part("failures", index):
-        stage.task.advance(len(notes))
-        return
-    journal = stage.out.scratch("replies") / f"block-{index:05d}.jsonl"
-    written = _resume(journal)
-    stage.task.advance(len(written))
-    with journal.open("a", encoding="utf-8") as file:
-        for result in writer.write([note for note in notes if note.note_id not in written]):
-            written[result.note_id] = result
-            if writer.costly and not result.transient:
-                file.write(json.dumps(dataclasses.asdict(result)) + "\n")
-                file.flush()
+def _write_notes(stage: StageRun, first: int) -> int:
+    """Have the notes' pairs written, in this process or on Ray, as parts from ``first`` on; returns how many parts there are then."""
+    parts = stage.inputs["notes"].parts("notes")
+    n_notes = count_rows(parts)
+    stage.task.expect(n_notes)
+    unfinished = _unfinished(stage, parts, first)
+    if stage.recipe.execution.ray is None:
+        results = write_here(stage.recipe, unfinished)
+    else:
+        from medembed.recipes.pairs_ray import write_on_ray
+
+        results = write_on_ray(stage.recipe, unfinished, stage.task.reporter.say)
+    with closing(results):
+        for block, result in results:
+            block.add(result)
             stage.task.advance(failed=None if result.pairs or not result.failures else result.failures[0].reason)
-    in_order = [written[note.note_id] for note in notes]
-    if writer.costly:
-        stage.out.write_part("replies", index, "jsonl.gz", lambda path: _write_replies(path, in_order))
-    failures = [failure for result in in_order for failure in result.failures]
-    pairs = [pair for result in in_order for pair in result.pairs]
-    stage.out.write_part("failures", index, "parquet", lambda path: write_parquet(path, failures, Failure))
-    stage.out.write_part("pairs", index, "parquet", lambda path: write_parquet(path, pairs, Pair))
-    journal.unlink()
+            if block.is_whole:
+                block.store()
+    return first + math.ceil(n_notes / NOTES_A_BLOCK)
 
 
-def _resume(journal: Path) -> dict[str, Written]:
-    """Results a killed run had already received; a torn last line is dropped, so that it is asked again."""
-    written: dict[str, Written] = {}
-    if not journal.exists():
-        return written
-    lines = journal.read_bytes().split(b"\n")
-    for line in lines[:-1]:  # what follows the last newline is empty, or torn
-        value = json.loads(line)
-        pairs, failures = (
-            [Pair(**pair) for pair in value["pairs"]],
-            [Failure(**failure) for failure in value["failures"]],
-        )
-        written[value["note_id"]] = Written(value["note_id"], pairs, failures, value["reply"])
-    os.truncate(journal, sum(len(line) + 1 for line in lines[:-1]))
-    return written
-
-
-def _write_replies(path: Path, results: list[Written]) -> None:
-    """Raw replies as gzipped JSON lines; without a time stamp, so that equal replies give equal bytes."""
-    with path.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as file:
-        for result in results:
-            file.write((json.dumps({"note_id": result.note_id, "reply": result.reply}) + "\n").encode())
+def _unfinished(stage: StageRun, parts: list[Path], first: int) -> Iterator[Block]:
+    """Blocks of notes that are not all written; what an earlier run has left is counted as done."""
+    for index, notes in enumerate(_blocks(parts), first):
+        if stage.out.part("pairs", index) and stage.out.part("failures", index):
+            stage.task.advance(len(notes))
+            continue
+        block = Block(stage.out, index, notes, journalled=stage.recipe.pairs.asks_model)
+        stage.task.advance(len(notes) - len(block.missing))
+        if block.is_whole:
+            block.store()
+        else:
+            yield block
 
 
 def _copy_ready_pairs(stage: StageRun) -> int:

@@ -124,6 +124,11 @@ class Pairs(Section):
     llm: Llm = Llm()
     sources: dict[str, PairSource] = {}
 
+    @property
+    def asks_model(self) -> bool:
+        """Whether a language model writes: then each reply is worth keeping at once."""
+        return self.writer in ("vllm_local", "openai_endpoint")
+
 
 class Filters(Section):
     """What is thrown out, each reason with its count; ``round_trip_top_k = 0`` and ``near_duplicates = 1`` switch off."""
@@ -302,6 +307,8 @@ class Execution(Section):
     tensor_parallel: Positive = 1
     llm_batch: Positive = 256
     vllm_options: dict[str, Any] = {}
+    ray: str | None = None  # pairs are written by Ray actors: "local", "auto" or a cluster's address
+    ray_workers: Positive = 2  # each with a writer, concurrency and, for vllm_local, tensor_parallel GPUs of its own
     lock_wait_s: Annotated[float, Field(ge=0.0)] = 0.0
     report_to: str = "none"
     save_every_steps: Positive = 200

@@ -13,6 +13,7 @@ from medembed.recipes.load import load_recipe
 from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from tests.recipes.endpoint_server import Answer, Server
 
 CONDITIONS = [
     "gout",
@@ -187,3 +188,17 @@ def start(recipe_folder: Path, tmp_path: Path) -> Iterator[Callable[..., subproc
     for process in running:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers; all are stopped at the end."""
+    running: list[Server] = []
+
+    def start(answer: Callable[[str, int], Answer], port: int = 0) -> Server:
+        running.append(Server(answer, port))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.stop()

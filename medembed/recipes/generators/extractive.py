@@ -42,8 +42,6 @@ class ExtractiveWriter:
         settings: Which kinds, how many of each a note, and lengths.
     """
 
-    costly = False
-
     def __init__(self, settings: Extractive) -> None:
         self._settings = settings
         self._rules: list[tuple[str, Callable[[Note, list[Span], bool], Iterator[Draft]]]] = [

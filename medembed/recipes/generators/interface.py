@@ -29,9 +29,6 @@ class Written:
 class PairWriter(Protocol):
     """Turns notes into pairs. Each note comes back exactly once, in any order."""
 
-    costly: bool
-    """Whether a note's result is worth keeping at once, before its block is complete."""
-
     def write(self, notes: Sequence[Note]) -> Iterator[Written]:
         """Write the pairs of some notes, each yielded as soon as it is there.
 

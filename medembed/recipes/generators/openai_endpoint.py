@@ -32,8 +32,6 @@ class EndpointWriter:
         seed: Seed of the sampling.
     """
 
-    costly = True
-
     def __init__(self, settings: Llm, execution: Execution, *, seed: int) -> None:
         self._openai = require("openai")
         self._tenacity = require("tenacity")

@@ -16,8 +16,6 @@ class ScriptedWriter:
         settings: As for the real language models.
     """
 
-    costly = True
-
     def __init__(self, reply: Callable[[Note], str], settings: Llm | None = None) -> None:
         self._reply = reply
         self._settings = settings or Llm()

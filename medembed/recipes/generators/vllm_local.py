@@ -25,8 +25,6 @@ class VllmWriter:
             answer does not depend on what else is in the batch.
     """
 
-    costly = True
-
     def __init__(self, settings: Llm, execution: Execution, *, seed: int) -> None:
         self._vllm = require("vllm")
         self._sampling = require("vllm.sampling_params")
