@@ -1,10 +1,12 @@
 """Ray, started on this machine for as long as it is needed or joined where it runs already. The only file that starts it."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from medembed.errors import SettingError
 from medembed.extras import require
 
 
@@ -19,6 +21,7 @@ def connected(address: str | None, cores: int) -> Iterator[Any]:
 
     Raises:
         MissingExtraError: Ray is not installed.
+        SettingError: No cluster can be joined at ``address``.
     """
     ray = require("ray")
     if ray.is_initialized():
@@ -30,8 +33,22 @@ def connected(address: str | None, cores: int) -> Iterator[Any]:
         cores = max(os.cpu_count() or 1, cores)
         ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     else:
-        ray.init(address=address, log_to_driver=False)
+        _join(ray, address)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        if host and "://" not in address and port.isdigit():
+            # where nobody listens, Ray tries for minutes and then ends the process without a word
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address=address, log_to_driver=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SettingError(
+            f"no Ray cluster can be joined at {address!r} ({error}): start one with `ray start --head` and name its address, or name "
+            "'local' to use this machine alone"
+        ) from error

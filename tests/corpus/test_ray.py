@@ -23,10 +23,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def importable() -> Iterator[None]:
-    """Actors import the tests' own engine."""
+def cluster() -> Iterator[None]:
+    """One Ray for the runs in this process; its actors import the tests' own engine."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
     os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
@@ -108,6 +109,18 @@ def test_a_killed_driver_leaves_whole_shards_and_the_next_run_goes_on(
 
 def ray_run(source: Path, folder: Path) -> subprocess.Popen[str]:
     return start(source, folder, 0.1, 2, "ray")
+
+
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:9", "nonsense"], ids=["none here", "none there", "no address"])
+def test_a_cluster_that_is_not_there_is_named_with_what_to_do(
+    address: str, notes: Path, tmp_path: Path, fake: MedEmbed
+) -> None:
+    ray.shutdown()
+    runner = on_ray(fake, Cluster(address=address))
+    with pytest.raises(
+        SettingError, match=rf"no Ray cluster can be joined at '{address}' \(.*\): start one with `ray start --head`"
+    ):
+        index([str(notes)], tmp_path / "c", fake, SMALL, runner=runner)
 
 
 def test_actors_that_cannot_be_are_refused() -> None:
