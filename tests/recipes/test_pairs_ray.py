@@ -185,7 +185,7 @@ def test_actors_that_die_again_and_again_end_the_run(loaded: Loaded, serve: Serv
 
 
 def test_a_machine_without_gpus_is_no_place_for_vllm(loaded: Loaded) -> None:
-    recipe, places = loaded("pairs.writer=vllm_local", "execution.tensor_parallel=2", *ON_RAY)
+    recipe, places = loaded("pairs.writer=vllm_local", "execution.device=auto", "execution.tensor_parallel=2", *ON_RAY)
     with pytest.raises(
         RecipeConfigError, match=r"each worker of 'vllm_local' takes 2 GPU\(s\), and Ray sees 0 on this machine"
     ):
