@@ -64,6 +64,11 @@ def actors_of(driver: int) -> list[psutil.Process]:
     return [child for child in children if "_Worker" in _command(child)]
 
 
+def all_end(actors: list[psutil.Process]) -> bool:
+    """Whether these processes end, which takes a moment after they are told to."""
+    return psutil.wait_procs(actors, timeout=30)[1] == []
+
+
 def _command(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
@@ -76,7 +81,7 @@ def test_rules_write_the_same_parts_on_ray_as_here(loaded: Loaded, tmp_path: Pat
     there = built(*loaded(*ON_RAY, f"execution.work={tmp_path / 'ray'}"))
     assert len([name for name in here["files"] if name.startswith("pairs/")]) == N_NOTES / 8
     assert same(here, there)
-    assert actors_of(os.getpid()) == []
+    assert all_end(actors_of(os.getpid()))
 
 
 def test_an_endpoint_is_asked_the_same_on_ray_as_here_with_the_drivers_key(
@@ -166,7 +171,7 @@ def test_a_server_that_is_gone_is_told_as_in_a_local_run(loaded: Loaded) -> None
         PairWriterError, match=r"^2 notes in a row got no answer from .* Start the server, then run the same command"
     ):
         pipeline.build(recipe, places, "pairs")
-    assert actors_of(os.getpid()) == []
+    assert all_end(actors_of(os.getpid()))
 
 
 def test_actors_that_die_again_and_again_end_the_run(loaded: Loaded, serve: Serve) -> None:
