@@ -64,7 +64,7 @@ def search(
         str | None,
         typer.Option(
             "--late-interaction",
-            help="Late-interaction model, such as mini, that puts the best --depth rows in a new order.",
+            help="Late-interaction model that puts the best --depth rows in a new order.",
         ),
     ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Rows that late interaction puts in a new order.")] = DEPTH,
@@ -82,7 +82,7 @@ def search(
     """Search an embedded corpus exactly, or a token index by late interaction.
 
     Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] · [bold]medembed search corpus/ "HLA-B27" --hybrid[/bold] ·
-    [bold]medembed search corpus/ "swollen calf" --late-interaction mini[/bold]
+    [bold]medembed search corpus/ "swollen calf" --late-interaction path/to/colbert[/bold]
     """
     asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
     if is_index(corpus):

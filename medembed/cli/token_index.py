@@ -17,12 +17,12 @@ from medembed.corpus.layout import REJECTS
 from medembed.corpus.rows import Columns
 from medembed.errors import IndexingStoppedError
 from medembed.progress import bar
-from medembed.registry import BUNDLED
 
 
 def token_index(
     inputs: options.Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Hub id or folder of a late-interaction model.")],
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = "id",
     number_rows: options.NumberRows = False,
@@ -40,9 +40,6 @@ def token_index(
     append: options.Append = False,
     overwrite: options.Overwrite = False,
     store_text: options.StoreText = True,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="mini, or a hub id or folder of a late-interaction model.")
-    ] = BUNDLED,
     document_length: Annotated[int | None, typer.Option(min=3, help="Tokens to read of each text.")] = None,
     precision: options.Precision = options.PrecisionName.auto,
     device: options.Device = "auto",
@@ -51,7 +48,8 @@ def token_index(
 ) -> None:
     """Index a vector for every token of a corpus of any size; a killed run goes on where it was.
 
-    Examples: [bold]medembed token-index notes/*.jsonl -o tokens/[/bold] · [bold]medembed search tokens/ "painful swollen calf"[/bold]
+    Examples: [bold]medembed token-index notes/*.jsonl -o tokens/ -m path/to/colbert[/bold] ·
+    [bold]medembed search tokens/ "painful swollen calf"[/bold]
 
     Centroids are made from the first 2,048 rows: mix the sources. Exit code 3 says that rows were left out; rejects.jsonl in the
     folder says which and why.

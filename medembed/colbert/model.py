@@ -23,7 +23,7 @@ from medembed.engines.interface import Engine
 from medembed.errors import InputTypeError, SettingError
 from medembed.lifecycle import Lifecycle
 from medembed.model import within
-from medembed.registry import BUNDLED, ModelSpec
+from medembed.registry import ModelSpec
 from medembed.tokenizer import Overlong, TruncationWarning
 
 Floats = NDArray[np.float32]
@@ -53,8 +53,8 @@ class MedColBERT:
     """A late-interaction model (ColBERT): a vector a token, compared by MaxSim.
 
     Args:
-        model: ``"mini"`` (bundled, works offline), a hub id or a local folder, as Stanford's ColBERT, PyLate or
-            sentence-transformers 6 write them.
+        model: A hub id or a local folder, as Stanford's ColBERT, PyLate or sentence-transformers 6 write them, or a dense
+            model that brings late interaction along.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or a list of CUDA devices.
         precision: Number format of the computation, as for :class:`medembed.MedEmbed`.
         query_length: Tokens to read of each query, and to fill it up to where the model does that; None for the model's own.
@@ -81,7 +81,7 @@ class MedColBERT:
 
     def __init__(  # noqa: PLR0913 - the class has these settings, all keyword-only
         self,
-        model: str | os.PathLike[str] = BUNDLED,
+        model: str | os.PathLike[str],
         *,
         device: Device = "auto",
         precision: PrecisionSetting = "auto",

@@ -31,8 +31,8 @@ def test_it_adds_little() -> None:
     assert sum(path.stat().st_size for path in HEAD.rglob("*") if path.is_file()) < 150_000
 
 
-def test_it_works_without_arguments_and_finds_passages_by_their_titles() -> None:
-    with MedColBERT(threads=1) as model:
+def test_it_finds_passages_by_their_titles() -> None:
+    with MedColBERT("mini", threads=1) as model:
         assert (model.name, model.dimension) == ("mini", 128)
         queries = model.encode_query([passage.title for passage in PASSAGES])
         documents = model.encode_document([passage.text for passage in PASSAGES])
@@ -43,14 +43,16 @@ def test_it_works_without_arguments_and_finds_passages_by_their_titles() -> None
 
 
 def test_punctuation_takes_no_vectors() -> None:
-    with MedColBERT(threads=1) as model:
+    with MedColBERT("mini", threads=1) as model:
         assert len(model.encode_document("pain, pain.")) == len(model.encode_document("pain pain"))
 
 
 def test_files_become_an_index_that_is_searched(tmp_path: Path) -> None:
     source = tmp_path / "notes.jsonl"
     source.write_text("".join(json.dumps({"id": p.id, "text": p.text}) + "\n" for p in PASSAGES[:20]))
-    made = CliRunner().invoke(app, ["token-index", str(source), "-o", str(tmp_path / "tokens"), "--threads", "1"])
+    made = CliRunner().invoke(
+        app, ["token-index", str(source), "-o", str(tmp_path / "tokens"), "-m", "mini", "--threads", "1"]
+    )
     assert made.exit_code == 0, made.output
     wanted = PASSAGES[7]
     found = CliRunner().invoke(
