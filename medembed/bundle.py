@@ -57,6 +57,10 @@ def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: 
     for name in (*KEPT, "1_Pooling/config.json"):
         if (source / name).is_file():
             shutil.copyfile(source / name, aside / name)
+    tokenizer = json.loads((aside / "tokenizer.json").read_text(encoding="utf-8"))
+    (aside / "tokenizer.json").write_text(
+        json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
+    )
     _write_json(aside / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False})
     _write_shards(aside, {k: v for k, v in tensors.read_tensors(source).items() if "pooler." not in k})
     _write_json(aside / "vector_ranges.json", _ranges(aside, texts))

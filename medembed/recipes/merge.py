@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
     """The grid, the base and the development sets the ratio is chosen on."""
     sets = {name: set_identity(item, name, places) for name, item in sorted(recipe.development.items())}
     length = recipe.score.max_seq_length
-    return {"merge": recipe.merge, "base": models.base_identity(recipe.base), "sets": sets, "max_seq_length": length}
+    settings = recipe.merge.model_dump(mode="json", exclude={"soup"})  # the inputs say it
+    return {"merge": settings, "base": models.base_identity(recipe.base), "sets": sets, "max_seq_length": length}
 
 
 def run(stage: StageRun) -> Summary:
     """Measure every ratio, keep the best; a single ratio is taken without measuring."""
     recipe = stage.recipe
-    tuned = stage.inputs["train"].folder / "model"
+    tuned = [artifact.folder / "model" for artifact in stage.inputs.values()]
     base = models.base_folder(recipe.base).folder
     ratios = sorted({0.0, *recipe.merge.ratios, 1.0}) if recipe.development else list(recipe.merge.ratios)
     measured = (
@@ -60,20 +62,20 @@ def choose(measured: dict[float, dict[str, float]], recipe: Recipe) -> float:
     return max(sorted(recipe.merge.ratios), key=worth)
 
 
-def write_merged(base: Path, tuned: Path, ratio: float, folder: Path) -> None:
+def write_merged(base: Path, tuned: Sequence[Path], ratio: float, folder: Path) -> None:
     """The tuned model's folder with weights (1 - ratio) · base + ratio · tuned, in float32.
 
     Args:
         base: Folder of the model that training started from.
-        tuned: Folder of the tuned model.
+        tuned: Folders of tuned models, whose mean is taken (model soup: Wortsman et al. 2022, arXiv:2203.05482).
         ratio: Share of the tuned weights.
         folder: Where to write.
     """
     from safetensors.numpy import save_file
 
-    shutil.copytree(tuned, folder, dirs_exist_ok=True)
+    shutil.copytree(tuned[0], folder, dirs_exist_ok=True)
     save_file(
-        interpolate(_plain_weights(base), _plain_weights(tuned), ratio),
+        interpolate(_plain_weights(base), mean([_plain_weights(path) for path in tuned]), ratio),
         folder / tensors.WHOLE,
         metadata={"format": "pt"},
     )
@@ -98,13 +100,26 @@ def interpolate(base: Weights, tuned: Weights, ratio: float) -> Weights:
     return merged
 
 
+def mean(models: Sequence[Weights]) -> Weights:
+    """Mean of the tensors of models that are alike, float32 where floating point; a single model as it is."""
+    if len(models) == 1:
+        return models[0]
+    mixed: Weights = {}
+    for name, value in models[0].items():
+        floating = np.issubdtype(value.dtype, np.floating)
+        mixed[name] = (
+            np.asarray(np.mean([model[name] for model in models], axis=0, dtype=np.float32)) if floating else value
+        )
+    return mixed
+
+
 def _plain_weights(folder: Path) -> Weights:
     """Tensors by name without the ``bert.`` that some checkpoints put before each."""
     weights: Weights = dict(tensors.read_tensors(folder))
     return {name.removeprefix("bert."): value for name, value in weights.items()}
 
 
-def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Path) -> dict[str, float]:
+def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Sequence[Path]) -> dict[str, float]:
     """Scores of one ratio; kept as a part, so that a killed run does not measure it again."""
     part = stage.out.part("scores", index)
     if part is None:

@@ -84,7 +84,9 @@ def plan(recipe: Recipe, places: Places) -> list[Step]:
         goes_on = tuned and recipe.train.start_from == "previous_round"
         training = {"triplets": rows} | ({"previous": tuned} if goes_on else {})
         tuned = add(train.STAGE, training, round_number)
-    merged = add(merge.STAGE, {"train": tuned})
+    trained = [key for key, step in steps.items() if step.stage is train.STAGE]
+    soup = {f"soup-{key}": key for key in trained[:-1]} if recipe.merge.soup else {}
+    merged = add(merge.STAGE, {"train": tuned} | soup)
     scored = add(score.STAGE, {"merge": merged})
     add(publish.STAGE, {"merge": merged, "score": scored, "train": tuned, "triplets": rows})
     return list(steps.values())

@@ -261,6 +261,7 @@ class Merge(Section):
 
     ratios: tuple[Ratio, ...] = (0.3, 0.5, 0.7, 1.0)
     prefer: Literal["mean", "worst"] = "mean"
+    soup: bool = False  # the mean of every round's tuned weights in the place of the last round's
 
 
 class Score(Section):

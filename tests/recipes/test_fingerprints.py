@@ -76,6 +76,12 @@ def test_a_second_round_mines_with_the_first_rounds_model(loaded: Loaded) -> Non
     assert steps["train"].fingerprint != steps["train-2"].fingerprint
 
 
+def test_a_soup_is_made_of_every_round(loaded: Loaded) -> None:
+    steps = {step.key: step for step in pipeline.plan(*loaded("negatives.rounds=2", "merge.soup=true"))}
+    assert steps["merge"].inputs == {"train": "train-2", "soup-train": "train"}
+    assert marks(loaded, "merge.soup=true") == marks(loaded)  # one round alone is its own soup
+
+
 def test_caps_of_later_rounds_leave_the_first_round_as_it_was(loaded: Loaded) -> None:
     plain = marks(loaded, "negatives.rounds=2")
     capped = marks(loaded, "negatives.rounds=2", 'triplets.later_caps={"*"=3}')

@@ -1,0 +1,34 @@
+"""Weights between a base and one or several tuned models."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from medembed import tensors
+from medembed.recipes import merge
+
+NAME = "encoder.weight"
+
+
+def model(folder: Path, value: float) -> Path:
+    """A folder of one tensor."""
+    folder.mkdir()
+    save_file({NAME: np.full((2, 2), value, np.float32)}, folder / tensors.WHOLE)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("tuned", "ratio", "expected"),
+    [([4.0], 0.25, 1.0), ([4.0, 8.0], 1.0, 6.0), ([4.0, 8.0], 0.5, 3.0)],
+    ids=["one", "mean of two", "half of the mean of two"],
+)
+def test_merged_weights_lie_between_the_base_and_the_mean_of_the_tuned(
+    tmp_path: Path, tuned: list[float], ratio: float, expected: float
+) -> None:
+    base = model(tmp_path / "base", 0.0)
+    folders = [model(tmp_path / str(value), value) for value in tuned]
+    merge.write_merged(base, folders, ratio, tmp_path / "merged")
+    written = load_file(tmp_path / "merged" / tensors.WHOLE)
+    np.testing.assert_array_equal(written[NAME], np.full((2, 2), expected, np.float32))
