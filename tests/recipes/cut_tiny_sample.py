@@ -2,19 +2,22 @@
 
     python tests/recipes/cut_tiny_sample.py TRAIN_FOLDER EVAL_FOLDER recipes/tiny/data
 
-``TRAIN_FOLDER`` holds pairs.jsonl.gz and articles.jsonl.gz, ``EVAL_FOLDER`` the BEIR folder medquad_heldout, whose topics
-are disjoint from the training pairs. Rows are chosen by the hash of their ids, so the cut is the same every time.
+``TRAIN_FOLDER`` holds articles.jsonl.gz, ``EVAL_FOLDER`` the BEIR folder covidqa_passages. Its articles under CC BY or CC0
+are divided: questions about some are trained on, questions about others make the development set. Articles and rows are
+chosen by the hash of their ids, so the cut is the same every time.
 """
 
 import gzip
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-PAIRS, ARTICLES, QUERIES, DISTRACTORS = 700, 10, 150, 250
+PAIRS, ARTICLES, QUERIES, DOCUMENTS = 600, 10, 150, 400
+FREE = re.compile(r"License: ?(?:cc-by|cc0)\b(?!-)", re.IGNORECASE)
 
 
 def rank(key: str) -> str:
@@ -33,33 +36,43 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def main(train: Path, evaluation: Path, target: Path) -> None:
-    pairs = [
-        row
-        for row in read(train / "pairs.jsonl.gz")
-        if row["source"].startswith("medquad:") and len(row["positive"]) > 200
-    ]
-    pairs.sort(key=lambda row: rank(row["doc_id"] + row["query"]))
-    write(target / "pairs.jsonl.gz", pairs[:PAIRS])
     articles = [row for row in read(train / "articles.jsonl.gz") if row["source"].startswith("openstax")]
     articles.sort(key=lambda row: rank(row["doc_id"]))
     write(target / "articles.jsonl.gz", articles[:ARTICLES])
 
-    source = evaluation / "medquad_heldout"
-    queries = sorted(read(source / "queries.jsonl"), key=lambda row: rank(row["_id"]))[:QUERIES]
-    wanted = {row["_id"] for row in queries}
-    judged = [line.split("\t") for line in (source / "qrels" / "test.tsv").read_text().splitlines()[1:]]
-    judged = [row for row in judged if row[0] in wanted]
-    relevant = {row[1] for row in judged}
-    documents = list(read(source / "corpus.jsonl.gz"))
-    others = sorted((row for row in documents if row["_id"] not in relevant), key=lambda row: rank(row["_id"]))[
-        :DISTRACTORS
+    source = evaluation / "covidqa_passages"
+    passages: dict[str, list[dict[str, Any]]] = {}
+    for row in read(source / "corpus.jsonl.gz"):
+        passages.setdefault(row["_id"].partition("-")[0], []).append(row)
+    free = sorted((name for name, rows in passages.items() if any(FREE.search(row["text"]) for row in rows)), key=rank)
+    queries = {row["_id"]: row for row in read(source / "queries.jsonl")}
+    judged: dict[str, list[list[str]]] = {}
+    for line in (source / "qrels" / "test.tsv").read_text().splitlines()[1:]:
+        judgement = line.split("\t")
+        judged.setdefault(judgement[1].partition("-")[0], []).append(judgement)
+
+    corpus: list[dict[str, Any]] = []
+    qrels: list[list[str]] = []
+    while len({row[0] for row in qrels}) < QUERIES and len(corpus) + len(passages[free[0]]) <= DOCUMENTS:
+        name = free.pop(0)
+        corpus += passages[name]
+        qrels += judged.get(name, [])
+    asked = {row[0] for row in qrels}
+    write(target / "development" / "corpus.jsonl.gz", sorted(corpus, key=lambda row: row["_id"]))
+    write(target / "development" / "queries.jsonl.gz", [queries[key] for key in sorted(asked)])
+    path = target / "development" / "qrels" / "test.tsv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("query-id\tcorpus-id\tscore\n" + "".join("\t".join(row) + "\n" for row in qrels))
+
+    texts = {row["_id"]: row["text"] for name in free for row in passages[name]}
+    pairs = [
+        {"query": queries[row[0]]["text"], "positive": texts[row[1]], "source": "covidqa", "doc_id": name}
+        for name in free
+        for row in judged.get(name, [])
+        if row[0] not in asked
     ]
-    chosen = sorted([*(row for row in documents if row["_id"] in relevant), *others], key=lambda row: row["_id"])
-    write(target / "development" / "corpus.jsonl.gz", chosen)
-    write(target / "development" / "queries.jsonl.gz", queries)
-    qrels = target / "development" / "qrels" / "test.tsv"
-    qrels.parent.mkdir(exist_ok=True)
-    qrels.write_text("query-id\tcorpus-id\tscore\n" + "".join("\t".join(row) + "\n" for row in judged))
+    pairs.sort(key=lambda row: rank(row["doc_id"] + row["query"]))
+    write(target / "pairs.jsonl.gz", pairs[:PAIRS])
 
 
 if __name__ == "__main__":
