@@ -67,7 +67,7 @@ def make(
         folder / "config_sentence_transformers.json", {"prompts": dict(prompts or {}), "similarity_fn_name": similarity}
     )
     _write(folder / "sentence_bert_config.json", {"max_seq_length": 64, "do_lower_case": False})
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(BUNDLED_FOLDER / name, folder / name)
     save_file(
         {lead + name: array for name, array in weights(config).items()},
