@@ -82,7 +82,7 @@ def _check_without_running(block: blocks.Block, where: str) -> None:
     elif block.language == "json":
         json.loads(block.code)
     elif block.language == "bash":
-        for line in block.code.splitlines():
+        for line in block.code.replace("\\\n", " ").splitlines():
             _check_command(shlex.split(line, comments=True), where)
 
 
