@@ -107,11 +107,7 @@ def bundle_head(source: Path, target: Path) -> None:
 
 
 def _encoder_weights(folder: Path) -> tensors.Tensors:
-    return {
-        name.removeprefix("bert."): array
-        for name, array in tensors.read_tensors(folder).items()
-        if "pooler." not in name
-    }
+    return {name: array for name, array in tensors.plain(tensors.read_tensors(folder)).items() if "pooler." not in name}
 
 
 def _copy_module(source: Path, target: Path) -> None:

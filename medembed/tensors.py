@@ -202,6 +202,11 @@ def compact(tensors: Mapping[str, NDArray[np.float32]]) -> Tensors:
     return out
 
 
+def plain(weights: Mapping[str, NDArray[Any]]) -> Tensors:
+    """Tensors by name without the ``bert.`` that some checkpoints put before each."""
+    return {name.removeprefix("bert."): array for name, array in weights.items()}
+
+
 def fingerprint(folder: Path, head: Path | None = None) -> str:
     """SHA-256 over a model's weights, tokenizer and configuration: the revision of a model that has no commit.
 

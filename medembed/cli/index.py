@@ -15,7 +15,6 @@ from medembed.corpus.layout import REJECTS, Stored
 from medembed.corpus.pool import pooled
 from medembed.corpus.rows import Columns
 from medembed.corpus.shards import Runner
-from medembed.errors import IndexingStoppedError
 from medembed.model import MedEmbed
 from medembed.progress import bar
 from medembed.registry import BUNDLED
@@ -91,20 +90,16 @@ def index(
         bar(sources.total_size(sources.find(inputs, chosen)), None, unit="B") as advance,
     ):
         runner = _runner(embedder, workers, devices, ray, gpus)
-        try:
-            summary = embed.index(
-                inputs,
-                output,
-                embedder,
-                settings,
-                format=chosen,
-                runner=runner,
-                on_bytes=advance,
-                stop=lambda: bool(stopped),
-            )
-        except IndexingStoppedError as error:
-            typer.echo(f"medembed: {error}", err=True)
-            raise typer.Exit(128 + stopped[0]) from None
+        summary = embed.index(
+            inputs,
+            output,
+            embedder,
+            settings,
+            format=chosen,
+            runner=runner,
+            on_bytes=advance,
+            stop=lambda: bool(stopped),
+        )
     _tell(summary, output, time.perf_counter() - started)
 
 

@@ -7,10 +7,16 @@ from types import FrameType
 
 import typer
 
+from medembed.errors import IndexingStoppedError
+
 
 @contextmanager
 def stopping() -> Iterator[list[int]]:
-    """Note the first SIGINT or SIGTERM, so that the shard can be finished; a second one ends the process as usual."""
+    """Note the first SIGINT or SIGTERM, so that the shard can be finished; a second one ends the process as usual.
+
+    Raises:
+        typer.Exit: The work inside stopped for it; the code is 128 and the signal's number, as shells have it.
+    """
     stopped: list[int] = []
     before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
@@ -23,6 +29,9 @@ def stopping() -> Iterator[list[int]]:
         before[number] = signal.signal(number, note)
     try:
         yield stopped
+    except IndexingStoppedError as error:
+        typer.echo(f"medembed: {error}", err=True)
+        raise typer.Exit(128 + stopped[0]) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)

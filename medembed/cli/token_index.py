@@ -15,7 +15,6 @@ from medembed.colbert.residual import Bits
 from medembed.corpus import sources
 from medembed.corpus.layout import REJECTS
 from medembed.corpus.rows import Columns
-from medembed.errors import IndexingStoppedError
 from medembed.progress import bar
 
 
@@ -72,13 +71,7 @@ def token_index(
         stopping() as stopped,
         bar(sources.total_size(sources.find(inputs, chosen)), None, unit="B") as advance,
     ):
-        try:
-            summary = files.index(
-                inputs, output, encoder, settings, reading, on_bytes=advance, stop=lambda: bool(stopped)
-            )
-        except IndexingStoppedError as error:
-            typer.echo(f"medembed: {error}", err=True)
-            raise typer.Exit(128 + stopped[0]) from None
+        summary = files.index(inputs, output, encoder, settings, reading, on_bytes=advance, stop=lambda: bool(stopped))
     _tell(summary, output, time.perf_counter() - started)
 
 

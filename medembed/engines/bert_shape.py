@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed import tensors
 from medembed.errors import BadWeightsError, CorruptFileError
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -81,11 +82,10 @@ def fitting(weights: Weights, shape: BertShape, source: str) -> Weights:
     Raises:
         BadWeightsError: A weight is missing or has another shape.
     """
-    plain = {name.removeprefix("bert."): array for name, array in weights.items()}
     # names as TensorFlow's first BERT release wrote them
     plain = {
         name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): array
-        for name, array in plain.items()
+        for name, array in tensors.plain(weights).items()
     }
     for name, wanted in shape.expected().items():
         if name not in plain:

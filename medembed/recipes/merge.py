@@ -114,9 +114,7 @@ def mean(models: Sequence[Weights]) -> Weights:
 
 
 def _plain_weights(folder: Path) -> Weights:
-    """Tensors by name without the ``bert.`` that some checkpoints put before each."""
-    weights: Weights = dict(tensors.read_tensors(folder))
-    return {name.removeprefix("bert."): value for name, value in weights.items()}
+    return dict(tensors.plain(tensors.read_tensors(folder)))
 
 
 def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Sequence[Path]) -> dict[str, float]:

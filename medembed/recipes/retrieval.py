@@ -51,21 +51,32 @@ def read_sets(recipe: Recipe, places: Places, names: Sequence[str] | None = None
     for name, item in recipe.development.items():
         if names is None or name in names:
             folder = beir.open_folder(verified(item, name, places), item.split)
-            sets.append(_read_set(name, folder, item))
+            sets.append(_part(read_set(name, folder), item))
     return sets
 
 
-def _read_set(name: str, folder: beir.BeirFolder, taken: Development) -> RetrievalSet:
+def read_set(name: str, folder: beir.BeirFolder) -> RetrievalSet:
+    """A whole BEIR folder: its documents, and the queries that have a relevant one.
+
+    Raises:
+        TaskDataError: Its files are malformed.
+    """
     documents = {item.id: f"{item.title} {item.text}".strip() for item in beir.read_documents(folder)}
     queries = {item.id: item.text for item in beir.read_queries(folder)}
     qrels = beir.read_qrels(folder, set(queries), set(documents))
     judged = [key for key in queries if any(score > 0 for score in qrels.get(key, {}).values())]
+    return RetrievalSet(name, {key: queries[key] for key in judged}, documents, {key: qrels[key] for key in judged})
+
+
+def _part(whole: RetrievalSet, taken: Development) -> RetrievalSet:
+    """The part of a set that a recipe takes."""
+    judged, documents = list(whole.queries), whole.documents
     if taken.max_queries is not None:
         judged = sorted(judged, key=content_id)[: taken.max_queries]
-    qrels = {key: qrels[key] for key in judged}
+    qrels = {key: whole.qrels[key] for key in judged}
     if taken.max_documents is not None:
         documents = _some(documents, {key for relevant in qrels.values() for key in relevant}, taken.max_documents)
-    return RetrievalSet(name, {key: queries[key] for key in judged}, documents, qrels)
+    return RetrievalSet(whole.name, {key: whole.queries[key] for key in judged}, documents, qrels)
 
 
 def _some(documents: dict[str, str], needed: set[str], most: int) -> dict[str, str]:

@@ -173,7 +173,8 @@ class Triplets(Section):
     """The training rows: caps per source, and the share of documents kept apart to watch the loss."""
 
     caps: dict[str, Count] = {}
-    later_caps: dict[str, Count] = {}  # instead of caps from the second round of negatives on; empty for the same
+    # instead of caps from the second round of negatives on; empty for the same
+    later_caps: Annotated[dict[str, Count], Field(exclude_if=lambda value: not value)] = {}
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
     max_rows: Positive | None = None

@@ -1,6 +1,7 @@
 """Where a recipe's text comes from: files found, downloaded and verified; rows read one at a time."""
 
 import csv
+import functools
 import json
 import re
 import shutil
@@ -219,8 +220,9 @@ def _hub_rows(source: Source) -> Iterator[Row]:
     yield from loaded
 
 
+@functools.cache
 def hub_commit(source: Source) -> str:
-    """The commit that a hub dataset's revision is at now; a commit is its own.
+    """The commit that a hub dataset's revision is at; a commit is its own. Asked once: what is read is what is recorded.
 
     Raises:
         SourceError: The hub cannot be asked.

@@ -16,7 +16,7 @@ ROWS_A_PART = 16384
 
 def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
     """The settings, the seed, and how many negatives a row of the exported layouts has."""
-    settings = recipe.triplets.of_round(round_number).model_dump(mode="json", exclude={"later_caps"})
+    settings = recipe.triplets.of_round(round_number)
     return {"triplets": settings, "seed": recipe.seed, "per_query": recipe.negatives.per_query}
 
 

@@ -6,7 +6,7 @@ The weight of weighted fusion is chosen on every other query of a set; all figur
 import datetime as dt
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from medembed.corpus.ranking import ndcg
 from medembed.corpus.rows import Row
 from medembed.corpus.shard_folders import MANIFEST
 from medembed.evaluation import beir
+from medembed.recipes import retrieval
 from tests.benchmarks import report
 from tests.benchmarks.corpora import CORPORA
 from tests.benchmarks.report import Claim, Result
@@ -29,12 +30,9 @@ PROMISED = "covidqa_passages"
 
 def measure(folder: Path, model: MedEmbed) -> dict[str, Any]:
     """nDCG@10 of every way on one set."""
-    found = beir.open_folder(folder)
-    documents = list(beir.read_documents(found))
-    texts = {query.id: query.text for query in beir.read_queries(found)}
-    qrels = beir.read_qrels(found, set(texts), {document.id for document in documents})
-    judged = [key for key in texts if any(score > 0 for score in qrels.get(key, {}).values())]
-    corpus = _corpus(folder.name, documents, model)
+    found = retrieval.read_set(folder.name, beir.open_folder(folder))
+    texts, qrels, judged = found.queries, found.qrels, list(found.queries)
+    corpus = _corpus(folder.name, found.documents, model)
     development, test = judged[::2], judged[1::2]
     by_weight = corpus.choose_weight([texts[key] for key in development], [qrels[key] for key in development])
     weight = max(by_weight, key=lambda each: by_weight[each])
@@ -49,17 +47,17 @@ def measure(folder: Path, model: MedEmbed) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _corpus(name: str, documents: list[beir.Document], model: MedEmbed) -> EmbeddedCorpus:
+def _corpus(name: str, documents: Mapping[str, str], model: MedEmbed) -> EmbeddedCorpus:
     path = CORPORA / f"{name}-{model.revision}"
     if not (path / MANIFEST).exists():
         index_rows(_rows(documents), path, model, Settings(), inputs=[name])
     return EmbeddedCorpus.open(path, model)
 
 
-def _rows(documents: list[beir.Document]) -> Iterator[Row]:
-    for number, document in enumerate(documents, 1):
-        if text := f"{document.title} {document.text}".strip():
-            yield Row(document.id, text, "corpus.jsonl", number)
+def _rows(documents: Mapping[str, str]) -> Iterator[Row]:
+    for number, (name, text) in enumerate(documents.items(), 1):
+        if text:
+            yield Row(name, text, "corpus.jsonl", number)
 
 
 def main(folders: list[Path]) -> None:

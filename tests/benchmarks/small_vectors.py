@@ -17,6 +17,7 @@ from rich.console import Console
 from medembed import MedEmbed, vectors
 from medembed.corpus.ranking import ndcg
 from medembed.evaluation import beir
+from medembed.recipes import retrieval
 from medembed.vectors import Floats
 from tests.benchmarks import report
 from tests.benchmarks.report import Claim, Result
@@ -33,21 +34,17 @@ Scores = Callable[[Floats], Floats]
 
 def measure(folder: Path, model: MedEmbed) -> dict[str, Any]:
     """nDCG@10 of every kind of vector on one set."""
-    found = beir.open_folder(folder)
-    documents = list(beir.read_documents(found))
-    texts = {query.id: query.text for query in beir.read_queries(found)}
-    qrels = beir.read_qrels(found, set(texts), {document.id for document in documents})
-    judged = [key for key in texts if any(score > 0 for score in qrels.get(key, {}).values())]
-    rows = model.encode_document([f"{item.title} {item.text}".strip() for item in documents])
-    queries = model.encode_query([texts[key] for key in judged])
-    ids = [item.id for item in documents]
+    found = retrieval.read_set(folder.name, beir.open_folder(folder))
+    rows = model.encode_document(list(found.documents.values()))
+    queries = model.encode_query(list(found.queries.values()))
+    ids, judged = list(found.documents), list(found.queries)
 
     def score(how: Scores) -> float:
         values: list[float] = []
         for start in range(0, len(judged), QUERIES_A_BLOCK):
             best = np.argsort(-how(queries[start : start + QUERIES_A_BLOCK]), axis=1, kind="stable")[:, :10]
             keys = judged[start : start + QUERIES_A_BLOCK]
-            values += [ndcg([ids[row] for row in top], qrels[key]) for key, top in zip(keys, best, strict=True)]
+            values += [ndcg([ids[row] for row in top], found.qrels[key]) for key, top in zip(keys, best, strict=True)]
         return mean(values)
 
     return {"engine": folder.name, "queries": len(judged)} | {
