@@ -19,7 +19,12 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Cut:
-    """What truncation left out: how many texts, and how many tokens in all."""
+    """What truncation left out.
+
+    Attributes:
+        texts: How many texts were cut.
+        tokens: How many tokens were left out in all.
+    """
 
     texts: int = 0
     tokens: int = 0

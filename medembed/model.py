@@ -50,7 +50,11 @@ class MedEmbed:
         engine: An engine to use instead of choosing one, for instance ``FakeEngine()``.
 
     Raises:
-        MedEmbedError: The model cannot be found or loaded, or a setting does not fit; see ``medembed.errors``.
+        UnknownModelError: No such name or folder.
+        ModelNotCachedError: It would have to be downloaded, which is forbidden or failed.
+        CheckpointError: Files are missing, damaged or of a kind that no engine reads; weights that are pickles are refused.
+        SettingError: A setting does not fit the model or this machine (``DeviceError``, ``PrecisionError``).
+        MissingExtraError: The device or the architecture needs an extra that is not installed.
 
     Example:
         >>> with MedEmbed(threads=1) as model:
@@ -295,6 +299,9 @@ class MedEmbed:
 
         Returns:
             *Shape:* ``(n, m)``, float32. For quantised vectors see ``medembed.vectors.similarity``.
+
+        Raises:
+            VectorError: Vectors of different lengths.
         """
         return vectors.similarity(np.asarray(a, dtype=np.float32), np.asarray(b, dtype=np.float32))
 

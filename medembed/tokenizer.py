@@ -22,6 +22,10 @@ class TruncationWarning(UserWarning):
     Attributes:
         n_texts: How many texts were cut in this call.
         n_tokens: How many tokens were left out in all.
+
+    Args:
+        limit: Tokens that were read of each.
+        remedy: The sentence that says how to have them read whole.
     """
 
     def __init__(self, n_texts: int, n_tokens: int, limit: int, *, remedy: str = WHOLE) -> None:

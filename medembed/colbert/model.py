@@ -68,7 +68,10 @@ class MedColBERT:
         engine: An engine to use instead of choosing one; its dimension is that of the encoder's states.
 
     Raises:
-        MedEmbedError: The model cannot be found or loaded, or a setting does not fit; see ``medembed.errors``.
+        UnknownModelError: No such name or folder.
+        CheckpointError: Files are missing or damaged, or the folder holds no late-interaction model.
+        SettingError: A setting does not fit the model or this machine.
+        MedEmbedError: As for :class:`medembed.MedEmbed`, whose engines and downloads these are.
 
     Example:
         >>> from medembed import MedColBERT
@@ -316,6 +319,13 @@ class MedColBERT:
         Args:
             texts: The texts.
             role: ``"query"`` or ``"document"``.
+
+        Returns:
+            One number a text, in input order.
+
+        Raises:
+            InputTypeError: An item is not a ``str``.
+            SettingError: Another ``role``.
         """
         if role not in get_args(Role):
             raise SettingError(f"role={role!r}: choose one of {', '.join(get_args(Role))}")

@@ -32,6 +32,10 @@ def batches(corpus: EmbeddedCorpus) -> Iterator[tuple[Any, NDArray[np.float32]]]
 def to_npy(corpus: EmbeddedCorpus, path: Path) -> None:
     """Write vectors as ``.npy``, float32, and ids beside it as ``.ids.json``, rows in the same order.
 
+    Args:
+        corpus: The corpus.
+        path: Where, ending in ``.npy``; *shape* of the array: ``(len(corpus), dimension)``.
+
     Raises:
         CorpusError: The path does not end in ``.npy``.
     """
@@ -90,6 +94,7 @@ def to_lancedb(corpus: EmbeddedCorpus, uri: str, table: str = "corpus") -> Any:
         The LanceDB table; make its index with ``.create_index(metric="dot")``.
 
     Raises:
+        CorpusError: The corpus holds no row.
         MissingExtraError: lancedb is not installed.
     """
     arrow = require("pyarrow")

@@ -320,6 +320,9 @@ class EmbeddedCorpus:
         Args:
             rows: As for :meth:`build`, with the columns that the corpus keeps.
 
+        Returns:
+            How many rows there are now, and how many of them this call embedded.
+
         Raises:
             CorpusError: A row cannot be used, or another process writes.
         """

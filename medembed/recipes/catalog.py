@@ -13,7 +13,12 @@ _CHECKOUT = Path(__file__).parents[2] / "recipes"
 
 @dataclass(frozen=True)
 class Entry:
-    """A recipe on disk: ``recipe.toml``, and beside it ``README.md`` and ``expected.json``."""
+    """A recipe on disk: ``recipe.toml``, and beside it ``README.md`` and ``expected.json``.
+
+    Attributes:
+        folder: Its folder, whose name is the recipe's.
+        file: The ``recipe.toml``.
+    """
 
     folder: Path
     file: Path

@@ -49,7 +49,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Built:
-    """A step with its artefact, and whether this run had to make it."""
+    """A step that is finished.
+
+    Attributes:
+        step: Which.
+        artifact: What it made, opened.
+        reused: It was there already; this run did not have to make it.
+        seconds: What making it took in this run; 0 where it was reused.
+    """
 
     step: Step
     artifact: Artifact
@@ -59,6 +66,10 @@ class Built:
 
 def plan(recipe: Recipe, places: Places) -> list[Step]:
     """All steps of a recipe in order, with their fingerprints; nothing is run.
+
+    Args:
+        recipe: The recipe.
+        places: Where its sources are; their contents enter the fingerprints.
 
     Raises:
         SourceError: A source without a declared hash is missing.

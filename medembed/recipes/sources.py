@@ -24,7 +24,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Places:
-    """Where relative paths are looked for: the user's own data folder first, then the recipe's folder."""
+    """Where relative paths are looked for: the user's own data folder first, then the recipe's folder.
+
+    Attributes:
+        recipe: The recipe's folder.
+        execution: Names the data folder and the work folder, below which downloads are kept.
+    """
 
     recipe: Path
     execution: Execution

@@ -204,7 +204,11 @@ class TokenIndex:
             candidates: Documents looked at exactly.
             probe: Centroids looked at for each query token.
 
+        Returns:
+            For each query its hits, best first.
+
         Raises:
+            SettingError: ``k``, ``candidates`` or ``probe`` below 1.
             CorpusModelError: Another dimension than the index's.
             VectorError: Not a list of ``(tokens, dimension)`` arrays.
         """
