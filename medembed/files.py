@@ -31,6 +31,8 @@ def read_texts(path: Path, column: str) -> Iterator[str]:
     Raises:
         InputFileError: No such file, an unknown ending, a missing column, or a line that cannot be read.
     """
+    if path.is_dir():
+        raise InputFileError(f"{path} is a folder: name one file of it, or embed all of them with `medembed index`")
     if not path.is_file():
         raise InputFileError(f"there is no file {path}")
     readers = {".txt": _lines, ".jsonl": _json_lines, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
@@ -74,12 +76,21 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
                 row = json.loads(line)
             except ValueError as error:
                 raise InputFileError(f"{path}, line {number}: not valid JSON") from error
-            if not isinstance(row, dict) or not isinstance(row.get(column), str):
-                found = f"the fields {sorted(row)}" if isinstance(row, dict) else f"a {type(row).__name__}"
-                raise InputFileError(
-                    f"{path}, line {number}: no text under {column!r}, but {found}: name the field with --text-column"
-                )
-            yield row[column]
+            yield _field(row, column, f"{path}, line {number}")
+
+
+def _field(row: object, column: str, where: str) -> str:
+    if not isinstance(row, dict):
+        raise InputFileError(f"{where}: a {type(row).__name__}, not an object with the field {column!r}")
+    if column not in row:
+        raise InputFileError(
+            f"{where}: no text under {column!r}, but the fields {sorted(row)}: name the field with --text-column"
+        )
+    if not isinstance(text := row[column], str):
+        raise InputFileError(
+            f"{where}: {column!r} holds a {type(text).__name__}, not text: fill or drop missing values first"
+        )
+    return text
 
 
 def _csv(path: Path, column: str) -> Iterator[str]:

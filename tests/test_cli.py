@@ -97,6 +97,7 @@ def test_encode_writes_the_vectors_the_class_gives(tmp_path: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["encode", "missing.txt", "-o", "v.npy"], 1, "there is no file missing.txt"),
+        (["encode", ".", "-o", "v.npy"], 1, ". is a folder: name one file of it"),
         (["encode", "in.txt", "-o", "v.csv"], 1, "the ending '.csv' is unknown"),
         (["encode", "in.txt"], 2, "Missing option '--output'"),
         (["encode", "in.txt", "-o", "v.npy", "--model", "medium"], 1, "no model 'medium'"),
@@ -106,7 +107,7 @@ def test_encode_writes_the_vectors_the_class_gives(tmp_path: Path) -> None:
         (["encode", "in.txt", "-o", "v.npy", "--overlong", "error"], 1, "text 0 has"),
         (["sing"], 2, "No such command 'sing'"),
     ],
-    ids=["missing", "ending", "option", "model", "uncached", "precision", "choice", "overlong", "command"],
+    ids=["missing", "folder", "ending", "option", "model", "uncached", "precision", "choice", "overlong", "command"],
 )
 def test_mistakes_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
     (tmp_path / "in.txt").write_text("fever " * 600)
@@ -115,6 +116,34 @@ def test_mistakes_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[
     assert says in " ".join(ran.stderr.replace("│", " ").split())
     assert "Traceback" not in ran.stderr
     assert not (tmp_path / "v.npy").exists()
+
+
+def test_encoding_a_file_without_any_text_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("id,text\n")
+    ran = medembed("encode", "notes.csv", "-o", "v.npy", cwd=tmp_path)
+    assert (ran.returncode, np.load(tmp_path / "v.npy").shape) == (0, (0, 384))
+    assert "notes.csv holds no text" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["recipes", "--help"], "download"),
+        (["recipes", "run", "--help"], "last stage to build, one of notes, pairs"),
+        (["recipes", "copy", "-h"], "must not exist yet"),
+    ],
+    ids=" ".join,
+)
+def test_help_of_the_recipes_is_that_of_their_own_parser(arguments: list[str], says: str) -> None:
+    ran = medembed(*arguments)
+    assert ran.returncode == 0
+    assert says in " ".join(ran.stdout.split())
+
+
+def test_an_option_that_would_do_nothing_is_refused() -> None:
+    ran = medembed("recipes", "status", "tiny", "--dry-run")
+    assert ran.returncode == 2
+    assert "unknown: --dry-run" in ran.stderr
 
 
 def test_models_lists_what_there_is() -> None:

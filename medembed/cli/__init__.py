@@ -40,7 +40,8 @@ app.add_typer(models_app, name="models")
 app.command()(evaluate)
 app.command()(compare)
 app.add_typer(leaderboard_app, name="leaderboard")
-app.command(context_settings={"ignore_unknown_options": True})(recipes)
+# its --help is that of the recipes' own parser, and so is that of what stands behind it
+app.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)(recipes)
 app.command()(doctor)
 
 

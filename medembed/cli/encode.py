@@ -51,4 +51,6 @@ def encode(
             writer.write(rows)
             advance(len(rows))
         seconds = time.perf_counter() - started
+    if not writer.n_rows:
+        typer.echo(f"{source} holds no text", err=True)
     typer.echo(f"{writer.n_rows} vectors of {embedder.dimension} dimensions in {seconds:.1f} s: {output}", err=True)

@@ -85,6 +85,8 @@ def search(
     [bold]medembed search corpus/ "swollen calf" --late-interaction path/to/colbert[/bold]
     """
     asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
+    if not all(query.strip() for query in asked):
+        raise SettingError("a query is blank, and something would be found for it all the same: give a question")
     if is_index(corpus):
         _refuse_dense_options(
             {"where": where, "scan": scan != ScanName.auto, "hybrid": hybrid, "late-interaction": late_interaction}

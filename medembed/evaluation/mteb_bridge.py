@@ -74,10 +74,10 @@ def _benchmarks() -> dict[str, Any]:
 def _named(ref: TaskRef) -> Any:
     if ref.name not in _TASKS_REGISTRY:
         everything = {name.lower(): name for name in (*_TASKS_REGISTRY, *_benchmarks(), *TASK_SETS)}
-        near = difflib.get_close_matches(ref.name.lower(), everything, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(repr(everything[name]) for name in near)}?" if near else ""
+        near = difflib.get_close_matches(ref.name.lower(), everything, n=3, cutoff=0.7)
+        hint = f"did you mean {' or '.join(repr(everything[name]) for name in near)}? " if near else ""
         raise UnknownTaskError(
-            f"no task {ref.name!r}: {hint} Give a task of mteb, a set ({', '.join(TASK_SETS)}), a benchmark such as "
+            f"no task {ref.name!r}: {hint}Give a task of mteb, a set ({', '.join(TASK_SETS)}), a benchmark such as "
             "'MTEB(Medical, v1)', or a BEIR folder; a relative folder begins with ./"
         )
     return mteb.get_task(ref.name, hf_subsets=list(ref.subsets) if ref.subsets else None)

@@ -10,6 +10,8 @@ from medembed.recipes import catalog
 from medembed.recipes.load import load_recipe
 from medembed.recipes.sources import Places
 
+RECIPE = "name of a shipped recipe, or path of a folder with recipe.toml"
+
 
 def stage_main(stage: str, arguments: Sequence[str] | None = None) -> int:
     """Run a recipe up to a stage: what ``python -m medembed.recipes.<stage>`` does.
@@ -32,21 +34,29 @@ def stage_main(stage: str, arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--recipe",
         default="tiny",
-        help="name of a shipped recipe, or path of a folder with recipe.toml (default: tiny)",
+        help=f"{RECIPE} (default: tiny)",
     )
     return explained(lambda: run(parsed(parser, arguments)))
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, target: str) -> None:
     """The options that all doors to a run share."""
+    from medembed.recipes.pipeline import NAMES
+
+    add_settings(parser)
+    stages = f"last stage to build, one of {', '.join(NAMES)} (default: {target})"
+    parser.add_argument("--until", default=target, metavar="STAGE", help=stages)
+    parser.add_argument("--dry-run", action="store_true", help="print plan, fingerprints, counts and cost; run nothing")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """What goes on top of a recipe's file; ``medembed.recipes.schema`` names all of it."""
     parser.add_argument(
         "settings",
         nargs="*",
         metavar="key=value",
         help="settings on top of the recipe, e.g. train.epochs=2 execution.work=DIR",
     )
-    parser.add_argument("--until", default=target, metavar="STAGE", help=f"last stage to build (default: {target})")
-    parser.add_argument("--dry-run", action="store_true", help="print plan, fingerprints, counts and cost; run nothing")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -86,18 +96,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("list", help="the shipped recipes")
     show = commands.add_parser("show", help="a recipe's file and card")
-    show.add_argument("recipe")
+    show.add_argument("recipe", help=RECIPE)
     copy = commands.add_parser("copy", help="copy a recipe to a folder, to be edited")
-    copy.add_argument("recipe")
-    copy.add_argument("target", type=Path)
+    copy.add_argument("recipe", help=RECIPE)
+    copy.add_argument("target", type=Path, help="folder to make; must not exist yet")
     for name, text in (
         ("run", "build every missing stage"),
         ("status", "what is built"),
         ("download", "fetch and verify sources by URL"),
     ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("recipe", nargs="?", default="tiny")
-        add_run_arguments(command, "publish")
+        command = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        command.add_argument("recipe", nargs="?", default="tiny", help=f"{RECIPE} (default: tiny)")
+        if name == "run":
+            add_run_arguments(command, "publish")
+        else:
+            add_settings(command)
     options = parsed(parser, arguments)
     if options.command is None:
         parser.print_help()

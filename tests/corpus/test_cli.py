@@ -74,10 +74,11 @@ def test_looking_checking_deleting_exporting(corpus: Path, tmp_path: Path) -> No
         (["index", "nowhere.csv", "-o", "x"], InputFileError, "there is no file nowhere.csv"),
         (["index", "x.csv", "-o", "x", "--append", "--overwrite"], SettingError, "exclude each other"),
         (["search", "nowhere", "x"], CorpusError, "is no embedded corpus"),
+        (["search", "CORPUS", " "], SettingError, "a query is blank"),
         (["search", "CORPUS", "x", "--where", "ward=icu"], SettingError, "with a name of id, source, line, year"),
         (["search", "CORPUS", "x", "--where", "year=many"], SettingError, "year is of type int"),
     ],
-    ids=["no file", "both modes", "no corpus", "no column", "wrong type"],
+    ids=["no file", "both modes", "no corpus", "blank", "no column", "wrong type"],
 )
 def test_mistakes_are_named(arguments: list[str], error: type[Exception], says: str, corpus: Path) -> None:
     ran = RUN.invoke(app, [str(corpus) if word == "CORPUS" else word for word in arguments])
