@@ -1,0 +1,69 @@
+"""What pages name in running text is there: commands with their options, files of the repository."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from medembed.errors import MedEmbedError
+from tests.docs import blocks, named
+
+ROOT = named.ROOT
+FOLDERS = (
+    "docs/start",
+    "docs/guides",
+    "docs/concepts",
+    "docs/decisions",
+    "docs/reference",
+    "recipes/*",
+    "integrations/*",
+)
+GENERATED = {"commands.md", "settings.md"}  # by docs.website, from the code itself
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "tests/benchmarks/README.md")),
+    *(ROOT / "docs" / name for name in ("index.md", "try.md", "experiments.md", "measurements/README.md")),
+    *(ROOT / "recipes" / "README.md", ROOT / "medembed" / "weights" / "mini" / "README.md"),
+    *sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md") if page.name not in GENERATED),
+]
+SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+
+
+def _spans(text: str) -> list[str]:
+    return SPAN.findall(blocks.FENCE.sub("", text))
+
+
+def _lost(text: str, where: str) -> list[str]:
+    """Names in spans of a page that mean nothing here."""
+    lost = [span for span in _spans(text) if named.missing_file(span)]
+    for span in _spans(text):
+        try:
+            words = shlex.split(span)
+        except ValueError:  # a span with one quotation mark is no command
+            continue
+        try:
+            named.check(words, where, whole=False)
+        except (AssertionError, MedEmbedError) as error:
+            lost.append(str(error))
+    return lost
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
+def test_commands_and_files_named_in_prose_are_there(page: Path) -> None:
+    assert _lost(page.read_text(encoding="utf-8"), page.name) == []
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        "medembed sing",
+        "medembed encode --sing",
+        "make song",
+        "python -m medembed.song",
+        "python -m medembed.recipes.train --recipe song",
+        "python -m medembed.recipes.train train.songs=2",
+        "tests/test_song.py",
+    ],
+)
+def test_what_is_not_there_is_found_out(span: str) -> None:
+    assert _lost(f"Say `{span}`.", "page")
