@@ -36,7 +36,7 @@ def compare(
 ) -> None:
     """Compare models query by query, with paired tests, and say 'better' only where it holds.
 
-    Examples: [bold]medembed compare results -o report[/bold] · [bold]medembed compare ours theirs --against bm25s[/bold]
+    Examples: [bold]medembed compare results -o report[/bold] · [bold]medembed compare ours theirs --against bm25[/bold]
     """
     question = Question(measure=measure, against=against, tuned=tuned or (), base=base or (), seed=seed)
     comparison = compare_models(load_results(results), question)

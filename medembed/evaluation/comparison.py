@@ -8,6 +8,7 @@ import numpy as np
 
 from medembed.errors import ResultsError
 from medembed.evaluation import tables
+from medembed.evaluation.models import BM25, MTEB_BM25
 from medembed.evaluation.paired import RESAMPLES, Floats, holm, paired_test
 from medembed.evaluation.results import Measurement, ModelCard
 from medembed.evaluation.tables import ByModel, Part, Parts
@@ -170,7 +171,8 @@ def _asked(
 
 
 def _find(name: str, cards: dict[str, ModelCard]) -> str:
-    found = [label for label, card in cards.items() if name in (label, card.name, card.name.split("/")[-1])]
+    asked = MTEB_BM25 if name == BM25 else name
+    found = [label for label, card in cards.items() if asked in (label, card.name, card.name.split("/")[-1])]
     if len(found) != 1:
         problem = "names several models" if found else "is not among the models"
         raise ResultsError(f"{name!r} {problem} of these results: {', '.join(sorted(cards))}")

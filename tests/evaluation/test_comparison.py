@@ -167,6 +167,14 @@ def test_an_unknown_model_is_named_with_the_known_ones(output: Path) -> None:
         compare(load_results([output]), Question(against="nobody"))
 
 
+def test_models_go_by_the_names_they_were_evaluated_under(write_result: WriteResult) -> None:
+    write_result("mteb/baseline-bm25s", "T", BASE)
+    results = load_results([write_result("medembed/mini", "T", BETTER)])
+    (pair,) = compare(results, Question(against="bm25")).pairs[:1]
+    assert (pair.first, pair.second) == ("medembed/mini", "mteb/baseline-bm25s")
+    assert compare(results, Question(against="mini")).pairs[0].second == "medembed/mini"
+
+
 def test_two_revisions_of_a_model_are_two_models(write_result: WriteResult, tmp_path: Path) -> None:
     old = write_result("a/a", "T", BASE)
     new = write_result("a/a", "T", BETTER, folder="new", meta={"revision": "rev2"})
