@@ -28,6 +28,16 @@ def test_every_recipe_has_a_page_with_its_file() -> None:
     assert all(entry.file.read_text() in pages[f"{entry.name}.md"] for entry in shipped())
 
 
+def test_every_page_stands_in_the_navigation() -> None:
+    """Decisions are listed by their own index; the pages of measurements are linked from theirs."""
+    docs = texts.ROOT / "docs"
+    folders = ("start", "guides", "concepts", "reference")
+    pages = [page.relative_to(docs).as_posix() for folder in folders for page in docs.glob(f"{folder}/*.md")]
+    pages += [*(f"recipes/{name}" for name in recipes.pages()), *(f"models/{name}" for name in models.pages())]
+    navigation = (texts.ROOT / "mkdocs.yml").read_text(encoding="utf-8").split()
+    assert [page for page in pages if page not in navigation] == []
+
+
 @pytest.mark.parametrize("section", sorted(Recipe.model_fields))
 def test_every_section_and_setting_is_in_the_reference(section: str) -> None:
     assert f"`{section}`" in settings.page() or f"[{section}" in settings.page()
