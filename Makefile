@@ -45,8 +45,10 @@ test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' 
 	@cd integrations/llamaindex && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
 
+# Two browsers load the pages; what is timed, such as the try-out, has the machine to itself.
 test-site: docs ## Test the built site in a real browser (chromium and chromedriver must be there)
-	@$(BIN)/python -m pytest tests/site -m browser $(ARGS)
+	@$(BIN)/python -m pytest tests/site/test_pages.py -m browser -n 2 $(ARGS)
+	@$(BIN)/python -m pytest tests/site/test_use.py -m browser $(ARGS)
 
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
 	@$(VLLM)/bin/python -m pytest tests/recipes/test_vllm.py -m "" -o filterwarnings=default $(ARGS)
