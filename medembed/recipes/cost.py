@@ -1,5 +1,6 @@
 """What a run will take, from counts where there are some and from rates that the recipe's execution section names."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,21 +60,32 @@ def estimate(recipe: Recipe, places: Places, manifests: Mapping[str, dict[str, A
         pairs_how += "; the extractive writer adds its own"
     lines.append(Line("pairs", _count(pairs), pairs_how))
     if pairs is not None:
-        seen = pairs * recipe.train.epochs * recipe.negatives.rounds
-        if recipe.train.max_steps is not None:
-            seen = min(seen, recipe.train.max_steps * recipe.train.batch_size * recipe.negatives.rounds)
+        seen, before_caps = _trained_on(recipe, pairs, manifests)
         training = seen / execution.train_pairs_per_s / 3600
         hours += training
         lines.append(
             Line(
                 "hours of training",
                 f"{training:.2f}",
-                f"{seen:,.0f} pairs at execution.train_pairs_per_s={execution.train_pairs_per_s:g}",
+                f"{seen:,.0f} pairs{before_caps} at execution.train_pairs_per_s={execution.train_pairs_per_s:g}",
             )
         )
     price = f"{hours * execution.hourly_price:,.2f}" if execution.hourly_price else "not computed"
     lines.append(Line("price", price, f"{hours:.2f} h at execution.hourly_price={execution.hourly_price:g}"))
     return lines
+
+
+def _trained_on(recipe: Recipe, pairs: int, manifests: Mapping[str, dict[str, Any] | None]) -> tuple[float, str]:
+    """Pairs that all rounds see, and whether caps will still lower that: they are known by source once the rows are made."""
+    seen, capped = 0.0, False
+    for number in range(1, recipe.negatives.rounds + 1):
+        read = recipe.of_round(number)
+        built = manifests.get("triplets" if number == 1 else f"triplets-{number}")
+        capped = capped or (built is None and bool(read.triplets.caps))
+        rows = min(pairs, read.triplets.max_rows or pairs) if built is None else int(built["summary"]["rows"])
+        steps = math.inf if read.train.max_steps is None else read.train.max_steps
+        seen += min(rows * read.train.epochs, steps * read.train.batch_size)
+    return seen, " before caps" if capped else ""
 
 
 def _rows(manifest: dict[str, Any] | None, counted: int | None) -> tuple[int | None, str]:

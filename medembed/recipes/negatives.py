@@ -56,9 +56,7 @@ def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
     settings = negatives.model_dump(mode="json", exclude={"rounds"})
     length = recipe.train.max_passage_tokens if uses_dense else None
     base = models.base_identity(recipe.base) if uses_dense else None
-    selected = recipe.triplets.of_round(round_number).model_dump(
-        mode="json", include={"caps", "weights", "max_rows"}
-    ) | {"seed": recipe.seed}
+    selected = recipe.triplets.model_dump(mode="json", include={"caps", "weights", "max_rows"}) | {"seed": recipe.seed}
     found = {"negatives": settings, "model": model, "base": base, "max_tokens": length, "selected": selected}
     judge = _local_judge(negatives)
     return found if judge is None else found | {"cross_encoder": folder_sha256(judge)}
@@ -67,9 +65,7 @@ def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
 def run(stage: StageRun) -> Summary:
     """Mine block after block of queries; finished blocks are not mined again."""
     pairs = read_parquet(stage.inputs["filters"].parts("pairs"), Pair)
-    corpus = read_corpus(
-        [pair for pair, _ in selection.weigh(pairs, stage.recipe.triplets.of_round(stage.round), stage.recipe.seed)]
-    )
+    corpus = read_corpus([pair for pair, _ in selection.weigh(pairs, stage.recipe.triplets, stage.recipe.seed)])
     settings = stage.recipe.negatives
     blocks = range(0, len(corpus.pairs), QUERIES_A_BLOCK)
     stage.task.expect(len(corpus.pairs))

@@ -78,7 +78,7 @@ def plan(recipe: Recipe, places: Places) -> list[Step]:
 
     def add(stage: Stage, inputs: dict[str, str], round_number: int = 1) -> str:
         key = stage.name if round_number == 1 else f"{stage.name}-{round_number}"
-        config = stage.config(recipe, places, round_number)
+        config = stage.config(recipe.of_round(round_number), places, round_number)
         made_of = {role: steps[source].fingerprint for role, source in inputs.items()}
         mark = fingerprint(stage.name, stage.version, config, made_of)
         folder = recipe.execution.work / stage.name / mark
@@ -89,7 +89,8 @@ def plan(recipe: Recipe, places: Places) -> list[Step]:
     kept = add(filters.STAGE, {"pairs": written})
     tuned = rows = ""
     for round_number in range(1, recipe.negatives.rounds + 1):
-        mining = {"filters": kept} | ({"model": tuned} if tuned else {})
+        uses_model = tuned and recipe.of_round(round_number).negatives.method in ("dense", "both")
+        mining = {"filters": kept} | ({"model": tuned} if uses_model else {})
         mined = add(negatives.STAGE, mining, round_number)
         rows = add(triplets.STAGE, {"filters": kept, "negatives": mined}, round_number)
         goes_on = tuned and recipe.train.start_from == "previous_round"
@@ -137,7 +138,7 @@ def build(recipe: Recipe, places: Places, target: str = "publish") -> list[Built
         for step in steps:
             if step.stage.name == "train":
                 train.follow(
-                    recipe,
+                    recipe.of_round(step.round),
                     places,
                     step.folder,
                     {role: _folder(steps, key) for role, key in step.inputs.items()},
@@ -175,7 +176,7 @@ def _build_step(recipe: Recipe, places: Places, step: Step, built: dict[str, Bui
     out = ArtifactWriter(step.folder)
     inputs = {role: built[key].artifact for role, key in step.inputs.items()}
     with reporter.task(step.key) as task:
-        summary = step.stage.run(StageRun(recipe, places, inputs, out, task, step.round))
+        summary = step.stage.run(StageRun(recipe.of_round(step.round), places, inputs, out, task, step.round))
         seconds = time.perf_counter() - started
         artifact = out.finish(_header(step, inputs, seconds), summary)
         task.log("summary", **summary)

@@ -147,6 +147,30 @@ class Filters(Section):
     ngram: Positive = 13
 
 
+_UNSET = {"exclude_if": lambda later: not later.model_dump(exclude_none=True)}
+
+
+class LaterNegatives(Section):
+    """What is otherwise from the second round of mining and training on."""
+
+    method: Literal["dense", "bm25", "both", "none"] | None = None
+
+
+class LaterTriplets(Section):
+    """What is otherwise from the second round of mining and training on."""
+
+    caps: dict[str, Count] | None = None
+
+
+class LaterTrain(Section):
+    """What is otherwise from the second round of mining and training on."""
+
+    learning_rate: Annotated[float, Field(gt=0.0)] | None = None
+    max_passage_tokens: Positive | None = None
+    grouping: Grouping | None = None
+    ungrouped: tuple[str, ...] | None = None
+
+
 class Negatives(Section):
     """Hard negatives from ranks ``rank_from`` to ``rank_to``, none scoring above ``max_score_ratio`` of its positive."""
 
@@ -159,6 +183,7 @@ class Negatives(Section):
     cross_encoder: str | None = None
     cross_encoder_revision: str | None = None
     rounds: Positive = 1
+    later: Annotated[LaterNegatives, Field(**_UNSET)] = LaterNegatives()
 
     @model_validator(mode="after")
     def _ranks_hold_enough(self) -> "Negatives":
@@ -173,16 +198,10 @@ class Triplets(Section):
     """The training rows: caps per source, and the share of documents kept apart to watch the loss."""
 
     caps: dict[str, Count] = {}
-    # instead of caps from the second round of negatives on; empty for the same
-    later_caps: Annotated[dict[str, Count], Field(exclude_if=lambda value: not value)] = {}
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
     max_rows: Positive | None = None
-
-    def of_round(self, number: int) -> "Triplets":
-        """The section as one round of mining and training reads it."""
-        caps = self.later_caps if number > 1 and self.later_caps else self.caps
-        return self.model_copy(update={"caps": caps, "later_caps": {}})
+    later: Annotated[LaterTriplets, Field(**_UNSET)] = LaterTriplets()
 
 
 class Lora(Section):
@@ -229,6 +248,7 @@ class Train(Section):
     watch: tuple[str, ...] = ()  # development sets measured while training; empty for all
     start_from: Literal["base", "previous_round"] = "base"
     lora: Lora = Lora()
+    later: Annotated[LaterTrain, Field(**_UNSET)] = LaterTrain()
 
     @model_validator(mode="after")
     def _loss_has_what_it_needs(self) -> "Train":
@@ -341,6 +361,15 @@ class Recipe(Section):
     publish: Publish = Publish()
     development: dict[str, Development] = {}
     execution: Execution = Execution()
+
+    def of_round(self, number: int) -> "Recipe":
+        """The recipe as one round of mining and training reads it: what stands under ``later`` holds from the second on."""
+        found: dict[str, Any] = {}
+        for name in ("negatives", "triplets", "train"):
+            section = getattr(self, name)
+            changes = {key: value for key, value in section.later if value is not None} if number > 1 else {}
+            found[name] = section.model_copy(update=changes | {"later": type(section.later)()})
+        return self.model_copy(update=found)
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> "Recipe":

@@ -20,8 +20,8 @@ def print_plan(recipe: Recipe, places: Places, steps: Sequence[Step]) -> None:
     table = _table("step", "fingerprint", "state", "rows", title=f"{recipe.name}: plan, nothing is run")
     for step in steps:
         manifest = open_manifest(step.folder)
-        rows = "" if manifest is None else f"{manifest['summary'].get('rows', ''):,}"
-        table.add_row(step.key, step.fingerprint, _state(step), rows)
+        rows = None if manifest is None else manifest["summary"].get("rows")
+        table.add_row(step.key, step.fingerprint, _state(step), "" if rows is None else f"{rows:,}")
     console = Console(emoji=False)
     console.print(table)
     costs = _table("cost estimate", "amount", "how")

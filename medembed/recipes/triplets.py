@@ -14,15 +14,15 @@ from medembed.recipes.stage import Stage, StageRun, Summary
 ROWS_A_PART = 16384
 
 
-def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
+def config(recipe: Recipe, _places: Places, _round: int) -> Any:
     """The settings, the seed, and how many negatives a row of the exported layouts has."""
-    settings = recipe.triplets.of_round(round_number)
+    settings = recipe.triplets
     return {"triplets": settings, "seed": recipe.seed, "per_query": recipe.negatives.per_query}
 
 
 def run(stage: StageRun) -> Summary:
     """Join, weigh, shuffle and split; write our own rows and the layouts other tools read."""
-    settings, seed = stage.recipe.triplets.of_round(stage.round), stage.recipe.seed
+    settings, seed = stage.recipe.triplets, stage.recipe.seed
     chosen = selection.weigh(read_parquet(stage.inputs["filters"].parts("pairs"), Pair), settings, seed)
     wanted = {pair.pair_id for pair, _ in chosen}
     mined = {

@@ -82,11 +82,27 @@ def test_a_soup_is_made_of_every_round(loaded: Loaded) -> None:
     assert marks(loaded, "merge.soup=true") == marks(loaded)  # one round alone is its own soup
 
 
-def test_caps_of_later_rounds_leave_the_first_round_as_it_was(loaded: Loaded) -> None:
-    plain = marks(loaded, "negatives.rounds=2")
-    capped = marks(loaded, "negatives.rounds=2", 'triplets.later_caps={"*"=3}')
-    changed = [name for name in plain if plain[name] != capped[name]]
-    assert changed == ["negatives-2", "triplets-2", "train-2", "merge", "score", "publish"]
+@pytest.mark.parametrize(
+    ("setting", "first_changed"),
+    [
+        ('triplets.later.caps={"*"=3}', "negatives-2"),
+        ("negatives.later.method=none", "negatives-2"),
+        ("train.later.max_passage_tokens=32", "negatives-2"),
+        ("train.later.learning_rate=1e-4", "train-2"),
+    ],
+)
+def test_settings_of_later_rounds_leave_the_first_round_as_it_was(
+    loaded: Loaded, setting: str, first_changed: str
+) -> None:
+    plain, other = marks(loaded, "negatives.rounds=2"), marks(loaded, "negatives.rounds=2", setting)
+    after_it = list(plain)[list(plain).index(first_changed) :]
+    assert [name for name in plain if plain[name] != other[name]] == after_it
+    assert marks(loaded, setting) == marks(loaded)  # one round alone has none after it
+
+
+def test_a_later_round_without_dense_mining_needs_no_model_to_mine_with(loaded: Loaded) -> None:
+    steps = {step.key: step for step in pipeline.plan(*loaded("negatives.rounds=2", "negatives.later.method=none"))}
+    assert steps["negatives-2"].inputs == {"filters": "filters"}
 
 
 @given(

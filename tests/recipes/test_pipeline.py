@@ -15,8 +15,10 @@ from medembed import MedEmbed, checkpoint, tensors
 from medembed.errors import RecipeConfigError, ScoreError
 from medembed.recipes import pipeline
 from medembed.recipes.artifacts import Artifact, hold, open_manifest
+from medembed.recipes.cost import estimate
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from medembed.recipes.tables import print_plan
 from tests.recipes.conftest import make_recipe, run_recipe
 
 Loaded = Callable[..., tuple[Recipe, Places]]
@@ -42,7 +44,9 @@ def model_file(work: Path, stage: str) -> bytes:
     return path.read_bytes()
 
 
-def test_a_whole_recipe_makes_a_model_that_everybody_loads(loaded: Loaded, tmp_path: Path) -> None:
+def test_a_whole_recipe_makes_a_model_that_everybody_loads(
+    loaded: Loaded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     built = pipeline.build(*loaded())
     assert [item.step.key for item in built] == list(pipeline.NAMES)
     again = pipeline.build(*loaded(f"execution.out={tmp_path / 'out'}"))  # nothing left to build, and still delivered
@@ -65,6 +69,9 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(loaded: Loaded, tmp_p
     assert "datasets:" not in card.partition("tags:")[0]
 
     _check_merge(built[5].artifact.folder / "model", built[6].artifact)
+    recipe, places = loaded()
+    print_plan(recipe, places, pipeline.plan(recipe, places))
+    assert "missing" not in capsys.readouterr().out
     log = "".join(path.read_text() for path in (tmp_path / "work" / "runs").iterdir())
     assert "complain of pain" not in log
     assert '"event": "training"' in log
@@ -200,6 +207,19 @@ def test_a_dry_run_writes_nothing(start: Start, tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "hours of training" in output
     assert not (tmp_path / "work").exists()
+
+
+def test_hours_of_training_count_the_rows_that_are_left_once_they_are_made(loaded: Loaded) -> None:
+    recipe, places = loaded('triplets.caps={"*"=30}', "triplets.held_out=0.0", "train.epochs=2", "train.max_steps=999")
+
+    def hours() -> str:
+        manifests = {step.key: open_manifest(step.folder) for step in pipeline.plan(recipe, places)}
+        return next(line.how for line in estimate(recipe, places, manifests) if line.what == "hours of training")
+
+    pipeline.build(recipe, places, "filters")
+    assert "pairs before caps at" in hours()
+    pipeline.build(recipe, places, "triplets")
+    assert hours().startswith("60 pairs at")
 
 
 def test_an_error_is_a_sentence_on_the_command_line(start: Start) -> None:
