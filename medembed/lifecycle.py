@@ -4,7 +4,8 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
 
 from medembed.errors import ClosedModelError
 
@@ -14,6 +15,24 @@ class _Closable(Protocol):
 
 
 Running = TypeVar("Running", bound=_Closable)
+
+
+class ClosedByWith:
+    """What a ``with`` block closes at its end."""
+
+    def close(self) -> None:
+        """Let go of what is held; closing again is fine."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        """Use as a context manager, closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
 
 
 class Lifecycle(Generic[Running]):

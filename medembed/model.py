@@ -7,8 +7,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, get_args, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from medembed.engines import Device, PrecisionSetting, load_engine
 from medembed.engines.interface import Engine
 from medembed.errors import SettingError, VectorError
 from medembed.inputs import PromptKind
-from medembed.lifecycle import Lifecycle
+from medembed.lifecycle import ClosedByWith, Lifecycle
 from medembed.microbatch import MicroBatcher
 from medembed.registry import BUNDLED, ModelSpec
 from medembed.tokenizer import Overlong, TruncationWarning
@@ -31,7 +30,7 @@ Floats = NDArray[np.float32]
 WINDOW = 10_000
 
 
-class MedEmbed:
+class MedEmbed(ClosedByWith):
     """A medical embedding model, ready to encode.
 
     Args:
@@ -359,16 +358,6 @@ class MedEmbed:
     def close(self) -> None:
         """Give back threads and memory. Encoding afterwards raises ``ClosedModelError``; closing again is fine."""
         self._lifecycle.close()
-
-    def __enter__(self) -> Self:
-        """Use as a context manager, closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the settings, not the weights: the other side loads the model itself."""

@@ -5,8 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, get_args, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from medembed.encoding import Cut
 from medembed.engines import Device, PrecisionSetting, load_engine
 from medembed.engines.interface import Engine
 from medembed.errors import InputTypeError, SettingError
-from medembed.lifecycle import Lifecycle
+from medembed.lifecycle import ClosedByWith, Lifecycle
 from medembed.model import within
 from medembed.registry import ModelSpec
 from medembed.tokenizer import Overlong, TruncationWarning
@@ -49,7 +48,7 @@ class Ranked:
     score: float
 
 
-class MedColBERT:
+class MedColBERT(ClosedByWith):
     """A late-interaction model (ColBERT): a vector a token, compared by MaxSim.
 
     Args:
@@ -340,16 +339,6 @@ class MedColBERT:
     def close(self) -> None:
         """Give back threads and memory. Encoding afterwards raises ``ClosedModelError``; closing again is fine."""
         self._lifecycle.close()
-
-    def __enter__(self) -> Self:
-        """Use as a context manager, closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the settings, not the weights: the other side loads the model itself."""

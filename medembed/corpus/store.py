@@ -3,7 +3,6 @@
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, overload
 
 import numpy as np
@@ -20,12 +19,13 @@ from medembed.corpus.open_files import OpenFiles
 from medembed.corpus.search import Hit, Index, ScanKind
 from medembed.corpus.topk import Integers
 from medembed.errors import InputTypeError, SettingError
+from medembed.lifecycle import ClosedByWith
 from medembed.model import MedEmbed
 
 Floats = NDArray[np.float32]
 
 
-class EmbeddedCorpus:
+class EmbeddedCorpus(ClosedByWith):
     """Texts with their vectors in a folder of Parquet shards, searched through memory maps.
 
     Made by ``medembed index`` or :meth:`build`, opened with :meth:`open`. Reading never changes the shards; what is derived
@@ -373,16 +373,6 @@ class EmbeddedCorpus:
         if self._model is not None and self._given is None:
             self._model.close()
             self._model = None
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def __repr__(self) -> str:
         """Tell path, rows, dimension and model."""

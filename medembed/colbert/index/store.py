@@ -4,7 +4,6 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, overload
 
 import numpy as np
@@ -19,6 +18,7 @@ from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import Packed, ResidualCodec
 from medembed.corpus.shard_folders import is_intact
 from medembed.errors import CorpusError, CorpusModelError, SettingError
+from medembed.lifecycle import ClosedByWith
 
 Floats = NDArray[np.float32]
 
@@ -53,7 +53,7 @@ class _Shard:
     remainders: NDArray[np.uint8]
 
 
-class TokenIndex:
+class TokenIndex(ClosedByWith):
     """A late-interaction index in a folder: documents chosen by centroids, scored by exact MaxSim of what is stored.
 
     Example:
@@ -308,16 +308,6 @@ class TokenIndex:
         if self._model is not None and self._given is None:
             self._model.close()
             self._model = None
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def __repr__(self) -> str:
         """Tell path, documents, bits and model."""
