@@ -30,11 +30,10 @@ def config(recipe: Recipe, places: Places, round_number: int) -> Any:
         if _watches(recipe, name)
     }
     guide = models.model_identity(recipe.train.guide) if recipe.train.guide else None
-    # the first round has none before it
-    settings = recipe.train.model_copy(update={"start_from": "base"}) if round_number == 1 else recipe.train
+    starts_from_base = round_number == 1 or recipe.train.start_from == "base"
     return {
-        "train": settings,
-        "base": models.base_identity(recipe.base) if settings.start_from == "base" else None,
+        "train": recipe.train,
+        "base": models.base_identity(recipe.base) if starts_from_base else None,
         "guide": guide,
         "seed": recipe.seed,
         "sets": watched,

@@ -89,7 +89,6 @@ def test_a_soup_is_made_of_every_round(loaded: Loaded) -> None:
         ("negatives.later.method=none", "negatives-2"),
         ("train.later.max_passage_tokens=32", "negatives-2"),
         ("train.later.learning_rate=1e-4", "train-2"),
-        ("train.start_from=previous_round", "train-2"),
     ],
 )
 def test_settings_of_later_rounds_leave_the_first_round_as_it_was(
