@@ -5,9 +5,27 @@ from pathlib import Path
 
 import pytest
 
-from docs.website import bars, benchmarks, commands, lines, models, quality, recipes, settings, texts, training
+from docs.website import (
+    bars,
+    benchmarks,
+    commands,
+    fidelity,
+    lines,
+    models,
+    quality,
+    recipes,
+    settings,
+    texts,
+    training,
+    tryout,
+)
+from medembed import MedEmbed
+from medembed.checkpoint import fetch
+from medembed.recipes import onnx_export
 from medembed.recipes.catalog import shipped
 from medembed.recipes.schema import Recipe
+from medembed.tokenizer import Tokenizer
+from tests import tiny_bert
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +120,20 @@ def test_a_training_run_is_collected_and_shown(tmp_path: Path) -> None:
     shown = training.section(tmp_path)
     assert "| 0.5 (published) | 0.7500 |" in shown
     assert ">round 2<" in shown
+
+
+def test_the_tryouts_weights_lose_as_little_as_its_page_says(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    folder = tiny_bert.make(tmp_path / "model")
+    model = onnx.load(onnx_export.export(folder))
+    tryout.store_as_int8(model)
+    onnx.save(model, tmp_path / "small.onnx")
+    tryout.pack(tmp_path / "small.onnx", tmp_path / "small.gzip")
+    said = ["chest pain", "red itchy eye", "how is gout treated"]
+    with MedEmbed(folder, threads=1, precision="fp32") as exact:
+        ids = Tokenizer(fetch(str(folder)).folder, exact.max_seq_length)(said).ids
+        cosines = (fidelity.encode(tmp_path / "small.gzip", ids) * exact.encode(said)).sum(axis=1)
+    assert 0.99 < cosines.min() < 0.9999999
 
 
 def test_a_recipe_that_was_not_trained_shows_no_training(tmp_path: Path) -> None:
