@@ -1,5 +1,6 @@
 """What callers pass as texts → a list of str, or an error that names the index and the type."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal
@@ -14,7 +15,7 @@ def checked_texts(texts: object) -> list[str]:
     """Check a sequence of texts once.
 
     Args:
-        texts: A list, tuple, array, column ... of ``str``.
+        texts: A list, tuple, array, column ... of ``str``; a single ``str`` is refused, since its characters are not texts.
 
     Returns:
         The same texts as a list.
@@ -22,6 +23,8 @@ def checked_texts(texts: object) -> list[str]:
     Raises:
         InputTypeError: Not a sized, ordered collection, or an item that is not a ``str``.
     """
+    if isinstance(texts, str):
+        raise InputTypeError("texts must be a sequence of str here, not a str: wrap a single text in a list")
     if isinstance(texts, bytes | bytearray | memoryview | Mapping | AbstractSet) or not isinstance(texts, Iterable):
         raise InputTypeError(f"texts must be a str or a sequence of str, not {type(texts).__name__}{_advice(texts)}")
     if not isinstance(texts, Sequence) and not hasattr(texts, "__len__"):
@@ -96,7 +99,7 @@ def _advice(item: object) -> str:
     """What to do about a type that people pass by mistake."""
     if isinstance(item, bytes | bytearray):
         return ": decode it first, for instance with .decode('utf-8')"
-    if item is None:
+    if item is None or (isinstance(item, float) and math.isnan(item)):  # what tables have where a text is missing
         return ": fill or drop missing values first"
     if isinstance(item, Mapping):
         return ": pass the text field, for instance [row['text'] for row in rows]"

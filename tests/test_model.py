@@ -61,17 +61,36 @@ def test_any_sequence_of_str_will_do(tiny: MedEmbed, texts: list[str]) -> None:
         ({"pain"}, "not set"),
         ((text for text in TEXTS), r"not generator: for an iterator use encode_stream"),
         (["pain", None], r"text 1 is a NoneType, not a str: fill or drop missing values"),
-        (["pain", 3.5], "text 1 is a float"),
+        (["pain", 3.5], "text 1 is a float, not a str$"),
+        (["pain", float("nan")], "text 1 is a float, not a str: fill or drop missing values"),
         ([b"pain"], r"text 0 is a bytes, not a str: decode it"),
         (["a", "b", ["c"]], r"text 2 is a list, not a str: flatten nested lists"),
         ([{"text": "a"}], r"text 0 is a dict, not a str: pass the text field"),
     ],
-    ids=["none", "int", "bytes", "dict", "set", "generator", "none-in", "float-in", "bytes-in", "nested", "dict-in"],
+    ids=[
+        "none",
+        "int",
+        "bytes",
+        "dict",
+        "set",
+        "generator",
+        "none-in",
+        "float-in",
+        "nan-in",
+        "bytes-in",
+        "nested",
+        "dict-in",
+    ],
 )
 def test_wrong_inputs_are_named_by_index_and_type(tiny: MedEmbed, texts: object, says: str) -> None:
     with pytest.raises(TypeError, match=says) as caught:
         tiny.encode(texts)  # type: ignore[call-overload]
     assert isinstance(caught.value, InputTypeError)
+
+
+def test_a_single_text_where_several_are_wanted_is_not_taken_for_its_characters(tiny: MedEmbed) -> None:
+    with pytest.raises(InputTypeError, match="not a str: wrap a single text in a list"):
+        tiny.count_tokens("pain")
 
 
 def test_prompts_are_applied_by_themselves(tiny: MedEmbed) -> None:
@@ -214,6 +233,7 @@ def test_max_seq_length_bounds_the_tokens(tiny_folder: Path) -> None:
         ({"truncate_dim": 65}, SettingError, "from 1 to 64"),
         ({"overlong": "cut"}, SettingError, "overlong='cut': choose one of truncate, error, chunk"),
         ({"threads": 0}, SettingError, "threads=0"),
+        ({"threads": "2"}, SettingError, "threads='2': give at least 1"),
         ({"device": "tpu"}, SettingError, "device 'tpu' is unknown"),
         ({"device": ["cpu", "cuda:0"]}, SettingError, "only CUDA devices can be combined"),
         ({"precision": "fp8"}, PrecisionError, "precision 'fp8' is unknown: choose one of auto, fp32"),

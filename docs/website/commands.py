@@ -9,7 +9,8 @@ from docs.website.texts import ROOT
 
 BOLD = re.compile(r'<span style="font-weight: bold">(.*?)</span>')
 MORE = """
-Exit codes: 0 done, 1 an error named in one line, 2 the command line itself was wrong, 130 interrupted. `python -m medembed` is the same program.
+Exit codes: 0 done, 1 an error named in one line, 2 the command line itself was wrong, 3 rows were left out (`index`, `token-index`), 130 interrupted,
+143 asked to end. `python -m medembed` is the same program; `medembed recipes COMMAND --help` tells the options of each of theirs.
 """
 
 

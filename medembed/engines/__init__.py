@@ -39,8 +39,8 @@ def load_engine(checkpoint: Checkpoint, *, device: Device, precision: PrecisionS
     """
     if precision not in PRECISIONS:
         raise PrecisionError(f"precision {precision!r} is unknown: choose one of {', '.join(PRECISIONS)}")
-    if threads is not None and threads < 1:
-        raise SettingError(f"threads={threads}: give at least 1, or None for one per physical core")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise SettingError(f"threads={threads!r}: give at least 1, or None for one per physical core")
     devices, why = _devices(device)
     if devices == ["cpu"]:
         engine, how = _cpu_engine(checkpoint, precision, threads or hardware.usable_cores())
