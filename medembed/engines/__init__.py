@@ -39,7 +39,7 @@ def load_engine(checkpoint: Checkpoint, *, device: Device, precision: PrecisionS
     """
     if precision not in PRECISIONS:
         raise PrecisionError(f"precision {precision!r} is unknown: choose one of {', '.join(PRECISIONS)}")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    if threads is not None and (type(threads) is not int or threads < 1):
         raise SettingError(f"threads={threads!r}: give at least 1, or None for one per physical core")
     devices, why = _devices(device)
     if devices == ["cpu"]:
