@@ -145,7 +145,7 @@ class VectorWriter:
         dimension: Length of a vector.
 
     Raises:
-        InputFileError: Unknown ending, or a folder that does not exist.
+        InputFileError: Unknown ending, a folder that does not exist or may not be written to, or a folder of that name.
     """
 
     def __init__(self, path: Path, dimension: int) -> None:
@@ -155,8 +155,13 @@ class VectorWriter:
             raise InputFileError(f"{path}: the ending {path.suffix!r} is unknown; expected one of {', '.join(sinks)}")
         if not path.parent.is_dir():
             raise InputFileError(f"there is no folder {path.parent}: make it first")
+        if path.is_dir():
+            raise InputFileError(f"{path} is a folder: name a file")
         self._path, self._aside = path, path.with_name(path.name + ".partial")
-        self._sink: _Sink = sinks[path.suffix](self._aside, dimension)
+        try:
+            self._sink: _Sink = sinks[path.suffix](self._aside, dimension)
+        except OSError as error:
+            raise InputFileError(f"{path} cannot be written ({error.strerror}): name a file elsewhere") from error
         self.n_rows = 0
 
     def write(self, rows: NDArray[np.float32]) -> None:

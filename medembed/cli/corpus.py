@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from medembed.corpus.store import EmbeddedCorpus
+from medembed.errors import SettingError
 
 corpus_app = typer.Typer(
     no_args_is_help=True, help="Look at an embedded corpus, check it, take rows out, write it as arrays."
@@ -56,12 +57,16 @@ def verify(folder: Folder) -> None:
 def delete(
     folder: Folder,
     ids: Annotated[list[str] | None, typer.Argument(help="Ids to leave out from now on.")] = None,
-    ids_from: Annotated[Path | None, typer.Option(help="A file of ids, one a line.")] = None,
+    ids_from: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of ids, one a line.")
+    ] = None,
 ) -> None:
     """Leave rows out from now on; their bytes go with compact.
 
     Example: [bold]medembed corpus delete corpus/ note-17 note-18[/bold]
     """
+    if not ids and ids_from is None:
+        raise SettingError("which rows? Give ids, or a file of them with --ids-from")
     listed = [] if ids_from is None else [line for line in ids_from.read_text(encoding="utf-8").splitlines() if line]
     count = EmbeddedCorpus.open(folder).delete([*(ids or []), *listed])
     typer.echo(f"{count} rows deleted; `medembed corpus compact {folder}` removes their bytes", err=True)

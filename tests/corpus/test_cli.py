@@ -58,6 +58,8 @@ def test_looking_checking_deleting_exporting(corpus: Path, tmp_path: Path) -> No
         "1 rows deleted"
         in RUN.invoke(app, ["corpus", "delete", str(corpus), "--ids-from", str(tmp_path / "ids.txt")]).output
     )
+    missing = RUN.invoke(app, ["corpus", "delete", str(corpus), "--ids-from", "nowhere.txt"])
+    assert (missing.exit_code, isinstance(missing.exception, SystemExit)) == (2, True)
     assert RUN.invoke(app, ["corpus", "compact", str(corpus)]).exit_code == 0
     assert RUN.invoke(app, ["corpus", "export", str(corpus), "-o", str(tmp_path / "v.npy")]).exit_code == 0
     assert np.load(tmp_path / "v.npy").shape == (1, 64)
@@ -75,10 +77,11 @@ def test_looking_checking_deleting_exporting(corpus: Path, tmp_path: Path) -> No
         (["index", "x.csv", "-o", "x", "--append", "--overwrite"], SettingError, "exclude each other"),
         (["search", "nowhere", "x"], CorpusError, "is no embedded corpus"),
         (["search", "CORPUS", " "], SettingError, "a query is blank"),
+        (["corpus", "delete", "CORPUS"], SettingError, "which rows? Give ids"),
         (["search", "CORPUS", "x", "--where", "ward=icu"], SettingError, "with a name of id, source, line, year"),
         (["search", "CORPUS", "x", "--where", "year=many"], SettingError, "year is of type int"),
     ],
-    ids=["no file", "both modes", "no corpus", "blank", "no column", "wrong type"],
+    ids=["no file", "both modes", "no corpus", "blank", "no ids", "no column", "wrong type"],
 )
 def test_mistakes_are_named(arguments: list[str], error: type[Exception], says: str, corpus: Path) -> None:
     ran = RUN.invoke(app, [str(corpus) if word == "CORPUS" else word for word in arguments])
