@@ -122,6 +122,7 @@ def test_a_training_run_is_collected_and_shown(tmp_path: Path) -> None:
     assert ">round 2<" in shown
 
 
+@pytest.mark.slow  # exporting takes torch eight seconds
 def test_the_tryouts_weights_lose_as_little_as_its_page_says(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     folder = tiny_bert.make(tmp_path / "model")
