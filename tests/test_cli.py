@@ -88,6 +88,7 @@ def test_encode_writes_the_vectors_the_class_gives(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert "3 vectors of 64 dimensions" in ran.stderr
+    assert "1 texts are blank, the first is row 1" in ran.stderr
     np.testing.assert_allclose(
         np.load(tmp_path / "out.npy"), MedEmbed(folder, threads=1).encode_query(texts), atol=1e-5
     )

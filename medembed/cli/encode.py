@@ -1,6 +1,8 @@
 """`medembed encode`: a file of texts in, a file of vectors out, in bounded memory."""
 
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +35,8 @@ def encode(
 
     Examples: [bold]medembed encode notes.jsonl -o notes.npy[/bold] · [bold]medembed encode q.txt -o q.parquet --kind query[/bold]
     """
-    texts = files.read_texts(source, text_column)
+    blank = _Blank()
+    texts = _noting_blank(files.read_texts(source, text_column), blank)
     with (
         MedEmbed(
             model,
@@ -53,4 +56,24 @@ def encode(
         seconds = time.perf_counter() - started
     if not writer.n_rows:
         typer.echo(f"{source} holds no text", err=True)
+    if blank.count:
+        typer.echo(
+            f"{blank.count} texts are blank, the first is row {blank.first}; each has a vector all the same", err=True
+        )
     typer.echo(f"{writer.n_rows} vectors of {embedder.dimension} dimensions in {seconds:.1f} s: {output}", err=True)
+
+
+@dataclass
+class _Blank:
+    """Rows that hold no text: how many, and the first. They are embedded, so that rows of the output are those of the file."""
+
+    count: int = 0
+    first: int = 0
+
+
+def _noting_blank(texts: Iterable[str], blank: _Blank) -> Iterator[str]:
+    for row, text in enumerate(texts):
+        if not text.strip():
+            blank.first = blank.first if blank.count else row
+            blank.count += 1
+        yield text
