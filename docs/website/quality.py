@@ -1,5 +1,6 @@
 """Retrieval quality, from the committed output of `medembed evaluate`: a page, and a table in the project's README."""
 
+import re
 from pathlib import Path
 
 from docs.website.bars import bars
@@ -10,6 +11,8 @@ from medembed.evaluation.tables import ByModel, by_model, n_queries
 MEASUREMENTS = ROOT / "docs" / "measurements"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- quality: written by `python -m docs.website --readme` -->\n", "<!-- end of quality -->"
+# weights are named in the files; in a table they hide the model
+_REVISION = re.compile(r"@sha256-\w+")
 COMMAND = "medembed evaluate MODEL --tasks FOLDER -o docs/measurements"
 
 INTRO = f"""# Retrieval quality
@@ -58,7 +61,7 @@ def _rows(measurements: Path) -> list[tuple[str, list[float], float]]:
     for label, measured in grouped.items():
         if not set(tasks) - measured.keys():
             scores = [100 * next(iter(measured[task].values())).scores["ndcg_at_10"] for task in tasks]
-            rows.append((label, scores, sum(scores) / len(scores)))
+            rows.append((_REVISION.sub("", label), scores, sum(scores) / len(scores)))
     return sorted(rows, key=lambda row: -row[2])
 
 

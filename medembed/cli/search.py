@@ -82,7 +82,7 @@ def search(
     """Search an embedded corpus exactly, or a token index by late interaction.
 
     Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] · [bold]medembed search corpus/ "HLA-B27" --hybrid[/bold] ·
-    [bold]medembed search corpus/ "swollen calf" --late-interaction path/to/colbert[/bold]
+    [bold]medembed search corpus/ "swollen calf" --late-interaction mini[/bold]
     """
     asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
     if not all(query.strip() for query in asked):

@@ -16,12 +16,15 @@ from medembed.corpus import sources
 from medembed.corpus.layout import REJECTS
 from medembed.corpus.rows import Columns
 from medembed.progress import bar
+from medembed.registry import BUNDLED
 
 
 def token_index(
     inputs: options.Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Hub id or folder of a late-interaction model.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="mini, or hub id or folder of a late-interaction model.")
+    ] = BUNDLED,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = "id",
     number_rows: options.NumberRows = False,
@@ -47,7 +50,7 @@ def token_index(
 ) -> None:
     """Index a vector for every token of a corpus of any size; a killed run goes on where it was.
 
-    Examples: [bold]medembed token-index notes/*.jsonl -o tokens/ -m path/to/colbert[/bold] ·
+    Examples: [bold]medembed token-index notes/*.jsonl -o tokens/[/bold] ·
     [bold]medembed search tokens/ "painful swollen calf"[/bold]
 
     Centroids are made from the first 2,048 rows: mix the sources. Exit code 3 says that rows were left out; rejects.jsonl in the

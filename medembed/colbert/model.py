@@ -22,7 +22,7 @@ from medembed.engines.interface import Engine
 from medembed.errors import InputTypeError, SettingError
 from medembed.lifecycle import ClosedByWith, Lifecycle
 from medembed.model import within
-from medembed.registry import ModelSpec
+from medembed.registry import BUNDLED, ModelSpec
 from medembed.tokenizer import Overlong, TruncationWarning
 
 Floats = NDArray[np.float32]
@@ -52,8 +52,8 @@ class MedColBERT(ClosedByWith):
     """A late-interaction model (ColBERT): a vector a token, compared by MaxSim.
 
     Args:
-        model: A hub id or a local folder, as Stanford's ColBERT, PyLate or sentence-transformers 6 write them, or a dense
-            model that brings late interaction along.
+        model: ``"mini"``, which is in the package; a hub id or a local folder, as Stanford's ColBERT, PyLate or
+            sentence-transformers 6 write them; or a dense model's folder that brings late interaction along.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or a list of CUDA devices.
         precision: Number format of the computation, as for :class:`medembed.MedEmbed`.
         query_length: Tokens to read of each query, and to fill it up to where the model does that; None for the model's own.
@@ -74,7 +74,7 @@ class MedColBERT(ClosedByWith):
 
     Example:
         >>> from medembed import MedColBERT
-        >>> with MedColBERT("path/to/colbert") as model:  # doctest: +SKIP
+        >>> with MedColBERT(threads=1) as model:
         ...     queries = model.encode_query(["chest pain"])
         ...     documents = model.encode_document(["Angina is chest pain.", "Gout hurts the toes."])
         ...     model.similarity(queries, documents).shape
@@ -83,7 +83,7 @@ class MedColBERT(ClosedByWith):
 
     def __init__(  # noqa: PLR0913 - the class has these settings, all keyword-only
         self,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] = BUNDLED,
         *,
         device: Device = "auto",
         precision: PrecisionSetting = "auto",

@@ -23,7 +23,6 @@ from medembed.colbert.index.store import TokenIndex
 from tests.benchmarks import texts
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.sizes import Size
-from tests.colbert import folders
 
 Floats = NDArray[np.float32]
 
@@ -55,33 +54,31 @@ class Repeated:
 def index(size: Size, engines: Sequence[str] = ()) -> Result:
     """Build, open and search; the queries are the committed ones."""
     del engines  # there is but one index
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = folders.of_mini(Path(scratch) / "model")
-        with MedColBERT(folder, document_length=DOCUMENT_LENGTH, overlong="truncate", threads=THREADS) as model:
-            originals = _encoded(model, size)
-            queries = model.encode_query(texts.load("queries", QUERIES))
-            repeated: Any = Repeated(model, originals)
-        place = Path(tempfile.gettempdir()) / f"medembed-token-index-{size.late_passages}-{model.revision[-12:]}"
-        resumed = (place / "shards").is_dir()
-        rows = ({"id": str(number), "text": str(number)} for number in range(size.late_passages))
-        started = time.perf_counter()
-        built = TokenIndex.build(place, rows, repeated)
-        build_s = time.perf_counter() - started
-        before = psutil.Process().memory_info().rss
-        opened = TokenIndex.open(place, repeated)
-        open_s = _timed(lambda: opened.search_vectors(queries[:1]))
-        spent = [_timed(lambda query=query: opened.search_vectors([query])) for query in queries]
-        grown = (psutil.Process().memory_info().rss - before) / 2**20
-        row = {
-            "passages": size.late_passages,
-            "tokens": built.manifest.n_tokens,
-            "build s": "built before" if resumed else build_s,
-            "bytes a token": opened.bytes_a_token,
-            "first query ms": 1000 * open_s,
-            "p50 ms": 1000 * median(spent),
-            "p95 ms": 1000 * float(np.quantile(spent, 0.95)),
-            "MiB touched": grown,
-        }
+    with MedColBERT(document_length=DOCUMENT_LENGTH, threads=THREADS) as model:
+        originals = _encoded(model, size)
+        queries = model.encode_query(texts.load("queries", QUERIES))
+        repeated: Any = Repeated(model, originals)
+    place = Path(tempfile.gettempdir()) / f"medembed-token-index-{size.late_passages}-{model.revision[-12:]}"
+    resumed = (place / "shards").is_dir()
+    rows = ({"id": str(number), "text": str(number)} for number in range(size.late_passages))
+    started = time.perf_counter()
+    built = TokenIndex.build(place, rows, repeated)
+    build_s = time.perf_counter() - started
+    before = psutil.Process().memory_info().rss
+    opened = TokenIndex.open(place, repeated)
+    open_s = _timed(lambda: opened.search_vectors(queries[:1]))
+    spent = [_timed(lambda query=query: opened.search_vectors([query])) for query in queries]
+    grown = (psutil.Process().memory_info().rss - before) / 2**20
+    row = {
+        "passages": size.late_passages,
+        "tokens": built.manifest.n_tokens,
+        "build s": "built before" if resumed else build_s,
+        "bytes a token": opened.bytes_a_token,
+        "first query ms": 1000 * open_s,
+        "p50 ms": 1000 * median(spent),
+        "p95 ms": 1000 * float(np.quantile(spent, 0.95)),
+        "MiB touched": grown,
+    }
     claims = [
         Claim("bytes a token", row["bytes a token"], at_most=40.0),
         Claim("p50 of a query, ms", row["p50 ms"], at_most=100.0),

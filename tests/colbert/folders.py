@@ -10,7 +10,6 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 
-from medembed.checkpoint import BUNDLED_FOLDER, HEAD
 from tests import tiny_bert
 
 WIDTH = 32
@@ -95,20 +94,6 @@ def sentence_transformers(
     _write(folder / "config_sentence_transformers.json", told)
     own = {"module_output_name": "token_embeddings", "max_seq_length": 64, **(transformer or {})}
     _write(folder / "sentence_bert_config.json", own)
-    return folder
-
-
-def of_mini(folder: Path) -> Path:
-    """The bundled model as a late-interaction model: its token states turned at random, which keeps their angles."""
-    shutil.copytree(BUNDLED_FOLDER, folder, ignore=shutil.ignore_patterns(HEAD))
-    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(384, 384)))[0].astype(np.float32)
-    told = {"in_features": 384, "out_features": 128, "bias": False, "activation_function": "torch.nn.Identity"}
-    _write(folder / "1_Dense" / "config.json", told)
-    save_file({"linear.weight": np.ascontiguousarray(turned[:128])}, folder / "1_Dense" / "model.safetensors")
-    lead = "sentence_transformers."
-    _modules(folder, [("", f"{lead}Transformer"), ("1_Dense", f"{lead}Dense"), ("2_Normalize", f"{lead}Normalize")])
-    told = {"model_type": "MultiVectorEncoder", "similarity_fn_name": "maxsim"}
-    _write(folder / "config_sentence_transformers.json", told)
     return folder
 
 

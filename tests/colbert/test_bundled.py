@@ -13,12 +13,7 @@ from medembed.cli import app
 HEAD = checkpoint.BUNDLED_FOLDER / checkpoint.HEAD
 PASSAGES = demo.passages()[:40]
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::medembed.TruncationWarning"),
-    pytest.mark.skipif(
-        not HEAD.is_dir(), reason="new weights come without a head: recipe colbert-mini-v1, then medembed.bundle"
-    ),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::medembed.TruncationWarning")
 
 
 def test_it_was_made_for_the_bundled_weights() -> None:

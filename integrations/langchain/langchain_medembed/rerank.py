@@ -24,7 +24,7 @@ class MedColBERTRerank(BaseDocumentCompressor):
 
     Example:
         >>> from langchain_classic.retrievers import ContextualCompressionRetriever  # doctest: +SKIP
-        >>> rerank = MedColBERTRerank(model="path/to/colbert", top_n=5)  # doctest: +SKIP
+        >>> rerank = MedColBERTRerank(top_n=5)  # doctest: +SKIP
         >>> ContextualCompressionRetriever(base_compressor=rerank, base_retriever=retriever)  # doctest: +SKIP
     """
 
@@ -32,8 +32,8 @@ class MedColBERTRerank(BaseDocumentCompressor):
         extra="forbid", protected_namespaces=(), populate_by_name=True, arbitrary_types_allowed=True
     )
 
-    model: str = Field(validation_alias=AliasChoices("model", "model_name"))
-    """A hub id or a local folder of a late-interaction model."""
+    model: str = Field(default="mini", validation_alias=AliasChoices("model", "model_name"))
+    """``mini``, which is in the package, or a hub id or a local folder of a late-interaction model."""
 
     top_n: int | None = Field(default=3, gt=0)
     """Documents to keep; None for all, in their new order."""

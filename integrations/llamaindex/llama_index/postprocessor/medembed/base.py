@@ -20,7 +20,7 @@ class MedColBERTRerank(BaseNodePostprocessor):
         medembed.errors.MedEmbedError: The model cannot be found or loaded, or a setting does not fit.
 
     Example:
-        >>> rerank = MedColBERTRerank(model="path/to/colbert", top_n=5)  # doctest: +SKIP
+        >>> rerank = MedColBERTRerank(top_n=5)  # doctest: +SKIP
         >>> index.as_query_engine(similarity_top_k=100, node_postprocessors=[rerank])  # doctest: +SKIP
     """
 
@@ -29,8 +29,9 @@ class MedColBERTRerank(BaseNodePostprocessor):
     )
 
     model: str = Field(
+        default="mini",
         validation_alias=AliasChoices("model", "model_name"),
-        description="A hub id or a local folder of a late-interaction model.",
+        description="mini, or a hub id or a local folder of a late-interaction model.",
     )
     top_n: int | None = Field(default=3, gt=0, description="Nodes to keep; None for all, in their new order.")
     device: str | list[str] = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps, or several of CUDA.")
