@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 import pytest
 from langchain_core.documents import Document
-from safetensors.numpy import save_file
 
 from langchain_medembed import MedEmbedEmbeddings
 from medembed import demo
@@ -35,9 +33,10 @@ def embeddings() -> Iterator[MedEmbedEmbeddings]:
 
 @pytest.fixture(scope="session")
 def prompted_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model with prompts for queries and passages, as most retrieval models have them."""
+    """The bundled model with prompts for queries and passages, as most retrieval models have them, and without late interaction."""
     folder = tmp_path_factory.mktemp("model") / "prompted"
-    shutil.copytree(str(files("medembed") / "weights" / "mini"), folder)
+    dense = shutil.ignore_patterns("late_interaction")
+    shutil.copytree(str(files("medembed") / "weights" / "mini"), folder, ignore=dense)
     settings = folder / "config_sentence_transformers.json"
     settings.write_text(json.dumps({"prompts": PROMPTS}))
     return folder
@@ -52,26 +51,3 @@ def documents() -> list[Document]:
         Document(id=passage.id, page_content=passage.text, metadata={"source": passage.source, "title": passage.title})
         for passage in chosen
     ]
-
-
-@pytest.fixture(scope="session")
-def colbert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model as a late-interaction model: its token states turned at random, which keeps their angles."""
-    folder = tmp_path_factory.mktemp("colbert") / "model"
-    shutil.copytree(str(files("medembed") / "weights" / "mini"), folder)
-    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(384, 384)))[0].astype(np.float32)
-    (folder / "1_Dense").mkdir()
-    save_file({"linear.weight": np.ascontiguousarray(turned[:128])}, folder / "1_Dense" / "model.safetensors")
-    told = {
-        "modules.json": [
-            {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.{kind}"}
-            for place, (path, kind) in enumerate(
-                [("", "Transformer"), ("1_Dense", "Dense"), ("2_Normalize", "Normalize")]
-            )
-        ],
-        "1_Dense/config.json": {"in_features": 384, "out_features": 128, "bias": False},
-        "config_sentence_transformers.json": {"model_type": "MultiVectorEncoder", "similarity_fn_name": "maxsim"},
-    }
-    for name, content in told.items():
-        (folder / name).write_text(json.dumps(content))
-    return folder

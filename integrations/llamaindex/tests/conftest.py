@@ -24,10 +24,8 @@ from collections.abc import Iterator
 from importlib.resources import files
 from uuid import NAMESPACE_URL, uuid5
 
-import numpy as np
 import pytest
 from llama_index.core.schema import TextNode
-from safetensors.numpy import save_file
 
 from llama_index.embeddings.medembed import MedEmbedEmbedding
 from medembed import demo
@@ -45,9 +43,10 @@ def embed_model() -> Iterator[MedEmbedEmbedding]:
 
 @pytest.fixture(scope="session")
 def prompted_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model with prompts for queries and passages, as most retrieval models have them."""
+    """The bundled model with prompts for queries and passages, as most retrieval models have them, and without late interaction."""
     folder = tmp_path_factory.mktemp("model") / "prompted"
-    shutil.copytree(str(files("medembed") / "weights" / "mini"), folder)
+    dense = shutil.ignore_patterns("late_interaction")
+    shutil.copytree(str(files("medembed") / "weights" / "mini"), folder, ignore=dense)
     settings = folder / "config_sentence_transformers.json"
     settings.write_text(json.dumps({"prompts": PROMPTS}))
     return folder
@@ -67,26 +66,3 @@ def nodes() -> list[TextNode]:
         )
         for passage in chosen
     ]
-
-
-@pytest.fixture(scope="session")
-def colbert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model as a late-interaction model: its token states turned at random, which keeps their angles."""
-    folder = tmp_path_factory.mktemp("colbert") / "model"
-    shutil.copytree(str(files("medembed") / "weights" / "mini"), folder)
-    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(384, 384)))[0].astype(np.float32)
-    (folder / "1_Dense").mkdir()
-    save_file({"linear.weight": np.ascontiguousarray(turned[:128])}, folder / "1_Dense" / "model.safetensors")
-    told = {
-        "modules.json": [
-            {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.{kind}"}
-            for place, (path, kind) in enumerate(
-                [("", "Transformer"), ("1_Dense", "Dense"), ("2_Normalize", "Normalize")]
-            )
-        ],
-        "1_Dense/config.json": {"in_features": 384, "out_features": 128, "bias": False},
-        "config_sentence_transformers.json": {"model_type": "MultiVectorEncoder", "similarity_fn_name": "maxsim"},
-    }
-    for name, content in told.items():
-        (folder / name).write_text(json.dumps(content))
-    return folder

@@ -18,8 +18,8 @@ TEXTS = ["A stye is an infected gland.", "Pyelonephritis is a kidney infection, 
 
 
 @pytest.fixture(scope="module")
-def rerank(colbert_folder: Path) -> Iterator[MedColBERTRerank]:
-    made = MedColBERTRerank(model=str(colbert_folder), threads=1, top_n=2)
+def rerank() -> Iterator[MedColBERTRerank]:
+    made = MedColBERTRerank(threads=1, top_n=2)
     yield made
     made.client.close()
 
@@ -74,12 +74,12 @@ def test_copies_load_the_model_themselves(rerank: MedColBERTRerank, nodes: list[
     assert other.postprocess_nodes(nodes, query_str="gout") == rerank.postprocess_nodes(nodes, query_str="gout")
 
 
-def test_bad_input(colbert_folder: Path, rerank: MedColBERTRerank, nodes: list[NodeWithScore]) -> None:
+def test_bad_input(prompted_folder: Path, rerank: MedColBERTRerank, nodes: list[NodeWithScore]) -> None:
     with pytest.raises(ValidationError, match="top_n"):
-        MedColBERTRerank(model=str(colbert_folder), top_n=0)
+        MedColBERTRerank(top_n=0)
     with pytest.raises(ValidationError, match="max_seq_length"):
-        MedColBERTRerank(model=str(colbert_folder), max_seq_length=9)
+        MedColBERTRerank(max_seq_length=9)
     with pytest.raises(errors.UnsupportedModelError, match="is a dense model"):
-        MedColBERTRerank(model="mini", engine=FakeEngine())
+        MedColBERTRerank(model=str(prompted_folder), engine=FakeEngine())
     with pytest.raises(errors.InputTypeError, match="needs the query: pass query_str"):
         rerank.postprocess_nodes(nodes)
