@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from medembed import MedEmbed
-from tests.benchmarks import adapters, gpu, machine, models, readme, report, runner, small_vectors, texts
+from medembed import MedColBERT, MedEmbed
+from tests.benchmarks import adapters, gpu, machine, models, readme, report, runner, small_vectors, texts, token_vectors
 from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.engines import ENGINES
 from tests.benchmarks.report import Claim
@@ -49,8 +49,9 @@ def test_benchmark_of_another_kind_runs(name: str, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob(f"*/{name}.json"))) == 1
 
 
-def test_smaller_vectors_of_the_bundled_model_are_measured(tmp_path: Path) -> None:
-    """Three sentences far apart, each asked for in other words: even 64 dimensions or bits tell them from each other."""
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """A BEIR folder of three sentences far apart, each asked for in other words."""
     documents = [
         "Sumatriptan relieves a migraine attack.",
         "Metformin lowers blood glucose.",
@@ -63,12 +64,24 @@ def test_smaller_vectors_of_the_bundled_model_are_measured(tmp_path: Path) -> No
     judged = ["query-id\tcorpus-id\tscore", *(f"queries{i}\tcorpus{i}\t1" for i in range(3))]
     (tmp_path / "qrels").mkdir()
     (tmp_path / "qrels" / "test.tsv").write_text("\n".join(judged))
+    return tmp_path
+
+
+def test_smaller_vectors_of_the_bundled_model_are_measured(three: Path) -> None:
+    """Even 64 dimensions or bits tell three sentences from each other."""
     with MedEmbed() as model:
-        found = small_vectors.measure(tmp_path, model)
-    assert found.pop("engine") == tmp_path.name
+        found = small_vectors.measure(three, model)
+    assert found.pop("engine") == three.name
     assert found.pop("queries") == 3
     assert set(found) >= {small_vectors.WHOLE, *small_vectors.PROMISED}
     assert set(found.values()) == {1.0}
+
+
+def test_token_vectors_of_the_bundled_model_are_measured(three: Path) -> None:
+    with MedColBERT(threads=1) as model:
+        found = token_vectors.measure(three, model)
+    assert found["tokens"] > 15
+    assert {found[name] for name in (token_vectors.WHOLE, "index, 2 bits", "index, 4 bits")} == {1.0}
 
 
 def test_committed_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
