@@ -22,6 +22,7 @@ from medembed.corpus.layout import Manifest, Shard
 from medembed.corpus.rows import Row
 from medembed.corpus.search import ScanKind
 from medembed.corpus.shards import Runner
+from medembed.vectors import Floats
 from tests.benchmarks import models, texts
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.sizes import Size
@@ -29,6 +30,7 @@ from tests.benchmarks.worker import peak_mib
 
 CORPORA = models.ROOT / "build" / "benchmark-corpora"
 DIMENSION, BATCH, K = 384, 64, 10
+LONE = 8  # queries one after another in a job: a single one takes 40 ms, and the machine's moods as long
 # how far the synthetic documents lie from the real texts they are made of: a mean cosine of 0.8
 SPREAD = 0.75
 FAKE = "fake"
@@ -135,7 +137,7 @@ def searching(size: Size, engines: Sequence[str] = ()) -> Result:
     matrix = np.concatenate([block.vectors for block in corpus.index().stored])
     runs: dict[str, Callable[[], object]] = {"matmul, 64 queries": lambda: matrix @ queries.T}
     for way in ways:
-        runs[f"{way}, 1 query"] = partial(corpus.search, queries[:1], K, scan=way)
+        runs[f"{way}, 1 query"] = partial(_one_by_one, corpus, queries[:LONE], way)
         runs[f"{way}, 64 queries"] = partial(corpus.search, queries, K, scan=way)
     for run in runs.values():
         run()  # maps are made and pages read
@@ -144,14 +146,14 @@ def searching(size: Size, engines: Sequence[str] = ()) -> Result:
             seconds.setdefault(name, []).append(_timed(runs[name]))
     recall: dict[str, float] = {way: _recall(exact, _found(corpus, queries, way)) for way in ways}
     for name, taken in seconds.items():
-        many = BATCH if "64" in name else 1
+        many = BATCH if "64" in name else LONE
         rows.append(
             {"engine": name, "ms/query": 1000 * median(taken) / many, "recall@10": recall.get(name.split(",")[0])}
         )
     claims = [
         Claim(
             f"{size.searched:,} x {DIMENSION} float32, one query, seconds",
-            median(seconds["exact, 1 query"]),
+            median(seconds["exact, 1 query"]) / LONE,
             at_most=0.25,
         ),
         Claim(
@@ -173,6 +175,11 @@ def searching(size: Size, engines: Sequence[str] = ()) -> Result:
         claims,
         raw={"seconds": seconds},
     )
+
+
+def _one_by_one(corpus: EmbeddedCorpus, queries: Floats, scan: ScanKind) -> None:
+    for query in queries:
+        corpus.search(query[None], K, scan=scan)
 
 
 def _timed(run: Callable[[], object]) -> float:
