@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -112,6 +113,20 @@ class Slow(FakeEngine):
         return super().pooled(ids, alone=alone)
 
 
+class Waiting(FakeEngine):
+    """Goes on only after the event loop has turned."""
+
+    def __init__(self) -> None:
+        super().__init__(dimension=8)
+        self.turned, self.batches = threading.Event(), 0
+
+    def pooled(self, ids: TokenIds, *, alone: bool = False) -> np.ndarray:
+        self.batches += 1
+        self.turned.clear()
+        assert self.turned.wait(10), "the event loop stood still while a batch ran"
+        return super().pooled(ids, alone=alone)
+
+
 async def test_async_gives_the_same_vectors(tiny: MedEmbed) -> None:
     np.testing.assert_allclose(await tiny.aencode_document(TEXTS), tiny.encode_document(TEXTS), atol=1e-6)
     np.testing.assert_allclose(await tiny.aencode_query("pain"), tiny.encode_query("pain"), atol=1e-6)
@@ -127,21 +142,21 @@ async def test_calls_at_once_share_batches() -> None:
 
 
 async def test_the_event_loop_is_never_blocked() -> None:
-    embedder = MedEmbed(engine=Slow())
-    longest, done = 0.0, False
+    """Every batch waits for the event loop to turn, which it could not while a batch ran on it."""
+    engine = Waiting()
+    embedder = MedEmbed(engine=engine)
+    done = False
 
-    async def watch() -> None:
-        nonlocal longest
+    async def turn() -> None:
         while not done:
-            before = time.perf_counter()
             await asyncio.sleep(0.001)
-            longest = max(longest, time.perf_counter() - before)
+            engine.turned.set()
 
-    watcher = asyncio.create_task(watch())
+    turning = asyncio.create_task(turn())
     await asyncio.gather(*(embedder.aencode(text) for text in TEXTS), embedder.aencode(TEXTS))
     done = True
-    await watcher
-    assert longest < 0.045  # a batch sleeps 0.05 s
+    await turning
+    assert engine.batches > 0
 
 
 async def test_a_cancelled_call_leaves_the_others_and_the_model_usable() -> None:
