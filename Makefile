@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check fix bench bench-adapters docs mini golden wheel clean
+.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check check-style check-types fix bench bench-adapters docs mini golden wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -57,12 +57,18 @@ test-corpora: $(VENV)/.corpora ## Embed and write pairs on Ray's actors, also ki
 	@$(BIN)/python -m pytest tests/corpus/test_ray.py tests/corpus/test_handover.py tests/recipes/test_pairs_ray.py -m "" -o filterwarnings=default $(ARGS)
 
 check: $(VENV)/.full $(ADAPTERS)/.ready ## Format, lint, types and layers, as CI runs them
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync check-style check-types check-types-langchain check-types-llamaindex
+
+check-style:
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@cd integrations/langchain && $(abspath $(BIN))/mypy --python-executable $(abspath $(ADAPTERS))/bin/python
-	@cd integrations/llamaindex && $(abspath $(BIN))/mypy --python-executable $(abspath $(ADAPTERS))/bin/python
 	@$(BIN)/lint-imports
+
+check-types:
+	@$(BIN)/mypy
+
+check-types-%:
+	@cd integrations/$* && $(abspath $(BIN))/mypy --python-executable $(abspath $(ADAPTERS))/bin/python
 
 fix: $(VENV)/.full ## Mend what the formatter and the linter can mend themselves
 	@$(BIN)/ruff format .
