@@ -3,6 +3,7 @@
 import ctypes
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
@@ -17,12 +18,12 @@ class _Closable(Protocol):
 Running = TypeVar("Running", bound=_Closable)
 
 
-class ClosedByWith:
+class ClosedByWith(ABC):
     """What a ``with`` block closes at its end."""
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of what is held; closing again is fine."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         """Use as a context manager, closed at the end of the block."""

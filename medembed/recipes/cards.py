@@ -116,14 +116,15 @@ def _results_table(score: dict[str, Any]) -> str:
 
 
 def _training(recipe: Recipe, manifests: dict[str, dict[str, Any]]) -> str:
-    train = recipe.train
+    last = recipe.of_round(recipe.negatives.rounds)  # what the rows and versions of the manifests are of
+    train = last.train
     rows = manifests["triplets"]["summary"]["rows"]
     dims = f", Matryoshka dimensions {', '.join(map(str, train.matryoshka_dims))}" if train.matryoshka_dims else ""
     versions = manifests["train"]["versions"]
     return (
         f"{rows:,} rows, {train.epochs:g} epoch(s), batches of {train.batch_size}, loss `{train.loss}` at temperature {train.temperature:g}{dims}, "
         f"learning rate {train.learning_rate:g} ({train.schedule}), {train.negatives_per_query} hard negative(s) a query mined by "
-        f"`{recipe.negatives.method}`, queries cut at {train.max_query_tokens} and passages at {train.max_passage_tokens} tokens. "
+        f"`{last.negatives.method}`, queries cut at {train.max_query_tokens} and passages at {train.max_passage_tokens} tokens. "
         f"sentence-transformers {versions.get('sentence-transformers', '?')}, torch {versions.get('torch', '?')}."
     )
 

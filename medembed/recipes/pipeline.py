@@ -31,6 +31,7 @@ class Step:
     Attributes:
         key: The stage's name, with the round from the second on: ``"negatives-2"``.
         stage: What is done.
+        recipe: The recipe as this step reads it: a round's own, or whole.
         round: 1, or the round of mining and training.
         config: What it depends on, beside its inputs.
         inputs: Role → key of the step that makes it.
@@ -40,6 +41,7 @@ class Step:
 
     key: str
     stage: Stage
+    recipe: Recipe
     round: int
     config: Any
     inputs: dict[str, str]
@@ -76,26 +78,27 @@ def plan(recipe: Recipe, places: Places) -> list[Step]:
     """
     steps: dict[str, Step] = {}
 
-    def add(stage: Stage, inputs: dict[str, str], round_number: int = 1) -> str:
+    def add(stage: Stage, inputs: dict[str, str], read: Recipe = recipe, round_number: int = 1) -> str:
         key = stage.name if round_number == 1 else f"{stage.name}-{round_number}"
-        config = stage.config(recipe.of_round(round_number), places, round_number)
+        config = stage.config(read, places, round_number)
         made_of = {role: steps[source].fingerprint for role, source in inputs.items()}
         mark = fingerprint(stage.name, stage.version, config, made_of)
         folder = recipe.execution.work / stage.name / mark
-        steps[key] = Step(key, stage, round_number, config, inputs, mark, folder)
+        steps[key] = Step(key, stage, read, round_number, config, inputs, mark, folder)
         return key
 
     written = add(pairs.STAGE, {"notes": add(notes.STAGE, {})})
     kept = add(filters.STAGE, {"pairs": written})
     tuned = rows = ""
     for round_number in range(1, recipe.negatives.rounds + 1):
-        uses_model = tuned and recipe.of_round(round_number).negatives.method in ("dense", "both")
+        read = recipe.of_round(round_number)
+        uses_model = tuned and read.negatives.method in ("dense", "both")
         mining = {"filters": kept} | ({"model": tuned} if uses_model else {})
-        mined = add(negatives.STAGE, mining, round_number)
-        rows = add(triplets.STAGE, {"filters": kept, "negatives": mined}, round_number)
+        mined = add(negatives.STAGE, mining, read, round_number)
+        rows = add(triplets.STAGE, {"filters": kept, "negatives": mined}, read, round_number)
         goes_on = tuned and recipe.train.start_from == "previous_round"
         training = {"triplets": rows} | ({"previous": tuned} if goes_on else {})
-        tuned = add(train.STAGE, training, round_number)
+        tuned = add(train.STAGE, training, read, round_number)
     trained = [key for key, step in steps.items() if step.stage is train.STAGE]
     soup = {f"soup-{key}": key for key in trained[:-1]} if recipe.merge.soup else {}
     merged = add(merge.STAGE, {"train": tuned} | soup)
@@ -138,7 +141,7 @@ def build(recipe: Recipe, places: Places, target: str = "publish") -> list[Built
         for step in steps:
             if step.stage.name == "train":
                 train.follow(
-                    recipe.of_round(step.round),
+                    step.recipe,
                     places,
                     step.folder,
                     {role: _folder(steps, key) for role, key in step.inputs.items()},
@@ -152,7 +155,7 @@ def build(recipe: Recipe, places: Places, target: str = "publish") -> list[Built
     with room(work), hold(work, recipe.execution.lock_wait_s), Reporter(log_path, progress=shown) as reporter:
         reporter.log("run_started", recipe=recipe.name, steps={step.key: step.fingerprint for step in steps})
         for step in steps:
-            built[step.key] = _build_step(recipe, places, step, built, reporter)
+            built[step.key] = _build_step(places, step, built, reporter)
             reporter.log("step_built", stage=step.key, fingerprint=step.fingerprint, reused=built[step.key].reused)
             _check_score(built[step.key])
             if step.stage.name == "publish":
@@ -167,7 +170,7 @@ def _folder(steps: Sequence[Step], key: str) -> Path:
     return next(step.folder for step in steps if step.key == key)
 
 
-def _build_step(recipe: Recipe, places: Places, step: Step, built: dict[str, Built], reporter: Reporter) -> Built:
+def _build_step(places: Places, step: Step, built: dict[str, Built], reporter: Reporter) -> Built:
     """Reuse a finished artefact, or run the stage in its folder."""
     found = open_artifact(step.folder)
     if found is not None:
@@ -176,7 +179,7 @@ def _build_step(recipe: Recipe, places: Places, step: Step, built: dict[str, Bui
     out = ArtifactWriter(step.folder)
     inputs = {role: built[key].artifact for role, key in step.inputs.items()}
     with reporter.task(step.key) as task:
-        summary = step.stage.run(StageRun(recipe.of_round(step.round), places, inputs, out, task, step.round))
+        summary = step.stage.run(StageRun(step.recipe, places, inputs, out, task, step.round))
         seconds = time.perf_counter() - started
         artifact = out.finish(_header(step, inputs, seconds), summary)
         task.log("summary", **summary)

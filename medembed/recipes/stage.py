@@ -17,7 +17,7 @@ class StageRun:
     """Everything a stage may use.
 
     Attributes:
-        recipe: The whole recipe as this round reads it; a stage reads its own section.
+        recipe: The whole recipe, in stages of a round as that round reads it; a stage reads its own section.
         places: Where source files are.
         inputs: Finished artefacts by role, for instance ``inputs["notes"]``.
         out: The folder to fill.

@@ -3,14 +3,10 @@
 The weight of weighted fusion is chosen on every other query of a set; all figures are of the remaining ones.
 """
 
-import datetime as dt
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.corpus.embed import Settings, index_rows
@@ -72,9 +68,7 @@ def main(folders: list[Path]) -> None:
     result = Result(
         "corpus-hybrid", "nDCG@10", {"model": model.name, "revision": model.revision, "depth": 100}, rows, claims
     )
-    report.show(result, Console(width=140))
-    command = "python -m tests.benchmarks.hybrid " + shlex.join(folder.name for folder in folders)
-    report.write(result, command, dt.datetime.now(dt.UTC).isoformat("T", "seconds"))
+    report.conclude(result, "hybrid", folders)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What a benchmark found: rows, claims held against their floors, a JSON file and a table."""
 
+import datetime as dt
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -83,6 +85,13 @@ def write(result: Result, command: str, date: str, results: Path = RESULTS) -> P
     aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(aside, path)
     return path
+
+
+def conclude(result: Result, module: str, folders: Sequence[Path]) -> None:
+    """Show and write what a benchmark of its own, over folders of retrieval sets, has found."""
+    show(result, Console(width=160))
+    command = f"python -m tests.benchmarks.{module} " + shlex.join(folder.name for folder in folders)
+    write(result, command, dt.datetime.now(dt.UTC).isoformat("T", "seconds"))
 
 
 def read(path: Path) -> Result:

@@ -3,8 +3,6 @@
 Each text is encoded once; the same vectors are then cut or quantised, and searched exactly.
 """
 
-import datetime as dt
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,6 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from medembed import MedEmbed, vectors
 from medembed.corpus.ranking import ndcg
@@ -89,9 +86,7 @@ def main(folders: list[Path]) -> None:
         for name, least in PROMISED.items()
     ]  # fmt: skip
     result = Result("small-vectors", "nDCG@10", settings, rows, claims)
-    report.show(result, Console(width=160))
-    command = "python -m tests.benchmarks.small_vectors " + shlex.join(folder.name for folder in folders)
-    report.write(result, command, dt.datetime.now(dt.UTC).isoformat("T", "seconds"))
+    report.conclude(result, "small_vectors", folders)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,14 @@ from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 
 from medembed import MedColBERT, vectors
 from medembed.colbert.index.store import TokenIndex
+from medembed.vectors import Floats
 from tests.benchmarks import texts
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.sizes import Size
-
-Floats = NDArray[np.float32]
+from tests.benchmarks.token_vectors import Encoded
 
 DOCUMENT_LENGTH, THREADS = 96, 2
 # share of the other token: a copy's keeps a cosine of about 0.9 to the original's
@@ -32,20 +31,17 @@ MIXED_IN = 0.5
 QUERIES = 100
 
 
-class Repeated:
+class Repeated(Encoded):
     """Stands for a model whose vectors are there already: passage ``n`` is passage ``n % originals``, mixed with another."""
 
     def __init__(self, model: MedColBERT, originals: list[Floats]) -> None:
-        self.name, self.revision, self.dimension = "repeated passages of mini", model.revision, model.dimension
-        self.document_length, self.overlong = model.document_length, model.overlong
-        self._originals, self._others = originals, np.concatenate(originals)
+        super().__init__(model, originals)
+        self.name = "repeated passages of mini"
+        self._others = np.concatenate(originals)
 
-    def encode_document(self, numbers: Sequence[str], **_: Any) -> list[Floats]:
-        return [self._one(int(number)) for number in numbers]
-
-    def _one(self, number: int) -> Floats:
-        original = self._originals[number % len(self._originals)]
-        if number < len(self._originals):
+    def one(self, number: int) -> Floats:
+        original = self._documents[number % len(self._documents)]
+        if number < len(self._documents):
             return original
         start = number * 7919 % (len(self._others) - len(original))
         return vectors.normalise(original + MIXED_IN * self._others[start : start + len(original)])

@@ -3,8 +3,6 @@
 Each text is encoded once by the bundled late interaction; the same vectors are scored exactly as they are, and from token indexes.
 """
 
-import datetime as dt
-import shlex
 import sys
 import tempfile
 import warnings
@@ -14,8 +12,6 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
 
 from medembed import MedColBERT, TruncationWarning
 from medembed.colbert.index.build import TokenSettings
@@ -25,10 +21,9 @@ from medembed.colbert.residual import Bits
 from medembed.corpus.ranking import ndcg
 from medembed.evaluation import beir
 from medembed.recipes import retrieval
+from medembed.vectors import Floats
 from tests.benchmarks import report
 from tests.benchmarks.report import Claim, Result
-
-Floats = NDArray[np.float32]
 
 BITS: tuple[Bits, ...] = (2, 4)
 MOST_LOST = 0.005
@@ -45,7 +40,10 @@ class Encoded:
         self._documents = documents
 
     def encode_document(self, numbers: Sequence[str], **_: Any) -> list[Floats]:
-        return [self._documents[int(number)] for number in numbers]
+        return [self.one(int(number)) for number in numbers]
+
+    def one(self, number: int) -> Floats:
+        return self._documents[number]
 
 
 def measure(folder: Path, model: MedColBERT) -> dict[str, Any]:
@@ -92,9 +90,7 @@ def main(folders: list[Path]) -> None:
         for row in rows
     ]
     result = Result("token-vectors", "nDCG@10 of late interaction", settings, rows, claims)
-    report.show(result, Console(width=160))
-    command = "python -m tests.benchmarks.token_vectors " + shlex.join(folder.name for folder in folders)
-    report.write(result, command, dt.datetime.now(dt.UTC).isoformat("T", "seconds"))
+    report.conclude(result, "token_vectors", folders)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,14 @@ def test_settings_of_later_rounds_leave_the_first_round_as_it_was(
     assert marks(loaded, setting) == marks(loaded)  # one round alone has none after it
 
 
+def test_each_round_reads_its_own_settings_and_what_follows_them_reads_the_recipe_whole(loaded: Loaded) -> None:
+    recipe, places = loaded("negatives.rounds=2", "train.later.max_passage_tokens=32")
+    read = {step.key: step.recipe for step in pipeline.plan(recipe, places)}
+    assert read["train"].train.max_passage_tokens == recipe.train.max_passage_tokens != 32
+    assert read["train-2"].train.max_passage_tokens == 32
+    assert read["publish"] == recipe
+
+
 def test_a_later_round_without_dense_mining_needs_no_model_to_mine_with(loaded: Loaded) -> None:
     steps = {step.key: step for step in pipeline.plan(*loaded("negatives.rounds=2", "negatives.later.method=none"))}
     assert steps["negatives-2"].inputs == {"filters": "filters"}
