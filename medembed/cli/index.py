@@ -128,4 +128,4 @@ def _tell(summary: Summary, output: Path, seconds: float) -> None:
             f"{summary.truncated} texts are longer than the model reads and were cut: --overlong chunk embeds them whole, or index passages",
             err=True,
         )
-    options.tell_rejected(summary.rejected, output / REJECTS)
+    options.tell_rejected(summary.rejected, output / REJECTS, indexed=summary.n_rows)

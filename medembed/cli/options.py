@@ -91,7 +91,7 @@ def mode(*, append: bool, overwrite: bool) -> Mode:
     return "append" if append else "overwrite" if overwrite else "new"
 
 
-def tell_rejected(rejected: Mapping[str, int], path: Path) -> None:
+def tell_rejected(rejected: Mapping[str, int], path: Path, *, indexed: int) -> None:
     """Say how many rows were left out and why, and end with an exit code of its own.
 
     Raises:
@@ -100,4 +100,6 @@ def tell_rejected(rejected: Mapping[str, int], path: Path) -> None:
     if rejected:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in rejected.items())
         typer.echo(f"left out: {reasons}; see {path}", err=True)
+        if indexed == 0:
+            typer.echo("nothing was indexed: --text-column and --id-column name the columns of your rows", err=True)
         raise typer.Exit(SOME_REJECTED)

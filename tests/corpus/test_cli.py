@@ -23,7 +23,17 @@ def corpus(tmp_path: Path, tiny_folder: Path) -> Path:
     assert ran.exit_code == 3, ran.output
     assert "c: 2 rows (2 embedded now" in ran.output
     assert "left out: 1 × duplicate id; see" in ran.output
+    assert "nothing was indexed" not in ran.output
     return tmp_path / "c"
+
+
+def test_rows_of_other_columns_are_told_which_options_name_them(tmp_path: Path, tiny_folder: Path) -> None:
+    source = tmp_path / "notes.jsonl"
+    source.write_text('{"note": "chest pain"}\n{"note": "itchy skin"}\n')
+    ran = RUN.invoke(app, ["index", str(source), "-o", str(tmp_path / "c"), "--model", str(tiny_folder)])
+    assert ran.exit_code == 3, ran.output
+    assert "left out: 2 × no id under 'id'" in ran.output
+    assert "nothing was indexed: --text-column" in ran.output
 
 
 def test_answers_as_json(corpus: Path) -> None:
