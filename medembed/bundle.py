@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medembed import demo, model_files, tensors, vectors
+from medembed import demo, model_files, shortening, tensors, vectors
 from medembed.checkpoint import HEAD, MADE_FOR, fetch
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
@@ -34,6 +34,7 @@ KEPT = (
     "special_tokens_map.json",
     "modules.json",
     "config_sentence_transformers.json",
+    shortening.FILE,
 )
 
 
@@ -144,10 +145,13 @@ def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
 def _ranges(folder: Path, texts: Sequence[str]) -> dict[str, list[list[float]]]:
     with MedEmbed(folder, precision="fp32") as model:
         rows = model.encode_document(texts)
-    cuts = [cut for cut in CUTS if cut <= rows.shape[1]]
+    directions = shortening.read(folder, rows.shape[1])
+    sizes = [size for size in CUTS if size <= rows.shape[1]]
     return {
-        str(cut): [[round(float(x), 6) for x in side] for side in vectors.calibrate(vectors.cut(rows, cut))]
-        for cut in cuts
+        str(size): [
+            [round(float(x), 6) for x in side] for side in vectors.calibrate(shortening.shorten(rows, size, directions))
+        ]
+        for size in sizes
     }
 
 

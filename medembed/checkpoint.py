@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medembed import hub, model_files, tensors
+from medembed import hub, model_files, shortening, tensors
 from medembed.errors import BadWeightsError, MissingFileError, SettingError
 from medembed.registry import BUNDLED, MODELS, ModelSpec, unknown_model
 
@@ -145,6 +145,8 @@ def export(checkpoint: Checkpoint, target: Path) -> None:
         "*.safetensors", "*.safetensors.index.json", "*.bin", "*.onnx", "vector_ranges.json", HEAD, MADE_FOR
     )
     shutil.copytree(checkpoint.folder, aside, ignore=skip)
+    if (checkpoint.folder / shortening.FILE).is_file():
+        shutil.copyfile(checkpoint.folder / shortening.FILE, aside / shortening.FILE)
     if checkpoint.late_interaction:
         shutil.copytree(checkpoint.head, aside, ignore=skip, dirs_exist_ok=True)
         for path in checkpoint.head.glob(f"*/{tensors.WHOLE}"):

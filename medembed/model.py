@@ -12,7 +12,7 @@ from typing import Any, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import callers, inputs, model_files, progress, vectors
+from medembed import callers, inputs, model_files, progress, shortening, vectors
 from medembed import checkpoint as checkpoints
 from medembed.encoding import Cut, Encoder, load_tokenizer
 from medembed.engines import Device, PrecisionSetting, load_engine
@@ -39,7 +39,8 @@ class MedEmbed(ClosedByWith):
         precision: Number format of the computation: ``"auto"`` (the fastest that keeps a cosine of 0.9999),
             ``"fp32"``, ``"bf16"``, ``"fp16"`` (GPUs) or ``"int8"`` (CPU; see the guide for its fidelity).
         max_seq_length: Tokens to read of each text; None for the model's own limit.
-        truncate_dim: Keep this many dimensions and renormalise; None for all.
+        truncate_dim: Give vectors of this many dimensions: in the directions the model brings for it, as ``"mini"`` does, or its
+            first components, and renormalised; None for all.
         overlong: Texts above the limit: ``"truncate"`` cuts them with a warning, ``"error"`` refuses them, ``"chunk"``
             embeds overlapping windows and averages them into one vector.
         threads: CPU threads; None for one per usable physical core.
@@ -100,6 +101,7 @@ class MedEmbed(ClosedByWith):
         self._lifecycle = Lifecycle(self._start, name=self.name, kind="MedEmbed")
         full = self._encoder().engine.dimension
         self._dimension = within("truncate_dim", truncate_dim, full, full)
+        self._directions = shortening.read(self.folder, full) if self._dimension < full else None
 
     def _positions(self) -> int:
         return model_files.position_limit(self._checkpoint.config)
@@ -258,9 +260,7 @@ class MedEmbed(ClosedByWith):
         with progress.bar(len(texts), show_progress) as advance:
             for start in range(0, len(texts), WINDOW):
                 rows, more = encoder(texts[start : start + WINDOW], prompt, advance, first_index=first_index + start)
-                out[start : start + WINDOW] = (
-                    vectors.cut(rows, self.dimension) if self.dimension < rows.shape[1] else rows
-                )
+                out[start : start + WINDOW] = shortening.shorten(rows, self.dimension, self._directions)
                 cut += more
         if cut.texts:
             with self._lifecycle.lock:

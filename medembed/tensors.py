@@ -25,6 +25,7 @@ MEANING = (
     "1_Pooling/config.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
+    "short_vectors.safetensors",
 )
 # the same of late-interaction models: projections, skip lists and token pooling in folders of their own
 MEANING_PATTERNS = (

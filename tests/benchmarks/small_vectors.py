@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medembed import MedEmbed, vectors
+from medembed import MedEmbed, shortening, vectors
 from medembed.corpus.ranking import ndcg
 from medembed.evaluation import beir
 from medembed.recipes import retrieval
@@ -53,9 +53,11 @@ def _ways(rows: Floats, model: MedEmbed) -> dict[str, Scores]:
     """Similarities of queries to all rows, by kind of vector."""
     bytes_, bits = model.quantise(rows, "int8"), model.quantise(rows, "binary")
 
+    directions = shortening.read(model.folder, rows.shape[1])
+
     def cut(dimension: int) -> Scores:
-        short = vectors.cut(rows, dimension)
-        return lambda queries: vectors.cut(queries, dimension) @ short.T
+        short = shortening.shorten(rows, dimension, directions)
+        return lambda queries: shortening.shorten(queries, dimension, directions) @ short.T
 
     def by_bytes(queries: Floats) -> Floats:
         return vectors.similarity(model.quantise(queries, "int8"), bytes_, "int8", model.vector_ranges)
