@@ -7,7 +7,8 @@ from typing import Any
 
 from medembed.errors import PublishError, RecipeConfigError
 from medembed.extras import require
-from medembed.recipes import cards, models
+from medembed.recipes import cards, directions, models
+from medembed.recipes.records import Triplet, read_parquet
 from medembed.recipes.schema import Execution, Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import Stage, StageRun, Summary
@@ -67,6 +68,9 @@ def _write_model(stage: StageRun, target: Path) -> None:
     recipe = stage.recipe
     shutil.copytree(stage.inputs["merge"].folder / "model", target, dirs_exist_ok=True)
     _declare_prompts(recipe, target)
+    if recipe.publish.short_dims:
+        rows = read_parquet(stage.inputs["triplets"].parts("train"), Triplet)
+        directions.learn_for(target, rows, recipe.publish.short_dims, recipe, stage.task)
     if recipe.publish.onnx:
         from medembed.recipes.onnx_export import export
 

@@ -212,6 +212,15 @@ class Lora(Section):
     dropout: Ratio = 0.0
 
 
+class Teacher(Section):
+    """Whose scores of a batch's passages are learnt: mean MaxSim, a share of the cosine and of BM25 (1 for a query's best)."""
+
+    model: str  # a late-interaction model; a dense one too where cosine is above 0, as the bundled model's folder is
+    cosine: Annotated[float, Field(ge=0.0)] = 0.0
+    bm25: Annotated[float, Field(ge=0.0)] = 0.0
+    temperature: Annotated[float, Field(gt=0.0)] = 0.03
+
+
 class Train(Section):
     """Contrastive training on sentence-transformers' trainers."""
 
@@ -222,7 +231,8 @@ class Train(Section):
     projection: Annotated[Literal["random", "principal"], Field(exclude_if=lambda value: value == "random")] = "random"
     # colbert: it gets no vectors
     skip_punctuation: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
-    loss: Literal["mnr", "cached_mnr", "cached_gist", "margin_mse", "kl"] = "mnr"
+    loss: Literal["mnr", "cached_mnr", "cached_gist", "margin_mse", "kl", "batch_kl"] = "mnr"
+    teacher: Annotated[Teacher | None, Field(exclude_if=lambda value: value is None)] = None  # for batch_kl
     symmetric: bool = False
     guide: str | None = None
     matryoshka_dims: tuple[Positive, ...] = ()
@@ -258,7 +268,11 @@ class Train(Section):
             raise ValueError(f"loss '{self.loss}' needs negatives_per_query of at least 1")
         if self.loss in ("margin_mse", "kl") and self.matryoshka_dims:
             raise ValueError(f"loss '{self.loss}' cannot be combined with matryoshka_dims")
-        if self.architecture == "colbert" and (self.matryoshka_dims or self.loss == "cached_gist"):
+        if (self.loss == "batch_kl") != (self.teacher is not None):
+            raise ValueError("loss 'batch_kl' needs teacher.model, and no other loss reads one")
+        if self.loss == "batch_kl" and (self.grouping == "none" or self.negatives_per_query or self.symmetric):
+            raise ValueError("loss 'batch_kl' needs grouping, negatives_per_query = 0 and symmetric = false")
+        if self.architecture == "colbert" and (self.matryoshka_dims or self.loss in ("cached_gist", "batch_kl")):
             raise ValueError(
                 "architecture 'colbert' takes loss 'mnr', 'cached_mnr', 'margin_mse' or 'kl', and no matryoshka_dims"
             )
@@ -298,6 +312,8 @@ class Publish(Section):
 
     name: str = "medembed-custom"
     onnx: bool = False
+    # dense models: directions are learnt in which vectors cut to these dimensions lose least
+    short_dims: Annotated[tuple[Positive, ...], Field(exclude_if=lambda value: not value)] = ()
     licence: str = "apache-2.0"
 
 

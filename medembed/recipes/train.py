@@ -30,6 +30,7 @@ def config(recipe: Recipe, places: Places, round_number: int) -> Any:
         if _watches(recipe, name)
     }
     guide = models.model_identity(recipe.train.guide) if recipe.train.guide else None
+    teacher = models.model_identity(recipe.train.teacher.model) if recipe.train.teacher else None
     starts_from_base = round_number == 1 or recipe.train.start_from == "base"
     return {
         "train": recipe.train,
@@ -37,7 +38,7 @@ def config(recipe: Recipe, places: Places, round_number: int) -> Any:
         "guide": guide,
         "seed": recipe.seed,
         "sets": watched,
-    }
+    } | ({} if teacher is None else {"teacher": teacher})
 
 
 def run(stage: StageRun) -> Summary:
@@ -96,7 +97,7 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     start = _start_folder(stage, base, scratch)
     model = tuning.load_model(start, settings, prompts, recipe.execution.device)
     rows = list(read_parquet(stage.inputs["triplets"].parts("train"), Triplet))
-    data = tuning.training_data(rows, settings, recipe.seed)
+    data = tuning.training_data(rows, settings, recipe.seed, _teach(stage, scratch))
     guide = (
         models.base_folder(recipe.base.model_copy(update={"model": settings.guide})).folder if settings.guide else None
     )
@@ -126,6 +127,17 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     runner.accelerator.wait_for_everyone()
     history: list[dict[str, Any]] = runner.state.log_history
     return history
+
+
+def _teach(stage: StageRun, scratch: Path) -> Any:
+    """The teacher's scores of rows, where the recipe has a teacher."""
+    from medembed.recipes.teaching import Teacher
+
+    settings = stage.recipe.train
+    if settings.teacher is None:
+        return None
+    out = ArtifactWriter(scratch / "teacher")
+    return Teacher(settings.teacher, settings.batch_size, stage.recipe.execution, out, stage.task).scores
 
 
 def _start_folder(stage: StageRun, base: Any, scratch: Path) -> Path:

@@ -32,13 +32,17 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 from medembed import hardware
-from medembed.errors import EmptyStageError, PrecisionError
+from medembed.errors import EmptyStageError, PrecisionError, RecipeConfigError
 from medembed.recipes import grouping
+from medembed.recipes.distillation import InBatchDistillation
 from medembed.recipes.layouts import filled
 from medembed.recipes.packing import PackedSentenceTransformer
 from medembed.recipes.records import Triplet
 from medembed.recipes.retrieval import RetrievalSet
 from medembed.recipes.schema import Execution, Train
+
+# scores of each row's query with the passages of its batch, for rows that lie batch after batch
+Teach = Callable[[Sequence[Triplet]], list[list[float]]]
 
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
@@ -91,7 +95,9 @@ def dropouts(folder: Path) -> dict[str, float]:
     return {name: getattr(config, name) for name in _DROPOUTS if hasattr(config, name)}
 
 
-def training_data(triplets: Sequence[Triplet], settings: Train, seed: int = 0) -> Dataset | DatasetDict:
+def training_data(
+    triplets: Sequence[Triplet], settings: Train, seed: int = 0, teach: Teach | None = None
+) -> Dataset | DatasetDict:
     """Rows as columns query, positive, negative_1 ..., and label where the loss learns from a teacher.
 
     With homogeneous batches there is one table per source, so that a batch's negatives are of the same kind of text;
@@ -100,7 +106,7 @@ def training_data(triplets: Sequence[Triplet], settings: Train, seed: int = 0) -
     if settings.loss in ("margin_mse", "kl"):
         triplets = [row for row in triplets if len(row.negatives) >= settings.negatives_per_query]
     if not settings.homogeneous_batches:
-        return _table(_grouped("all", triplets, settings, seed), settings)
+        return _table(_grouped("all", triplets, settings, seed), settings, teach)
     groups: dict[str, list[Triplet]] = defaultdict(list)
     for row in triplets:
         groups[row.source].append(row)
@@ -113,7 +119,7 @@ def training_data(triplets: Sequence[Triplet], settings: Train, seed: int = 0) -
         raise EmptyStageError(
             f"no source has {settings.batch_size} rows for one whole batch; lower train.batch_size, or say train.grouping=none"
         )
-    return DatasetDict({name.replace(":", "-"): _table(rows, settings) for name, rows in tables.items() if rows})
+    return DatasetDict({name.replace(":", "-"): _table(rows, settings, teach) for name, rows in tables.items() if rows})
 
 
 def _grouped(name: str, rows: Sequence[Triplet], settings: Train, seed: int) -> Sequence[Triplet]:
@@ -138,7 +144,7 @@ class ConsecutiveBatches(DefaultBatchSampler):
             yield list(range(batch * size, min((batch + 1) * size, len(self.sampler))))
 
 
-def _table(triplets: Sequence[Triplet], settings: Train) -> Dataset:
+def _table(triplets: Sequence[Triplet], settings: Train, teach: Teach | None) -> Dataset:
     negatives = filled(triplets, settings.negatives_per_query)
     count = min((len(row) for row in negatives), default=0)
     columns: dict[str, list[Any]] = {
@@ -151,6 +157,8 @@ def _table(triplets: Sequence[Triplet], settings: Train) -> Dataset:
         columns["label"] = [[row.scores[0] - score for score in row.scores[1 : count + 1]] for row in triplets]
     elif settings.loss == "kl":
         columns["label"] = [row.scores[: count + 1] for row in triplets]
+    elif teach is not None:
+        columns["label"] = teach(triplets)
     return Dataset.from_dict(columns)
 
 
@@ -158,6 +166,10 @@ def load_loss(model: Any, settings: Train, guide: Path | None) -> Any:
     """The loss a recipe names, Matryoshka around it where dimensions are given."""
     scale = 1.0 / settings.temperature
     gather = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if gather and settings.loss == "batch_kl":
+        raise RecipeConfigError(
+            "train.loss='batch_kl' learns what a teacher said of whole batches, which several processes would cut apart: train in one process"
+        )
     if settings.architecture == "colbert":
         return _colbert_loss(model, settings, gather=gather)
     both = (
@@ -184,6 +196,7 @@ def load_loss(model: Any, settings: Train, guide: Path | None) -> Any:
         ),
         "margin_mse": lambda: distillation(losses.MarginMSELoss),
         "kl": lambda: losses.DistillKLDivLoss(model, temperature=settings.temperature),
+        "batch_kl": lambda: InBatchDistillation(model, settings.temperature),
     }
     loss = makers[settings.loss]()
     if settings.matryoshka_dims:

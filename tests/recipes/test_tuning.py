@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from medembed import checkpoint, hardware
-from medembed.errors import PrecisionError
-from medembed.recipes import callbacks, tuning
+from medembed.errors import PrecisionError, RecipeConfigError
+from medembed.recipes import callbacks, teaching, tuning
+from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.layouts import filled
 from medembed.recipes.records import Triplet
-from medembed.recipes.schema import Execution, Lora, Train
+from medembed.recipes.reporting import Reporter
+from medembed.recipes.schema import Execution, Lora, Teacher, Train
 
 NO_PROMPTS = {"query": "", "document": ""}
 
@@ -48,6 +50,14 @@ def rows(count: int = 16) -> list[Triplet]:
     ]
 
 
+def taught(settings: Train, folder: Path) -> tuning.Teach:
+    assert settings.teacher is not None
+    with Reporter(progress=False) as reporter, reporter.task("train") as task:
+        return teaching.Teacher(
+            settings.teacher, settings.batch_size, Execution(threads=1), ArtifactWriter(folder), task
+        ).scores
+
+
 def run(
     base: Path, tmp_path: Path, settings: Train, prompts: dict[str, str] | None = None, **execution: Any
 ) -> tuple[Any, list[float]]:
@@ -60,9 +70,8 @@ def run(
         for row in rows()
     ]
     guide = base if settings.guide else None
-    runner = tuning.trainer(
-        model, tuning.training_data(triplets, settings), tuning.load_loss(model, settings, guide), None, [], setup
-    )
+    data = tuning.training_data(triplets, settings, teach=taught(settings, tmp_path) if settings.teacher else None)
+    runner = tuning.trainer(model, data, tuning.load_loss(model, settings, guide), None, [], setup)
     runner.train()
     return model, [entry["loss"] for entry in runner.state.log_history if "loss" in entry]
 
@@ -75,6 +84,13 @@ def run(
         {"loss": "cached_gist", "guide": "base"},
         {"loss": "margin_mse", "negatives_per_query": 2},
         {"loss": "kl", "negatives_per_query": 2},
+        {
+            "loss": "batch_kl",
+            "teacher": Teacher(model="mini", bm25=0.1),
+            "negatives_per_query": 0,
+            "grouping": "document",
+            "matryoshka_dims": (384, 64),
+        },
         {"architecture": "colbert"},
         {"architecture": "colbert", "loss": "cached_mnr"},
         {"architecture": "colbert", "loss": "margin_mse", "negatives_per_query": 2},
@@ -88,6 +104,7 @@ def run(
         "gist",
         "margin mse",
         "kl",
+        "batch kl",
         "colbert",
         "colbert cached",
         "colbert margin mse",
@@ -111,6 +128,16 @@ def test_every_loss_trains_and_moves_the_weights(base: Path, tmp_path: Path, cha
     assert {key for key in before if "pooler" not in key} <= set(after)
     assert not [key for key in after if "pooler" in key]
     assert abs(before[name] - after[name]).max() > 1e-6
+
+
+def test_several_processes_are_refused_a_teacher_of_whole_batches(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    settings = Train(
+        loss="batch_kl", teacher=Teacher(model="mini"), negatives_per_query=0, grouping="document", precision="fp32"
+    )
+    model = tuning.load_model(base, settings, NO_PROMPTS, "cpu")
+    with pytest.raises(RecipeConfigError, match="train in one process"):
+        tuning.load_loss(model, settings, None)
 
 
 def test_a_checkpoint_quotes_no_training_text(base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,113 @@
+"""A teacher's scores of whole batches, and a model that learns them: the real late interaction over the bundled model."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from medembed import MedColBERT, MedEmbed
+from medembed.corpus.lexical import Bm25
+from medembed.recipes import schema
+from medembed.recipes.artifacts import ArtifactWriter
+from medembed.recipes.distillation import InBatchDistillation
+from medembed.recipes.records import Triplet
+from medembed.recipes.reporting import Reporter
+from medembed.recipes.teaching import Teacher
+
+TEXTS = {
+    "what helps against gout": "Allopurinol lowers uric acid and prevents attacks of gout.",
+    "asthma inhaler": "Salbutamol opens the airways within minutes in asthma.",
+    "signs of stroke": "A drooping face, a weak arm and slurred speech point to a stroke.",
+    "blood pressure": "Hypertension is treated with diet, exercise and drugs.",
+}
+ROWS = [Triplet(query, passage, [], [], "a", query) for query, passage in TEXTS.items()]
+BATCH = 2
+
+
+def taught(folder: Path, **settings: Any) -> np.ndarray[Any, Any]:
+    folder.mkdir(exist_ok=True)
+    with Reporter(progress=False) as reporter, reporter.task("train") as task:
+        teacher = Teacher(
+            schema.Teacher(model="mini", **settings), BATCH, schema.Execution(threads=1), ArtifactWriter(folder), task
+        )
+        return np.array(teacher.scores(ROWS))
+
+
+def test_a_teacher_scores_each_batch_by_what_it_is_told_to_look_at(tmp_path: Path) -> None:
+    queries, passages = list(TEXTS), list(TEXTS.values())
+    with MedColBERT(threads=1) as late, MedEmbed(threads=1) as dense:
+        tokens = late.encode_query(queries)
+        maxsim = late.similarity(tokens, late.encode_document(passages)) / [[len(query)] for query in tokens]
+        cosine = dense.encode_query(queries) @ dense.encode_document(passages).T
+    lexical = np.stack([Bm25(passages).scores(query) for query in queries])
+    found = taught(tmp_path / "a", cosine=0.5, bm25=0.2, temperature=0.1)
+    assert found.shape == (4, BATCH)
+    for start in (0, 2):
+        batch = slice(start, start + BATCH)
+        best = lexical[batch, batch].max(axis=1, keepdims=True)
+        best[best == 0] = 1  # no word in common: nothing to share out
+        expected = maxsim[batch, batch] + 0.5 * cosine[batch, batch] + 0.2 * lexical[batch, batch] / best
+        np.testing.assert_allclose(found[batch], expected / 0.1, rtol=1e-3)
+    np.testing.assert_allclose(taught(tmp_path / "b", temperature=1.0)[:2], maxsim[:2, :2], rtol=1e-3)
+
+
+def test_scores_that_are_there_are_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = taught(tmp_path / "kept")
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(MedColBERT, "encode_document", refuse)
+    np.testing.assert_array_equal(taught(tmp_path / "kept"), before)
+
+
+class Vectors(torch.nn.Module):
+    """Stands for a model: a batch's features are its vectors."""
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"sentence_embedding": features["input_ids"]}
+
+
+def test_the_loss_is_nought_where_the_model_agrees_and_falls_as_it_comes_to() -> None:
+    queries = torch.nn.functional.normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(1)), dim=1)
+    passages = torch.nn.functional.normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(2)), dim=1)
+    loss = InBatchDistillation(Vectors(), temperature=0.5)
+    agreed = loss([{"input_ids": queries}, {"input_ids": passages}], queries @ passages.T / 0.5)
+    assert agreed.item() == pytest.approx(0, abs=1e-6)
+    wanted = torch.eye(5) * 4
+    student = torch.nn.Parameter(passages.clone())
+    optimiser = torch.optim.SGD([student], lr=0.5)
+    values = []
+    for _ in range(20):
+        value = loss([{"input_ids": queries}, {"input_ids": student}], wanted)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        values.append(value.item())
+    assert values[-1] < values[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"loss": "batch_kl"}, r"needs teacher\.model"),
+        ({"loss": "mnr", "teacher": {"model": "mini"}}, r"needs teacher\.model"),
+        ({"loss": "batch_kl", "teacher": {"model": "mini"}, "negatives_per_query": 0}, "needs grouping"),
+        (
+            {
+                "loss": "batch_kl",
+                "teacher": {"model": "mini"},
+                "grouping": "document",
+                "negatives_per_query": 0,
+                "architecture": "colbert",
+            },
+            "architecture 'colbert' takes",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_taught_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        schema.Train(**settings)
