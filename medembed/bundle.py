@@ -117,14 +117,7 @@ def _copy_module(source: Path, target: Path) -> None:
     if (source / "config.json").is_file():
         shutil.copyfile(source / "config.json", target / "config.json")
     if (source / tensors.WHOLE).is_file():
-        _save(tensors.compact(tensors.read_tensors(source)), target / tensors.WHOLE)
-
-
-def _save(weights: tensors.Tensors, path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    save_file(weights, path)
-    path.chmod(0o644)  # the library writes 0600, which other users of an installed package could not read
+        tensors.save_file(tensors.compact(tensors.read_tensors(source)), target / tensors.WHOLE)
 
 
 def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
@@ -137,7 +130,7 @@ def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
         shards[-1] |= parts
     names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        _save(shard, folder / name)
+        tensors.save_file(shard, folder / name)
     index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
     _write_json(folder / tensors.INDEX, {"metadata": {"format": "medembed-compact"}, "weight_map": index})
 

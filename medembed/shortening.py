@@ -7,15 +7,13 @@ what they are (docs/decisions/0043-short-vectors.md).
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medembed import vectors
-from medembed.errors import BadWeightsError, CorruptFileError
-
-Floats = NDArray[np.float32]
+from medembed import tensors, vectors
+from medembed.errors import BadWeightsError
+from medembed.vectors import Floats
 
 # in a model's folder: one tensor, *shape* (dimension, dimension); its first k columns make vectors of k dimensions
-FILE, TENSOR = "short_vectors.safetensors", "directions"
+FILE, TENSOR = tensors.SHORT_VECTORS, "directions"
 
 
 def read(folder: Path, dimension: int) -> Floats | None:
@@ -35,14 +33,7 @@ def read(folder: Path, dimension: int) -> Floats | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        found = load_file(path)
-    except SafetensorError as error:
-        raise CorruptFileError(f"{path} is not a whole safetensors file ({error}): download the model again") from error
-    directions = found.get(TENSOR)
+    directions = tensors.read_file(path).get(TENSOR)
     if directions is None or directions.shape != (dimension, dimension) or not np.isfinite(directions).all():
         shape = None if directions is None else directions.shape
         raise BadWeightsError(
@@ -54,10 +45,7 @@ def read(folder: Path, dimension: int) -> Floats | None:
 
 def write(directions: Floats, folder: Path) -> None:
     """Put directions into a model's folder, as float16."""
-    from safetensors.numpy import save_file
-
-    save_file({TENSOR: directions.astype(np.float16)}, folder / FILE)
-    (folder / FILE).chmod(0o644)  # the library writes 0600, which other users of an installed package could not read
+    tensors.save_file({TENSOR: directions.astype(np.float16)}, folder / FILE)
 
 
 def shorten(rows: Floats, dimension: int, directions: Floats | None) -> Floats:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from medembed.errors import BadWeightsError, CorruptFileError, MissingFileError, UnsafeWeightsError
 
+# directions for vectors of fewer dimensions: medembed.shortening
+SHORT_VECTORS = "short_vectors.safetensors"
 # beside the weights, the files that change what a vector is
 MEANING = (
     "config.json",
@@ -25,7 +27,7 @@ MEANING = (
     "1_Pooling/config.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
-    "short_vectors.safetensors",
+    SHORT_VECTORS,
 )
 # the same of late-interaction models: projections, skip lists and token pooling in folders of their own
 MEANING_PATTERNS = (
@@ -102,7 +104,7 @@ def read_tensors(folder: Path) -> Tensors:
     """
     stored: Tensors = {}
     for path in weight_files(folder):
-        stored |= _read_file(path)
+        stored |= read_file(path)
     return {name: _restored(name, stored) for name in stored if _is_weight(name, stored)}
 
 
@@ -120,14 +122,22 @@ def read_tensor(folder: Path, name: str) -> NDArray[np.float32]:
         CheckpointError: No such weight, or weights that are missing, pickled, truncated or not finite.
     """
     for path in weight_files(folder):
-        stored = _read_file(path, (name, name + SCALE))
+        stored = read_file(path, (name, name + SCALE))
         if name in stored:
             return _restored(name, stored)
     raise BadWeightsError(f"{folder} lacks weight {name!r}, which its configuration calls for")
 
 
-def _read_file(path: Path, names: Collection[str] = ()) -> Tensors:
-    """The tensors of a file; with ``names`` only those."""
+def read_file(path: Path, names: Collection[str] = ()) -> Tensors:
+    """Read the tensors of a file as they are stored, bfloat16 as float32.
+
+    Args:
+        path: A safetensors file.
+        names: Which to read; all of them unless given.
+
+    Raises:
+        CorruptFileError: It is not a whole safetensors file.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -136,6 +146,14 @@ def _read_file(path: Path, names: Collection[str] = ()) -> Tensors:
             return {name: _as_numpy(opened, name, path) for name in wanted}
     except SafetensorError as error:
         raise CorruptFileError(f"{path} is not a whole safetensors file ({error}): download the model again") from error
+
+
+def save_file(stored: Tensors, path: Path) -> None:
+    """Write a safetensors file that others may read: the library writes 0600, which hides an installed package's from other users."""
+    from safetensors import numpy as safetensors_numpy
+
+    safetensors_numpy.save_file(stored, path)
+    path.chmod(0o644)
 
 
 def _as_numpy(opened: Any, name: str, path: Path) -> NDArray[Any]:

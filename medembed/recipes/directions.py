@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,7 @@ from medembed.recipes import models
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Task
 from medembed.recipes.schema import Recipe
-
-Floats = NDArray[np.float32]
+from medembed.vectors import Floats
 
 ROWS = 4_000  # a query and a passage each: more changed the share kept at 128 dimensions by less than noise
 STEPS, BATCH, LEARNING_RATE, TEMPERATURE = 600, 512, 1e-3, 0.1
@@ -70,10 +70,10 @@ def learn(queries: Floats, passages: Floats, dims: Sequence[int], seed: int) -> 
             f"publish.short_dims has {max(dims)}, but the model's vectors have {passages.shape[1]} dimensions: name smaller ones"
         )
     torch = require("torch")
-    normalise, softmax = torch.nn.functional.normalize, torch.nn.functional.softmax
-    log_softmax, kl_div = torch.nn.functional.log_softmax, torch.nn.functional.kl_div
+    from medembed.recipes.distillation import divergence
+
     asked, found = torch.from_numpy(queries), torch.from_numpy(passages)
-    matrix = torch.nn.Parameter(torch.from_numpy(principal(passages)))
+    matrix = torch.nn.Parameter(torch.from_numpy(principal(passages.T @ passages)))
     optimiser = torch.optim.Adam([matrix], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     draw = torch.Generator().manual_seed(seed)
@@ -81,18 +81,8 @@ def learn(queries: Floats, passages: Floats, dims: Sequence[int], seed: int) -> 
         batch = torch.randperm(len(found), generator=draw)[:BATCH]
         others = torch.randperm(len(found), generator=draw)[:BATCH]
         a, b = (asked[batch] if step % 2 else found[others]), found[batch]
-        whole = softmax(a @ b.T / TEMPERATURE, dim=1)
-        loss = sum(
-            kl_div(
-                log_softmax(
-                    normalise(a @ matrix[:, :size], dim=1) @ normalise(b @ matrix[:, :size], dim=1).T / TEMPERATURE,
-                    dim=1,
-                ),
-                whole,
-                reduction="batchmean",
-            )
-            for size in dims
-        )
+        whole = a @ b.T / TEMPERATURE
+        loss = sum(divergence(a @ matrix[:, :size], b @ matrix[:, :size], whole, TEMPERATURE) for size in dims)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -100,7 +90,14 @@ def learn(queries: Floats, passages: Floats, dims: Sequence[int], seed: int) -> 
     return np.asarray(matrix.detach().numpy(), dtype=np.float32)
 
 
-def principal(vectors: Floats) -> Floats:
-    """Orthonormal directions in the order of how much of the vectors' squared length lies in them. *Shape:* ``(dim, dim)``."""
-    _, directions = np.linalg.eigh(vectors.T @ vectors)  # ascending
+def principal(moments: NDArray[np.floating[Any]]) -> Floats:
+    """Orthonormal directions in the order of how much of some vectors' squared length lies in them.
+
+    Args:
+        moments: The sum of the vectors' products with themselves, ``vectors.T @ vectors``. *Shape:* ``(dim, dim)``.
+
+    Returns:
+        A direction a column. *Shape:* ``(dim, dim)``.
+    """
+    _, directions = np.linalg.eigh(moments)  # ascending
     return np.ascontiguousarray(directions[:, ::-1], dtype=np.float32)

@@ -36,8 +36,19 @@ class InBatchDistillation(torch.nn.Module):
             sentence_features: Tokens of queries and of positives.
             labels: The teacher's scores divided by its temperature. *Shape:* ``(rows, rows)``, queries by passages.
         """
-        queries, passages = (
-            functional.normalize(self.model(features)["sentence_embedding"], dim=-1) for features in sentence_features
-        )
-        found = functional.log_softmax(queries @ passages.T / self.temperature, dim=1)
-        return functional.kl_div(found, functional.softmax(labels, dim=1), reduction="batchmean")
+        queries, passages = (self.model(features)["sentence_embedding"] for features in sentence_features)
+        return divergence(queries, passages, labels, self.temperature)
+
+
+def divergence(queries: Tensor, passages: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+    """Mean over queries of the Kullback-Leibler divergence of ``softmax(cosines / temperature)`` from ``softmax(wanted)``.
+
+    Args:
+        queries: *Shape:* ``(n, dim)``.
+        passages: *Shape:* ``(m, dim)``.
+        wanted: Scores divided by their own temperature. *Shape:* ``(n, m)``.
+        temperature: Of the cosines.
+    """
+    queries, passages = functional.normalize(queries, dim=-1), functional.normalize(passages, dim=-1)
+    found = functional.log_softmax(queries @ passages.T / temperature, dim=1)
+    return functional.kl_div(found, functional.softmax(wanted, dim=1), reduction="batchmean")

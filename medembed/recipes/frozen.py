@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from medembed.batching import plan_batches
 from medembed.checkpoint import Checkpoint
 from medembed.engines import load_engine
-from medembed.recipes import models
+from medembed.recipes import directions, models
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.reporting import Task
 from medembed.recipes.schema import Execution
@@ -80,8 +81,7 @@ class TokenStates:
         for part in self._parts:
             states = part.astype(np.float32)
             moments += states.T @ states
-        _, directions = np.linalg.eigh(moments)  # ascending
-        return np.ascontiguousarray(directions.T[::-1][:count], dtype=np.float32)
+        return np.ascontiguousarray(directions.principal(moments)[:, :count].T)
 
 
 def distinct_rows(data: Any, collator: Any) -> list[Ids]:
@@ -130,11 +130,7 @@ def compute_states(
     parts: list[Path] = []
     with closing(Streams(engine)) as streams:
         for number, some in enumerate(_cut(rows)):
-            part = out.part(kind, number)
-            if part is None:
-                states = _states(some, streams, engine)
-                part = out.write_part(kind, number, "npy", lambda path, held=states: models.save_array(path, held))  # type: ignore[misc]
-            parts.append(part)
+            parts.append(models.array_part(out, kind, number, partial(_states, some, streams, engine)))
     found = TokenStates(rows, parts)
     task.log("token_states", rows=len(rows), tokens=found.n_tokens, seconds=round(time.perf_counter() - started, 1))
     return found

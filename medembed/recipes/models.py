@@ -1,7 +1,8 @@
 """Models as recipes name them: their identity in fingerprints, and encoders to mine and score with."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,8 @@ def encode_in_parts(
     """
     parts: list[Path] = []
     for index, start in enumerate(range(0, len(texts), TEXTS_A_PART)):
-        part = out.part(kind, index)
-        if part is None:
-            vectors = encode(encoder, texts[start : start + TEXTS_A_PART], prompt=prompt)
-            part = out.write_part(kind, index, "npy", lambda path, held=vectors: save_array(path, held))  # type: ignore[misc]
-        parts.append(part)
+        some = texts[start : start + TEXTS_A_PART]
+        parts.append(array_part(out, kind, index, partial(encode, encoder, some, prompt=prompt)))
         task.advance(min(TEXTS_A_PART, len(texts) - start))
     return parts
 
@@ -110,8 +108,24 @@ def encode(encoder: MedEmbed, texts: Sequence[str], *, prompt: str) -> NDArray[n
         return encoder.encode(list(texts), prompt=prompt or None, show_progress=False)
 
 
-def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as ``.npy`` to a file of any name; ``np.save`` would add an ending of its own."""
+def array_part(out: ArtifactWriter, kind: str, index: int, compute: Callable[[], NDArray[Any]]) -> Path:
+    """A part of a stage that holds an array, as ``.npy``: the one that is there, or computed now.
+
+    Args:
+        out: The stage's folder.
+        kind: Name of the group of parts.
+        index: Number of the part.
+        compute: Called only where the part is missing.
+    """
+    part = out.part(kind, index)
+    if part is None:
+        array = compute()
+        part = out.write_part(kind, index, "npy", lambda path: _save_array(path, array))
+    return part
+
+
+def _save_array(path: Path, array: NDArray[Any]) -> None:
+    """To a file of any name; ``np.save`` would add an ending of its own to a path."""
     with path.open("wb") as file:
         np.save(file, array)
 

@@ -3,29 +3,28 @@
 import hashlib
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medembed.colbert.model import MedColBERT
 from medembed.corpus.lexical import Bm25
+from medembed.lifecycle import ClosedByWith
 from medembed.model import MedEmbed
 from medembed.recipes import models, schema
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Task
 from medembed.tokenizer import TruncationWarning
-
-Floats = NDArray[np.float32]
+from medembed.vectors import Floats
 
 # batches whose token vectors are held at once, and computed again at most after a crash: 1,024 passages of 256 tokens, 134 MB
 BATCHES_A_PART = 16
 
 
-class Teacher:
+class Teacher(ClosedByWith):
     """Scores the batches of a training run before it starts, so that training itself only reads numbers.
 
     Args:
@@ -39,9 +38,10 @@ class Teacher:
     def __init__(
         self, settings: schema.Teacher, batch_size: int, execution: schema.Execution, out: ArtifactWriter, task: Task
     ) -> None:
-        """Load nothing yet."""
+        """Models are loaded with the first batch that nobody has scored yet."""
         self._settings, self._batch_size, self._execution = settings, batch_size, execution
         self._out, self._task = out, task
+        self._loaded = ExitStack()
 
     def scores(self, rows: Sequence[Triplet]) -> list[list[float]]:
         """What the teacher says of rows that lie batch after batch.
@@ -53,67 +53,54 @@ class Teacher:
             For each row, the scores of its query with each passage of its batch, divided by the teacher's temperature.
         """
         started = time.perf_counter()
-        step = self._batch_size * BATCHES_A_PART
-        kind = f"scores-{_mark(rows)}"
-        found: list[Floats] = []
-        with warnings.catch_warnings(), ExitStack() as stack:
+        step, kind = self._batch_size * BATCHES_A_PART, f"scores-{_mark(rows)}"
+        lexical = Bm25([row.positive for row in rows]) if self._settings.bm25 else None
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)
-            views = self._views(rows, stack)
-            for number, start in enumerate(range(0, len(rows), step)):
-                part = self._out.part(kind, number)
-                if part is None:
-                    scores = np.concatenate(list(self._batches(views, rows, start, min(start + step, len(rows)))))
-                    part = self._out.write_part(
-                        kind,
-                        number,
-                        "npy",
-                        lambda path, held=scores: models.save_array(path, held),  # type: ignore[misc]
-                    )
-                found.append(np.load(part))
+            parts = [
+                models.array_part(self._out, kind, number, partial(self._score, rows, start, lexical))
+                for number, start in enumerate(range(0, len(rows), step))
+            ]
         self._task.log("taught", rows=len(rows), seconds=round(time.perf_counter() - started, 1))
-        return (np.concatenate(found) / self._settings.temperature).tolist()  # type: ignore[no-any-return]
+        found: list[list[float]] = (
+            np.concatenate([np.load(part) for part in parts]) / self._settings.temperature
+        ).tolist()
+        return found
 
-    def _views(self, rows: Sequence[Triplet], stack: ExitStack) -> "_Views":
-        """What the settings ask for, loaded."""
-        settings, execution = self._settings, self._execution
-        late = MedColBERT(settings.model, device=execution.device, threads=execution.threads)
-        return _Views(
-            stack.enter_context(late),
-            stack.enter_context(models.load_encoder(settings.model, execution)) if settings.cosine else None,
-            Bm25([row.positive for row in rows]) if settings.bm25 else None,
+    def close(self) -> None:
+        """Let go of the models."""
+        self._loaded.close()
+
+    @cached_property
+    def _late(self) -> MedColBERT:
+        execution = self._execution
+        return self._loaded.enter_context(
+            MedColBERT(self._settings.model, device=execution.device, threads=execution.threads)
         )
 
-    def _batches(self, views: "_Views", rows: Sequence[Triplet], start: int, stop: int) -> Iterator[Floats]:
-        """One matrix a batch of ``rows[start:stop]``, queries by passages."""
-        queries, passages = [row.query for row in rows[start:stop]], [row.positive for row in rows[start:stop]]
-        late = (
-            views.late.encode_query(queries, show_progress=False),
-            views.late.encode_document(passages, show_progress=False),
-        )
-        if views.dense is not None:
-            dense = (
-                views.dense.encode_query(queries, show_progress=False),
-                views.dense.encode_document(passages, show_progress=False),
-            )
-        for first in range(0, stop - start, self._batch_size):
-            batch = slice(first, first + self._batch_size)
-            tokens = np.array([len(query) for query in late[0][batch]], dtype=np.float32)[:, None]
-            scores = views.late.similarity(late[0][batch], late[1][batch]) / tokens
-            if views.dense is not None:
-                scores += self._settings.cosine * (dense[0][batch] @ dense[1][batch].T)
-            if views.lexical is not None:
-                places = slice(start + first, start + first + self._batch_size)
-                scores += self._settings.bm25 * _shares(views.lexical, queries[batch], places)
-            yield scores
+    @cached_property
+    def _dense(self) -> MedEmbed:
+        return self._loaded.enter_context(models.load_encoder(self._settings.model, self._execution))
 
-
-@dataclass(frozen=True)
-class _Views:
-    """What a teacher looks at."""
-
-    late: MedColBERT
-    dense: MedEmbed | None
-    lexical: Bm25 | None
+    def _score(self, rows: Sequence[Triplet], start: int, lexical: Bm25 | None) -> Floats:
+        """The matrices of a part's batches, queries by passages, one below the other."""
+        some = rows[start : start + self._batch_size * BATCHES_A_PART]
+        queries, passages = [row.query for row in some], [row.positive for row in some]
+        asked = self._late.encode_query(queries, show_progress=False)
+        found = self._late.encode_document(passages, show_progress=False)
+        tokens = np.array([len(query) for query in asked], dtype=np.float32)[:, None]
+        batches = [slice(first, first + self._batch_size) for first in range(0, len(some), self._batch_size)]
+        matrices = [self._late.similarity(asked[batch], found[batch]) / tokens[batch] for batch in batches]
+        if self._settings.cosine:
+            query_vectors = self._dense.encode_query(queries, show_progress=False)
+            vectors = self._dense.encode_document(passages, show_progress=False)
+            for number, batch in enumerate(batches):
+                matrices[number] += self._settings.cosine * (query_vectors[batch] @ vectors[batch].T)
+        if lexical is not None:
+            for number, batch in enumerate(batches):
+                places = slice(start + batch.start, start + batch.stop)
+                matrices[number] += self._settings.bm25 * _shares(lexical, queries[batch], places)
+        return np.concatenate(matrices)
 
 
 def _shares(index: Bm25, queries: Sequence[str], places: slice) -> Floats:

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +99,18 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     start = _start_folder(stage, base, scratch)
     model = tuning.load_model(start, settings, prompts, recipe.execution.device)
     rows = list(read_parquet(stage.inputs["triplets"].parts("train"), Triplet))
-    data = tuning.training_data(rows, settings, recipe.seed, _teach(stage, scratch))
     guide = (
         models.base_folder(recipe.base.model_copy(update={"model": settings.guide})).folder if settings.guide else None
     )
+    loss = tuning.load_loss(model, settings, guide)  # refuses what cannot be trained before a teacher is asked
+    with _teacher(stage, scratch) as teach:
+        data = tuning.training_data(rows, settings, recipe.seed, teach)
     sets = [item for item in read_sets(recipe, stage.places) if _watches(recipe, item.name)]
     kept = tuning.dropouts(start)
     runner = tuning.trainer(
         model,
         data,
-        tuning.load_loss(model, settings, guide),
+        loss,
         tuning.watch(sets, settings),
         [
             callbacks.Progress(stage.task, settings.batch_size),
@@ -129,15 +133,18 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     return history
 
 
-def _teach(stage: StageRun, scratch: Path) -> Any:
-    """The teacher's scores of rows, where the recipe has a teacher."""
+@contextmanager
+def _teacher(stage: StageRun, scratch: Path) -> Iterator[Any]:
+    """The function that scores rows for training, while its models are loaded; None where the recipe has no teacher."""
     from medembed.recipes.teaching import Teacher
 
     settings = stage.recipe.train
     if settings.teacher is None:
-        return None
+        yield None
+        return
     out = ArtifactWriter(scratch / "teacher")
-    return Teacher(settings.teacher, settings.batch_size, stage.recipe.execution, out, stage.task).scores
+    with Teacher(settings.teacher, settings.batch_size, stage.recipe.execution, out, stage.task) as teacher:
+        yield teacher.scores
 
 
 def _start_folder(stage: StageRun, base: Any, scratch: Path) -> Path:

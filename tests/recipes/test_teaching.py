@@ -30,10 +30,9 @@ BATCH = 2
 def taught(folder: Path, **settings: Any) -> np.ndarray[Any, Any]:
     folder.mkdir(exist_ok=True)
     with Reporter(progress=False) as reporter, reporter.task("train") as task:
-        teacher = Teacher(
-            schema.Teacher(model="mini", **settings), BATCH, schema.Execution(threads=1), ArtifactWriter(folder), task
-        )
-        return np.array(teacher.scores(ROWS))
+        wanted = schema.Teacher(model="mini", **settings)
+        with Teacher(wanted, BATCH, schema.Execution(threads=1), ArtifactWriter(folder), task) as teacher:
+            return np.array(teacher.scores(ROWS))
 
 
 def test_a_teacher_scores_each_batch_by_what_it_is_told_to_look_at(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Losses, prompts, packing and adapters, on the real trainer with the real bundled model."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,18 @@ def rows(count: int = 16) -> list[Triplet]:
     ]
 
 
-def taught(settings: Train, folder: Path) -> tuning.Teach:
-    assert settings.teacher is not None
-    with Reporter(progress=False) as reporter, reporter.task("train") as task:
-        return teaching.Teacher(
-            settings.teacher, settings.batch_size, Execution(threads=1), ArtifactWriter(folder), task
-        ).scores
+@contextmanager
+def taught(settings: Train, folder: Path) -> Iterator[tuning.Teach | None]:
+    if settings.teacher is None:
+        yield None
+        return
+    execution, out = Execution(threads=1), ArtifactWriter(folder)
+    with (
+        Reporter(progress=False) as reporter,
+        reporter.task("train") as task,
+        teaching.Teacher(settings.teacher, settings.batch_size, execution, out, task) as teacher,
+    ):
+        yield teacher.scores
 
 
 def run(
@@ -70,7 +77,8 @@ def run(
         for row in rows()
     ]
     guide = base if settings.guide else None
-    data = tuning.training_data(triplets, settings, teach=taught(settings, tmp_path) if settings.teacher else None)
+    with taught(settings, tmp_path) as teach:
+        data = tuning.training_data(triplets, settings, teach=teach)
     runner = tuning.trainer(model, data, tuning.load_loss(model, settings, guide), None, [], setup)
     runner.train()
     return model, [entry["loss"] for entry in runner.state.log_history if "loss" in entry]
