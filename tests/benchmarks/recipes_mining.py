@@ -33,7 +33,7 @@ def vectors(folder: Path, count: int, seed: int) -> list[Path]:
 def main(n_queries: int, n_passages: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        dense = vectors(folder, n_queries, 1), vectors(folder, n_passages, 2)
+        dense = vectors(folder, n_passages, 1), vectors(folder, n_passages, 2)  # each passage is a pair, with a query
         pairs = [
             Pair(
                 content_id("p", str(i)),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medembed.corpus.lexical import Bm25
-from medembed.recipes import negatives, pipeline, triplets
+from medembed.recipes import negatives, pipeline, topk, triplets
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.negatives import allowed, choose, read_corpus
 from medembed.recipes.records import Mined, Pair, Triplet, content_id, read_parquet
@@ -144,3 +144,13 @@ def test_the_layouts_hold_the_same_rows(loaded: Loaded) -> None:
     card = (folder / "dataset/README.md").read_text()
     assert "made by the tests" in card
     assert "CC0" in card
+
+
+def test_vectors_come_by_row_number_from_any_part_and_never_from_outside(tmp_path: Path) -> None:
+    vectors = np.arange(14, dtype=np.float32).reshape(7, 2)
+    parts = [tmp_path / "0.npy", tmp_path / "1.npy"]
+    np.save(parts[0], vectors[:4])
+    np.save(parts[1], vectors[4:])
+    assert topk.vectors_at(parts, np.array([6, 0, 4])).tolist() == vectors[[6, 0, 4]].tolist()
+    with pytest.raises(AssertionError, match="2 of 3 rows lie outside of the 7"):
+        topk.vectors_at(parts, np.array([7, 0, -1]))
