@@ -73,7 +73,7 @@ def vectors_at(parts: Sequence[Path], rows: Integers) -> Floats:
         if found is None:
             found = np.empty((len(rows), vectors.shape[1]), dtype=np.float32)
         found[here] = vectors[rows[here] - offset]
-        read += np.count_nonzero(here)
+        read += int(np.count_nonzero(here))
         offset += len(vectors)
     if found is None or read < len(rows):
         # what no part holds would be whatever lay in memory
