@@ -66,16 +66,16 @@ def _ranks(queries: Floats, documents: Sequence[Path], wanted: Integers) -> Inte
 def vectors_at(parts: Sequence[Path], rows: Integers) -> Floats:
     """Vectors by row number, read from the parts that hold them. *Shape:* ``(n, dim)``."""
     found: Floats | None = None
-    offset = read = 0
+    offset = 0
     for path in parts:
         vectors = np.load(path, mmap_mode="r")
         here = (rows >= offset) & (rows < offset + len(vectors))
         if found is None:
             found = np.empty((len(rows), vectors.shape[1]), dtype=np.float32)
         found[here] = vectors[rows[here] - offset]
-        read += int(np.count_nonzero(here))
         offset += len(vectors)
-    if found is None or read < len(rows):
+    outside = np.count_nonzero((rows < 0) | (rows >= offset))
+    if found is None or outside:
         # what no part holds would be whatever lay in memory
-        raise AssertionError(f"{len(rows) - read:,} of {len(rows):,} rows lie outside of the {offset:,} in the parts")
+        raise AssertionError(f"{outside:,} of {len(rows):,} rows lie outside of the {offset:,} in the parts")
     return found
