@@ -18,7 +18,7 @@ from medembed.cli import options
 from medembed.colbert.index.layout import is_index
 from medembed.colbert.index.store import Hit as TokenHit
 from medembed.colbert.index.store import TokenIndex
-from medembed.colbert.model import MedColBERT
+from medembed.colbert.model import FIRST_SHARE, MedColBERT
 from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.layout import KEPT_TYPES
 from medembed.corpus.search import Hit
@@ -68,6 +68,15 @@ def search(
         ),
     ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Rows that late interaction puts in a new order.")] = DEPTH,
+    first_share: Annotated[
+        float | None,
+        typer.Option(
+            "--first-share",
+            min=0,
+            max=1,
+            help=f"With --late-interaction: what the first order's score counts in the new one. {FIRST_SHARE} with --hybrid, otherwise 0.",
+        ),
+    ] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse with BM25 over the same texts.")] = False,
     fusion: Annotated[
         FusionName, typer.Option(help="How --hybrid fuses: by weighted scores, or by reciprocal ranks.")
@@ -87,6 +96,8 @@ def search(
     asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
     if not all(query.strip() for query in asked):
         raise SettingError("a query is blank, and something would be found for it all the same: give a question")
+    if first_share is not None and late_interaction is None:
+        raise SettingError("--first-share: there is no second order without --late-interaction; give that too")
     if is_index(corpus):
         _refuse_dense_options(
             {"where": where, "scan": scan != ScanName.auto, "hybrid": hybrid, "late-interaction": late_interaction}
@@ -101,8 +112,9 @@ def search(
             hits = found.search(asked, deep, filter=chosen, scan=scan.value, hybrid=how)
         answers = hits
         if late_interaction is not None:
+            share = first_share if first_share is not None else FIRST_SHARE if hybrid else 0.0
             with MedColBERT(late_interaction, device=device, threads=threads) as reranker:
-                answers = [_reranked(reranker, query, some, k) for query, some in zip(asked, hits, strict=True)]
+                answers = [_reranked(reranker, query, some, k, share) for query, some in zip(asked, hits, strict=True)]
     for query, found_hits in zip(asked, answers, strict=True):
         if as_json:
             typer.echo(json.dumps({"query": query, "hits": [asdict(hit) for hit in found_hits]}, ensure_ascii=False))
@@ -134,14 +146,16 @@ def _refuse_dense_options(given: Mapping[str, object]) -> None:
         raise SettingError(f"{', '.join(names)}: for embedded corpora only, and this is a token index; leave it out")
 
 
-def _reranked(reranker: MedColBERT, query: str, hits: list[Hit], k: int) -> list[Hit]:
-    """The best of them by MaxSim, with that as their score."""
+def _reranked(reranker: MedColBERT, query: str, hits: list[Hit], k: int, share: float) -> list[Hit]:
+    """The best of them by MaxSim, or by that and what they were found by, with that as their score."""
     texts = [hit.text for hit in hits if hit.text is not None]
     if len(texts) < len(hits):
         raise SettingError(
             "--late-interaction reads the texts, and this corpus does not store them: index it again without --no-store-text"
         )
-    return [replace(hits[item.index], score=item.score) for item in reranker.rerank(query, texts, k)]
+    first = [hit.score for hit in hits] if share else None
+    ranked = reranker.rerank(query, texts, k, first_scores=first, share=share or None)
+    return [replace(hits[item.index], score=item.score) for item in ranked]
 
 
 def _chosen(given: list[str], kept: dict[str, str]) -> dict[str, object]:

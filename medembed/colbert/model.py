@@ -16,6 +16,7 @@ from medembed.colbert.encoding import Role, TokenEncoder
 from medembed.colbert.layouts import Layout, read_layout
 from medembed.colbert.maxsim import maxsim
 from medembed.colbert.token_pooling import check_factor
+from medembed.corpus.ranking import weighted
 from medembed.encoding import Cut
 from medembed.engines import Device, PrecisionSetting, load_engine
 from medembed.engines.interface import Engine
@@ -27,6 +28,8 @@ from medembed.tokenizer import Overlong, TruncationWarning
 
 Floats = NDArray[np.float32]
 
+# share of a first stage's scores beside MaxSim: of .2 to .5 the best of the words-and-vectors first stages that were tried
+FIRST_SHARE = 0.3
 # texts tokenised and computed at a time
 WINDOW = 10_000
 REMEDIES = {
@@ -41,7 +44,7 @@ class Ranked:
 
     Attributes:
         index: Its position in the documents that were given.
-        score: Its MaxSim with the query; higher is more alike.
+        score: Its MaxSim with the query, or that and the first stage's score together, 0 to 1; higher is more alike.
     """
 
     index: int
@@ -283,20 +286,32 @@ class MedColBERT(ClosedByWith):
             scores /= np.array([len(query) for query in queries], dtype=np.float32)[:, None]
         return scores
 
-    def rerank(self, query: str, documents: Sequence[str], k: int | None = None) -> list[Ranked]:
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        k: int | None = None,
+        *,
+        first_scores: Sequence[float] | None = None,
+        share: float | None = None,
+    ) -> list[Ranked]:
         """Put the documents of any first stage in the order of their MaxSim with the query.
 
         Args:
             query: The query.
             documents: What the first stage found; equal texts are encoded once.
             k: How many to keep; None for all.
+            first_scores: The first stage's scores, higher is better. With them a document's score is ``(1 - share)`` of its
+                MaxSim and ``share`` of its first score, each stretched to 0…1 over these documents. Worth it where the first
+                stage looks at words (BM25, hybrid); the dense model's own scores add nothing to MaxSim.
+            share: Between 0 and 1; None for :data:`FIRST_SHARE`.
 
         Returns:
             The best ``k``, best first; equal scores stay in the order given.
 
         Raises:
             InputTypeError: The query or a document is not a ``str``.
-            SettingError: ``k`` below 1.
+            SettingError: ``k`` below 1, a ``share`` outside 0 to 1 or without ``first_scores``, not a score a document.
             OverlongTextError: A text is too long and may not be cut.
         """
         if not isinstance(query, str):
@@ -304,11 +319,14 @@ class MedColBERT(ClosedByWith):
         if k is not None and (type(k) is not int or k < 1):
             raise SettingError(f"k={k!r}: give a whole number from 1, or None for all")
         texts = inputs.checked_texts(documents)
+        first = _checked_first(first_scores, share, len(texts))
         if not texts:
             return []
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         scores = self.similarity([self.encode_query(query)], self.encode_document(list(places), show_progress=False))
         of_each = scores[0][[places[text] for text in texts]]
+        if first is not None:
+            of_each = weighted(of_each, first, FIRST_SHARE if share is None else share)
         order = np.argsort(-of_each, kind="stable")[:k]
         return [Ranked(int(i), float(of_each[i])) for i in order]
 
@@ -353,3 +371,18 @@ class MedColBERT(ClosedByWith):
             f"MedColBERT({self.name!r}, dimension={self.dimension}, query_length={self.query_length}, "
             f"document_length={self.document_length}, device={engine.device!r}, precision={engine.precision!r}, engine={engine.name!r})"
         )
+
+
+def _checked_first(scores: Sequence[float] | None, share: float | None, count: int) -> Floats | None:
+    if scores is None:
+        if share is not None:
+            raise SettingError(f"share={share}: a share of what? Give first_scores too, or leave it out")
+        return None
+    if share is not None and not 0 <= share <= 1:
+        raise SettingError(f"share={share}: give a share of the first stage's score, from 0 to 1")
+    first = np.asarray(scores, dtype=np.float32)
+    if first.shape != (count,) or not np.isfinite(first).all():
+        raise SettingError(
+            f"first_scores: give one finite number for each of {count} documents, not an array {first.shape}"
+        )
+    return first

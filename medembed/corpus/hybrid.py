@@ -8,7 +8,7 @@ import numpy as np
 
 from medembed.corpus import search
 from medembed.corpus.lexical import Bm25
-from medembed.corpus.ranking import ndcg
+from medembed.corpus.ranking import ndcg, weighted
 from medembed.corpus.search import Index
 from medembed.corpus.topk import Floats, Integers
 from medembed.errors import SettingError
@@ -102,16 +102,7 @@ def fused(found: Candidates, how: Hybrid) -> Floats:
     """
     if how.fusion == "rrf":
         return _reciprocal(found.dense) + _reciprocal(found.lexical)
-    return np.float32(how.weight) * _stretched(found.dense) + np.float32(1 - how.weight) * _stretched(found.lexical)
-
-
-def _stretched(scores: Floats) -> Floats:
-    if not len(scores):
-        return scores
-    low, high = scores.min(), scores.max()
-    if high == low:  # nothing to tell rows apart by; no word in common is still worth nothing
-        return np.full(len(scores), high > 0, dtype=np.float32)
-    return np.asarray((scores - low) / (high - low), dtype=np.float32)
+    return weighted(found.lexical, found.dense, how.weight)
 
 
 def _reciprocal(scores: Floats) -> Floats:

@@ -1,7 +1,12 @@
-"""How good a ranking is."""
+"""How good a ranking is, and scores of unlike kinds made comparable. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
 
 
 def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], k: int = 10) -> float:
@@ -17,3 +22,24 @@ def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], k: int = 10) -> f
     ideal = sorted(relevance.values(), reverse=True)[:k]
     best = sum(value / math.log2(place + 2) for place, value in enumerate(ideal))
     return gain / best if best > 0 else 0.0
+
+
+def weighted(scores: Floats, others: Floats, share: float) -> Floats:
+    """Two kinds of scores of one query's candidates as one: ``(1 - share)`` of the first and ``share`` of the others.
+
+    Each kind is stretched to 0…1 over the candidates first, so that their units do not matter.
+
+    Example:
+        >>> weighted(np.array([2.0, 6.0], np.float32), np.array([0.9, 0.5], np.float32), 0.25).tolist()
+        [0.25, 0.75]
+    """
+    return np.float32(1 - share) * _stretched(scores) + np.float32(share) * _stretched(others)
+
+
+def _stretched(scores: Floats) -> Floats:
+    if not len(scores):
+        return scores
+    low, high = scores.min(), scores.max()
+    if high == low:  # nothing to tell rows apart by; no word in common is still worth nothing
+        return np.full(len(scores), high > 0, dtype=np.float32)
+    return np.asarray((scores - low) / (high - low), dtype=np.float32)

@@ -56,7 +56,9 @@ def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
     settings = negatives.model_dump(mode="json", exclude={"rounds"})
     length = recipe.train.max_passage_tokens if uses_dense else None
     base = models.base_identity(recipe.base) if uses_dense else None
-    selected = recipe.triplets.model_dump(mode="json", include={"caps", "weights", "max_rows"}) | {"seed": recipe.seed}
+    selected = recipe.triplets.model_dump(mode="json", include={"caps", "draw", "weights", "max_rows"}) | {
+        "seed": recipe.seed
+    }
     found = {"negatives": settings, "model": model, "base": base, "max_tokens": length, "selected": selected}
     judge = _local_judge(negatives)
     return found if judge is None else found | {"cross_encoder": folder_sha256(judge)}

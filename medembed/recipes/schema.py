@@ -160,6 +160,7 @@ class LaterTriplets(Section):
     """What is otherwise from the second round of mining and training on."""
 
     caps: dict[str, Count] | None = None
+    draw: Count | None = None
 
 
 class LaterTrain(Section):
@@ -198,6 +199,7 @@ class Triplets(Section):
     """The training rows: caps per source, and the share of documents kept apart to watch the loss."""
 
     caps: dict[str, Count] = {}
+    draw: Annotated[Count, Field(exclude_if=lambda value: not value)] = 0  # other numbers, other rows under the caps
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
     max_rows: Positive | None = None
@@ -285,9 +287,7 @@ class Train(Section):
         if self.trainable == "projection" and self.lora.rank:
             raise ValueError("trainable = 'projection' freezes the encoder that lora.rank would tune: leave one out")
         if self.projection == "principal" and self.trainable != "projection":
-            raise ValueError(
-                "projection = 'principal' needs trainable = 'projection', which computes the states it is made of"
-            )
+            raise ValueError("projection = 'principal' needs trainable = 'projection', which computes the states")
         return self
 
 

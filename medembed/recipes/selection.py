@@ -14,14 +14,15 @@ def weigh(pairs: Iterable[Pair], settings: Triplets, seed: int) -> list[tuple[Pa
     """Apply caps, weights and the limit, and shuffle; everything by hashes, so that the order of the input does not matter.
 
     A pattern such as ``"onto:*"`` caps all sources it matches together, and the first pattern that matches counts. A weight
-    of 0.25 keeps a quarter of a source, one of 2 takes every row twice.
+    of 0.25 keeps a quarter of a source, one of 2 takes every row twice. Another ``draw`` takes other rows of a capped source.
 
     Returns:
         Pairs with the number of copies to train on, in training order.
     """
+    drawn = f"{seed}/{settings.draw}" if settings.draw else str(seed)
     taken: Counter[str] = Counter()
     kept: list[tuple[Pair, int]] = []
-    for key, pair in sorted((content_id(str(seed), pair.pair_id), pair) for pair in _unique(pairs)):
+    for key, pair in sorted((content_id(drawn, pair.pair_id), pair) for pair in _unique(pairs)):
         pattern = _pattern(settings.caps, pair.source)
         if pattern is not None and taken[pattern] >= settings.caps[pattern]:
             continue
@@ -30,7 +31,7 @@ def weigh(pairs: Iterable[Pair], settings: Triplets, seed: int) -> list[tuple[Pa
         if copies:
             taken[pattern or ""] += 1
             kept.append((pair, copies))
-    in_order = sorted(kept, key=lambda item: content_id("order", str(seed), item[0].pair_id))
+    in_order = sorted(kept, key=lambda item: content_id("order", drawn, item[0].pair_id))
     return in_order[: settings.max_rows]
 
 

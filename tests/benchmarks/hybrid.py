@@ -1,18 +1,22 @@
-"""Dense, lexical and hybrid search on BEIR folders: `python -m tests.benchmarks.hybrid FOLDER ...`
+"""Dense, lexical and hybrid search on BEIR folders, then late interaction over them: `python -m tests.benchmarks.hybrid FOLDER ...`
 
 The weight of weighted fusion is chosen on every other query of a set; all figures are of the remaining ones.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medembed import EmbeddedCorpus, MedEmbed
+import numpy as np
+
+from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
+from medembed.colbert.model import FIRST_SHARE
 from medembed.corpus.embed import Settings, index_rows
 from medembed.corpus.hybrid import Hybrid
-from medembed.corpus.ranking import ndcg
+from medembed.corpus.ranking import ndcg, weighted
 from medembed.corpus.rows import Row
+from medembed.corpus.search import Hit
 from medembed.corpus.shard_folders import MANIFEST
 from medembed.evaluation import beir
 from medembed.recipes import retrieval
@@ -22,9 +26,10 @@ from tests.benchmarks.report import Claim, Result
 
 # the set on which lexical search is strong and the untuned model weak: fusion has to be better than either
 PROMISED = "covidqa_passages"
+DEPTH = 100
 
 
-def measure(folder: Path, model: MedEmbed) -> dict[str, Any]:
+def measure(folder: Path, model: MedEmbed, late: MedColBERT) -> dict[str, Any]:
     """nDCG@10 of every way on one set."""
     found = retrieval.read_set(folder.name, beir.open_folder(folder))
     texts, qrels, judged = found.queries, found.qrels, list(found.queries)
@@ -33,14 +38,46 @@ def measure(folder: Path, model: MedEmbed) -> dict[str, Any]:
     by_weight = corpus.choose_weight([texts[key] for key in development], [qrels[key] for key in development])
     weight = max(by_weight, key=lambda each: by_weight[each])
 
+    asked = [texts[key] for key in test]
+
     def score(how: Hybrid | None) -> float:
-        hits = corpus.search([texts[key] for key in test], 10, hybrid=how)
-        return sum(ndcg([hit.id for hit in row], qrels[key]) for row, key in zip(hits, test, strict=True)) / len(test)
+        hits = corpus.search(asked, 10, hybrid=how)
+        return _mean_ndcg([[hit.id for hit in row] for row in hits], [qrels[key] for key in test])
+
+    maxsim = _MaxSim(late, asked, found.documents)
+
+    def second(how: Hybrid | None, share: float) -> float:
+        hits = corpus.search(asked, DEPTH, hybrid=how)
+        return _mean_ndcg(
+            [maxsim.ordered(number, row, share) for number, row in enumerate(hits)], [qrels[key] for key in test]
+        )
 
     return {
         "engine": folder.name, "queries": len(test), "dense": score(None), "BM25": score(Hybrid(weight=0)), "rrf": score(Hybrid("rrf")),
         "weighted 0.5": score(Hybrid()), "weighted, chosen": score(Hybrid(weight=weight)), "weight": weight,
+        "dense, then late": second(None, 0.0), "weighted 0.5, then late": second(Hybrid(), 0.0),
+        "weighted 0.5, then late and its share": second(Hybrid(), FIRST_SHARE),
     }  # fmt: skip
+
+
+class _MaxSim:
+    """MaxSim of every document for every query, so that each is encoded once and not with each query that finds it."""
+
+    def __init__(self, model: MedColBERT, queries: list[str], documents: Mapping[str, str]) -> None:
+        tokens = model.encode_document([text for text in documents.values() if text])
+        self._scores = model.similarity(model.encode_query(queries), tokens)
+        self._places = {name: place for place, name in enumerate(name for name, text in documents.items() if text)}
+
+    def ordered(self, query: int, hits: Sequence[Hit], share: float) -> list[str]:
+        """Ids of a first stage's hits in their new order."""
+        scores = self._scores[query, [self._places[hit.id] for hit in hits]]
+        both = weighted(scores, np.array([hit.score for hit in hits], dtype=np.float32), share)
+        return [hits[place].id for place in np.argsort(-both, kind="stable")]
+
+
+def _mean_ndcg(rankings: Sequence[Sequence[str]], relevant: Sequence[Mapping[str, int]]) -> float:
+    values = [ndcg(ranking, known) for ranking, known in zip(rankings, relevant, strict=True)]
+    return sum(values) / len(values)
 
 
 def _corpus(name: str, documents: Mapping[str, str], model: MedEmbed) -> EmbeddedCorpus:
@@ -58,15 +95,15 @@ def _rows(documents: Mapping[str, str]) -> Iterator[Row]:
 
 def main(folders: list[Path]) -> None:
     """Measure, print, write."""
-    model = MedEmbed()
-    rows = [measure(folder, model) for folder in folders]
+    with MedEmbed() as model, MedColBERT() as late:
+        rows = [measure(folder, model, late) for folder in folders]
     claims = [
         Claim(f"{row['engine']}: weighted fusion less the better of both", row["weighted, chosen"] - max(row["dense"], row["BM25"]), at_least=0.0)
         for row in rows
         if row["engine"] == PROMISED
     ]  # fmt: skip
     result = Result(
-        "corpus-hybrid", "nDCG@10", {"model": model.name, "revision": model.revision, "depth": 100}, rows, claims
+        "corpus-hybrid", "nDCG@10", {"model": model.name, "revision": model.revision, "depth": DEPTH}, rows, claims
     )
     report.conclude(result, "hybrid", folders)
 

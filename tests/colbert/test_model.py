@@ -125,6 +125,18 @@ def test_tokens_are_counted_before_anything_is_cut(colbert: MedColBERT) -> None:
         colbert.count_tokens(["pain"], role="passage")  # type: ignore[arg-type]
 
 
+def test_a_first_stage_keeps_its_share_of_the_score(colbert: MedColBERT) -> None:
+    documents = ["gout of the toe", "a broken wrist", "kidney stone"]
+    alone = {item.index: item.score for item in colbert.rerank("gout of the toe", documents)}
+    late = np.array([alone[index] for index in range(3)])
+    late = (late - late.min()) / (late.max() - late.min())
+    both = colbert.rerank("gout of the toe", documents, first_scores=[2.0, 6.0, 3.0], share=0.4)
+    expected = 0.6 * late + 0.4 * np.array([0.0, 1.0, 0.25])
+    assert [item.index for item in both] == list(np.argsort(-expected))
+    np.testing.assert_allclose([item.score for item in both], sorted(expected, reverse=True), atol=1e-5)
+    assert colbert.rerank("gout", [], first_scores=[]) == []
+
+
 # ------------------------------------------------------------------------------------------- refusals
 
 
@@ -136,9 +148,13 @@ def test_tokens_are_counted_before_anything_is_cut(colbert: MedColBERT) -> None:
         (lambda model: model.rerank(["pain"], ["gout"]), "rerank() takes one query, a str, not list"),
         (lambda model: model.rerank("pain", "gout", 0), "k=0: give a whole number from 1"),
         (lambda model: model.rerank("pain", ["gout", 3]), "text 1 is a int, not a str"),
+        (lambda model: model.rerank("pain", ["gout"], share=0.3), "share=0.3: a share of what?"),
+        (lambda model: model.rerank("pain", ["gout"], first_scores=[1.0], share=1.5), "share=1.5: give a share"),
+        (lambda model: model.rerank("pain", ["gout"], first_scores=[1.0, 2.0]), "one finite number for each of 1 doc"),
+        (lambda model: model.rerank("pain", ["gout"], first_scores=[float("nan")]), "one finite number for each of 1"),
         (lambda model: model.encode_document("pain", pool_factor=0.5), "pool_factor=0.5: give 1"),
     ],
-    ids=["none", "bytes", "many queries", "k", "number", "pooling"],
+    ids=["none", "bytes", "many queries", "k", "number", "share alone", "share", "scores", "nan", "pooling"],
 )
 def test_bad_calls_say_what_is_wrong(colbert: MedColBERT, call: object, message: str) -> None:
     with pytest.raises((InputTypeError, SettingError), match=re.escape(message)):

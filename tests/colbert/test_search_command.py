@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
 from medembed.cli import app
 from medembed.corpus.embed import Settings
+from medembed.corpus.hybrid import Hybrid
 from medembed.errors import SettingError
 
 TEXTS = ["gout of the big toe", "a broken wrist", "kidney stone", "toe nail fungus", "stone in the shoe"]
@@ -38,6 +39,23 @@ def test_only_as_many_as_asked_for_are_put_in_order(corpus: Path, colbert_folder
     first = hits(str(corpus), "toe", "-k", "2")
     late = hits(str(corpus), "toe", "-k", "2", "--late-interaction", str(colbert_folder), "--depth", "2")
     assert sorted(late) == sorted(first)
+
+
+def test_over_hybrid_search_the_first_score_keeps_a_share(
+    corpus: Path, colbert_folder: Path, colbert: MedColBERT, tiny: MedEmbed
+) -> None:
+    with EmbeddedCorpus.open(corpus, tiny) as opened:
+        first = opened.search("stone", 5, hybrid=Hybrid())
+    scores = [hit.score for hit in first]
+    late = colbert.rerank("stone", [str(hit.text) for hit in first], first_scores=scores)
+    command = [str(corpus), "stone", "-k", "5", "--hybrid", "--late-interaction", str(colbert_folder)]
+    assert hits(*command) == [first[item.index].id for item in late]
+    assert hits(*command, "--first-share", "1") == [hit.id for hit in first]
+
+
+def test_a_share_of_the_first_order_needs_a_second(corpus: Path) -> None:
+    with pytest.raises(SettingError, match="--first-share: there is no second order without --late-interaction"):
+        hits(str(corpus), "stone", "--first-share", "0.5")
 
 
 def test_a_corpus_without_texts_cannot_be_reranked(tmp_path: Path, tiny: MedEmbed, colbert_folder: Path) -> None:

@@ -86,6 +86,7 @@ def test_a_soup_is_made_of_every_round(loaded: Loaded) -> None:
     ("setting", "first_changed"),
     [
         ('triplets.later.caps={"*"=3}', "negatives-2"),
+        ("triplets.later.draw=1", "negatives-2"),
         ("negatives.later.method=none", "negatives-2"),
         ("train.later.max_passage_tokens=32", "negatives-2"),
         ("train.later.learning_rate=1e-4", "train-2"),

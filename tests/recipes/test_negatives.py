@@ -96,6 +96,17 @@ def test_caps_join_all_sources_of_a_pattern_and_weights_repeat_or_thin_out() -> 
     assert weigh(reversed(pairs), Triplets(caps={"onto:*": 30}, weights={"twice": 2, "half": 0.5}), 1) == chosen
 
 
+def test_another_draw_takes_other_rows_of_capped_sources_and_all_of_the_rest() -> None:
+    pairs = [pair(f"q{index}", f"p{index}", source="capped") for index in range(100)]
+    pairs += [pair(f"r{index}", f"p{index}", source="whole") for index in range(10)]
+    first, second = (
+        {row.query for row, _ in weigh(pairs, Triplets(caps={"capped": 20}, draw=draw), 1)} for draw in (0, 1)
+    )
+    assert len(first) == len(second) == 30
+    assert first & second >= {f"r{index}" for index in range(10)}
+    assert len(first & second) < 25
+
+
 def test_only_pairs_that_will_be_trained_on_are_mined_for(loaded: Loaded) -> None:
     built = {item.step.key: item.artifact for item in pipeline.build(*loaded("triplets.max_rows=20"), "triplets")}
     assert built["filters"].summary["rows"] > 20
