@@ -1,7 +1,7 @@
-"""Token vectors in few bytes: the nearest centroid's number, and what is left of each dimension in 2, 4 or 8 bits.
+"""Token vectors in few bytes: the nearest centroid's number, and what is left in 2, 4 or 8 bits a dimension.
 
-ColBERTv2's compression (Santhanam et al. 2022, https://arxiv.org/abs/2112.01488, section 3.3), with steps chosen for the
-smallest error instead of at quantiles. 128 dimensions take 34, 66 or 130 bytes instead of 512.
+ColBERTv2's compression (Santhanam et al. 2022, https://arxiv.org/abs/2112.01488, section 3.3) with another code for what is left:
+not bits for each dimension apart but a byte for four, two or one of them. 128 dimensions take 34, 66 or 130 bytes instead of 512.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import vectors
+from medembed.colbert import codebooks
 from medembed.colbert.centroids import find_centroids, nearest
 from medembed.errors import CorruptFileError, SettingError, VectorError
 
@@ -20,9 +21,10 @@ Bits = Literal[2, 4, 8]
 
 # a centroid's number; more than 65,536 centroids pay from about 100 million tokens on
 CODE_BYTES, MOST_CENTROIDS = 2, 1 << 16
-# tokens quantised at a time: their float remainder stays within 8 MB at 128 dimensions
+# tokens compressed at a time: what is left of them stays within 8 MB at 128 dimensions
 CHUNK = 16_384
-LLOYD_PASSES = 20
+# tokens that the points of the bytes are found from: 128 for each point
+SAMPLE = 32_768
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Packed:
 
     Attributes:
         codes: Number of each token's centroid. uint16, *Shape:* ``(tokens,)``.
-        remainders: Steps of each dimension, the first in the highest bits. uint8, *Shape:* ``(tokens, dim · bits / 8)``.
+        remainders: What is left of each, a byte for every ``8 / bits`` coordinates. uint8, *Shape:* ``(tokens, dim · bits / 8)``.
     """
 
     codes: NDArray[np.uint16]
@@ -51,10 +53,13 @@ class Packed:
 class ResidualCodec:
     """Compresses the token vectors of one model.
 
+    It computes in coordinates of its own, in which what is left is easier to say. Turning keeps dot products, so a query turned by
+    :meth:`turned` is compared with :meth:`coordinates`, and tokens need never be turned back.
+
     Attributes:
-        centroids: Unit vectors. float32, *Shape:* ``(count, dim)``.
-        cutoffs: Where the steps of a remainder end, ascending. float32, *Shape:* ``(2 ** bits - 1,)``.
-        values: What each step stands for. float32, *Shape:* ``(2 ** bits,)``.
+        basis: Its directions, orthonormal, one a column. float32, *Shape:* ``(dim, dim)``.
+        centroids: Unit vectors, in its coordinates. float32, *Shape:* ``(count, dim)``.
+        points: What each byte stands for, in its coordinates. float32, *Shape:* ``(dim · bits / 8, 256, 8 / bits)``.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -65,19 +70,34 @@ class ResidualCodec:
         (10.0, True)
     """
 
+    basis: Floats
     centroids: Floats
-    cutoffs: Floats
-    values: Floats
+    points: Floats
 
     @property
     def bits(self) -> int:
         """Bits a dimension's remainder takes."""
-        return len(self.values).bit_length() - 1
+        return 8 // int(self.points.shape[2])
 
     @property
     def bytes_a_token(self) -> int:
         """Bytes a compressed token takes, its centroid's number included."""
-        return CODE_BYTES + int(self.centroids.shape[1]) * self.bits // 8
+        return CODE_BYTES + len(self.points)
+
+    def turned(self, tokens: Floats) -> Floats:
+        """Vectors in the codec's coordinates.
+
+        Args:
+            tokens: *Shape:* ``(tokens, dim)``.
+
+        Raises:
+            VectorError: Another dimension than the codec's.
+        """
+        if tokens.ndim != 2 or tokens.shape[1] != len(self.basis):
+            raise VectorError(
+                f"token vectors have shape {tokens.shape}, but this codec was made for (tokens, {len(self.basis)}): use one model"
+            )
+        return tokens @ self.basis
 
     def compress(self, tokens: Floats) -> Packed:
         """Compress token vectors.
@@ -91,36 +111,30 @@ class ResidualCodec:
         Raises:
             VectorError: Another dimension than the codec's.
         """
-        if tokens.ndim != 2 or tokens.shape[1] != self.centroids.shape[1]:
-            raise VectorError(
-                f"token vectors have shape {tokens.shape}, but this codec was made for (tokens, {self.centroids.shape[1]}): use one model"
-            )
-        codes = nearest(tokens, self.centroids)
-        out = np.empty((len(tokens), self.bytes_a_token - CODE_BYTES), dtype=np.uint8)
-        for start in range(0, len(tokens), CHUNK):
+        packed = Packed(np.empty(len(tokens), np.uint16), np.empty((len(tokens), len(self.points)), np.uint8))
+        for start in range(0, max(1, len(tokens)), CHUNK):
             part = slice(start, start + CHUNK)
-            rest = tokens[part] - self.centroids[codes[part]]
-            # a comparison a cutoff beats a search where there are three of them
-            steps = (
-                sum((rest > cutoff).view(np.uint8) for cutoff in self.cutoffs)
-                if self.bits == 2
-                else np.searchsorted(self.cutoffs, rest).astype(np.uint8)
-            )
-            out[part] = _pack(steps, self.bits)
-        return Packed(codes.astype(np.uint16), out)
+            rest = self.turned(tokens[part])
+            codes = nearest(rest, self.centroids)
+            rest -= self.centroids[codes]
+            packed.codes[part], packed.remainders[part] = codes, codebooks.encode(rest, self.points)
+        return packed
+
+    def coordinates(self, packed: Packed) -> Floats:
+        """Token vectors again, of unit length, in the codec's coordinates. float32, *Shape:* ``(tokens, dim)``."""
+        found = codebooks.decode(packed.remainders, self.points)
+        found += self.centroids[packed.codes]
+        return vectors.normalise(found)
 
     def restore(self, packed: Packed) -> Floats:
-        """Token vectors again, of unit length. float32, *Shape:* ``(tokens, dim)``."""
-        table = self.values[_unpack(np.arange(256, dtype=np.uint8)[:, None], self.bits)]  # (256, dimensions a byte)
-        rest = table[packed.remainders].reshape(len(packed), self.centroids.shape[1])
-        rest += self.centroids[packed.codes]
-        return vectors.normalise(rest)
+        """Token vectors again, of unit length, as they were. float32, *Shape:* ``(tokens, dim)``."""
+        return self.coordinates(packed) @ self.basis.T
 
     def save(self, path: Path) -> None:
         """Write it as safetensors."""
         from safetensors.numpy import save_file
 
-        save_file({"centroids": self.centroids, "cutoffs": self.cutoffs, "values": self.values}, path)
+        save_file({"basis": self.basis, "centroids": self.centroids, "points": self.points}, path)
 
     @classmethod
     def load(cls, path: Path) -> "ResidualCodec":
@@ -134,7 +148,7 @@ class ResidualCodec:
 
         try:
             stored = load_file(path)
-            return cls(stored["centroids"], stored["cutoffs"], stored["values"])
+            return cls(stored["basis"], stored["centroids"], stored["points"])
         except (SafetensorError, KeyError, OSError) as error:
             raise CorruptFileError(
                 f"{path} is not a codec of token vectors ({error}): build the index again"
@@ -148,7 +162,7 @@ def train_codec(tokens: Floats, *, bits: Bits = 2, n_centroids: int, seed: int =
         tokens: Document tokens of unit length, at least ten a centroid. *Shape:* ``(tokens, dim)``.
         bits: Bits a dimension: 2, 4 or 8.
         n_centroids: Centroids; more of them leave smaller remainders and cost time to find.
-        seed: Chooses the first centroids.
+        seed: Chooses the first centroids, and the tokens that the points are found from.
 
     Returns:
         The codec.
@@ -163,34 +177,9 @@ def train_codec(tokens: Floats, *, bits: Bits = 2, n_centroids: int, seed: int =
         raise SettingError(f"{tokens.shape[1]} dimensions of {bits} bits do not fill whole bytes: use bits=8")
     if n_centroids > MOST_CENTROIDS:
         raise SettingError(f"n_centroids={n_centroids}: at most {MOST_CENTROIDS} fit two bytes")
+    width = 8 // bits
     centroids = find_centroids(tokens, n_centroids, seed=seed)
-    some = tokens[np.random.default_rng(seed).permutation(len(tokens))[:CHUNK]]
-    rest = (some - centroids[nearest(some, centroids)]).ravel()
-    return ResidualCodec(centroids, *_steps(rest, 2**bits))
-
-
-def _steps(rest: Floats, count: int) -> tuple[Floats, Floats]:
-    """Cutoffs and values of the steps that leave the smallest squared error (Lloyd 1982, Max 1960), begun at quantiles."""
-    values = np.quantile(rest, (np.arange(count) + 0.5) / count)
-    for _ in range(LLOYD_PASSES):
-        cutoffs = (values[1:] + values[:-1]) / 2
-        owners = np.searchsorted(cutoffs, rest)
-        counts, sums = np.bincount(owners, minlength=count), np.bincount(owners, rest, minlength=count)
-        values = np.where(counts > 0, sums / np.maximum(counts, 1), values)
-    return ((values[1:] + values[:-1]) / 2).astype(np.float32), values.astype(np.float32)
-
-
-def _pack(steps: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Steps → bytes: (tokens, dim) → (tokens, dim · bits / 8)."""
-    grouped = steps.reshape(len(steps), -1, 8 // bits)
-    out = np.zeros(grouped.shape[:2], dtype=np.uint8)
-    for place in range(8 // bits):
-        out |= grouped[:, :, place] << np.uint8(8 - bits * (place + 1))
-    return out
-
-
-def _unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Bytes → steps: (tokens, bytes) → (tokens, bytes · 8 / bits)."""
-    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    steps = (packed[:, :, None] >> shifts) & np.uint8(2**bits - 1)
-    return steps.reshape(len(packed), -1)
+    some = tokens[np.random.default_rng(seed).permutation(len(tokens))[:SAMPLE]]
+    rest: Floats = some - centroids[nearest(some, centroids)]
+    basis = codebooks.learn_basis(rest, width)
+    return ResidualCodec(basis, centroids @ basis, codebooks.learn_points(rest @ basis, width))

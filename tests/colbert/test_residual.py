@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from medembed import vectors
-from medembed.colbert.centroids import find_centroids
-from medembed.colbert.residual import Packed, ResidualCodec, _pack, _unpack, train_codec
+from medembed.colbert import codebooks
+from medembed.colbert.centroids import find_centroids, nearest
+from medembed.colbert.residual import Packed, ResidualCodec, train_codec
 from medembed.errors import CorruptFileError, SettingError, VectorError
 
 
@@ -34,14 +35,35 @@ def test_bytes_and_fidelity(tokens: np.ndarray, bits: Any, size: int, cosine: fl
     np.testing.assert_array_equal(one.remainders[0], packed.remainders[7])
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
-def test_packing_is_undone_by_unpacking(bits: int) -> None:
-    steps = np.random.default_rng(1).integers(0, 2**bits, (5, 16)).astype(np.uint8)
-    np.testing.assert_array_equal(_unpack(_pack(steps, bits), bits), steps)
+def test_a_byte_for_four_dimensions_says_more_than_two_bits_for_each(tokens: np.ndarray) -> None:
+    codec = train_codec(tokens, bits=2, n_centroids=64)
+    rest = codec.turned(tokens) - codec.centroids[nearest(codec.turned(tokens), codec.centroids)]
+    steps = np.quantile(rest, [1 / 8, 3 / 8, 5 / 8, 7 / 8])
+    apart = steps[np.abs(rest[..., None] - steps).argmin(axis=2)]
+    together = codebooks.decode(codebooks.encode(rest, codec.points), codec.points)
+    assert ((together - rest) ** 2).mean() < 0.8 * ((apart - rest) ** 2).mean()
 
 
-def test_packing_puts_the_first_dimension_in_the_highest_bits() -> None:
-    assert _pack(np.array([[3, 0, 1, 2]], dtype=np.uint8), 2) == 0b11_00_01_10
+def test_turning_keeps_what_maxsim_reads(tokens: np.ndarray) -> None:
+    codec = train_codec(tokens, bits=2, n_centroids=64)
+    packed = codec.compress(tokens)
+    np.testing.assert_allclose(codec.basis @ codec.basis.T, np.eye(32), atol=1e-5)
+    expected = tokens[:5] @ codec.restore(packed).T
+    np.testing.assert_allclose(codec.turned(tokens[:5]) @ codec.coordinates(packed).T, expected, atol=1e-5)
+
+
+def test_groups_of_coordinates_have_about_the_same_to_say() -> None:
+    scales = np.array([8, 7, 6, 5, 4, 3, 2, 1], dtype=np.float32)
+    sample = np.random.default_rng(3).normal(size=(5000, 8)).astype(np.float32) * scales
+    turned = sample @ codebooks.learn_basis(sample, 2)
+    products = turned.var(axis=0).reshape(4, 2).prod(axis=1)
+    assert products.max() / products.min() < 8  # variances 8² · 7² to 2² · 1² in the order they came in: 784
+
+
+def test_alike_tokens_leave_nothing_to_say() -> None:
+    tokens = np.tile(vectors.normalise(np.ones((1, 8), dtype=np.float32)), (20, 1))
+    codec = train_codec(tokens, bits=2, n_centroids=2)
+    np.testing.assert_allclose(codec.restore(codec.compress(tokens)), tokens, atol=1e-6)
 
 
 def test_centroids_are_found_where_the_tokens_are() -> None:
@@ -56,6 +78,7 @@ def test_centroids_are_found_where_the_tokens_are() -> None:
 def test_the_same_seed_gives_the_same_codec(tokens: np.ndarray) -> None:
     one, other = (train_codec(tokens, bits=2, n_centroids=16, seed=9) for _ in range(2))
     np.testing.assert_array_equal(one.centroids, other.centroids)
+    np.testing.assert_array_equal(one.points, other.points)
 
 
 def test_a_codec_is_read_back(tokens: np.ndarray, tmp_path: Path) -> None:

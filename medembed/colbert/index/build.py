@@ -66,7 +66,7 @@ class Draft:
     Attributes:
         told: How they are encoded.
         shard_rows: Documents of a full shard.
-        codec: The file of centroids and steps.
+        codec: The file of centroids and of what bytes stand for.
         shards: In the order of their documents.
         encoded: Documents that this run encoded; the others were there.
         deleted: Numbers of deleted documents, ascending.

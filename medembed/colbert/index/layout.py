@@ -2,7 +2,7 @@
 
 index/
 ├── manifest.json                              written last: what is not in it does not exist
-├── codec.<content>.<sha256>.safetensors       centroids and steps, made from the first rows
+├── codec.<content>.<sha256>.safetensors       centroids and points, made from the first rows
 ├── shards/000012.<content>.<sha256>.arrow     id, text, centroid numbers, remainders; read through memory maps
 └── lists.<sha256>.arrow                       documents of each centroid
 """
@@ -89,7 +89,7 @@ class TokenManifest(BaseModel):
         medembed: Version that wrote it.
         encoding: What decided the token vectors.
         shard_rows: Documents of a full shard.
-        codec: The file of centroids and steps.
+        codec: The file of centroids and of what bytes stand for.
         shards: In the order of their documents.
         lists: The file of documents by centroid.
         deleted: Numbers of deleted documents, ascending.

@@ -225,11 +225,12 @@ class TokenIndex(ClosedByWith):
         return [self._search(query, k, max(k, candidates), probe) for query in queries]
 
     def _search(self, query: Floats, k: int, candidates: int, probe: int) -> list[Hit]:
+        query = self._codec.turned(query)
         chosen = self._lists.promising(query @ self._codec.centroids.T, candidates, probe=probe, alive=self._alive)
         if not len(chosen):
             return []
         packed, starts = self._gathered(chosen)
-        scores = maxsim_flat(query, self._codec.restore(packed), starts)
+        scores = maxsim_flat(query, self._codec.coordinates(packed), starts)
         return [self._hit(int(chosen[i]), float(scores[i])) for i in np.argsort(-scores, kind="stable")[:k]]
 
     def _gathered(self, numbers: NDArray[np.int32]) -> tuple[Packed, NDArray[np.intp]]:
