@@ -31,7 +31,7 @@ def nodes() -> list[NodeWithScore]:
 
 def test_every_option_of_the_model_is_a_field_with_its_default() -> None:
     options, fields = inspect.signature(MedColBERT).parameters, MedColBERTRerank.model_fields
-    assert set(fields) - set(options) == {"top_n", "callback_manager"}
+    assert set(fields) - set(options) == {"top_n", "first_share", "callback_manager"}
     for name, option in options.items():
         if name != "model":
             assert fields[name].get_default(call_default_factory=True) == option.default, name
@@ -44,6 +44,18 @@ def test_the_best_come_first_with_their_score(rerank: MedColBERTRerank, nodes: l
     assert kept[0].get_score() > kept[1].get_score()
     assert [node.score for node in nodes] == [0.5, 0.5, 0.5]
     assert rerank.postprocess_nodes([], query_str="kidney") == []
+
+
+def test_the_retrievers_scores_keep_their_share(rerank: MedColBERTRerank) -> None:
+    scores = [0.9, 0.1, 0.2]
+    nodes = [NodeWithScore(node=TextNode(text=text), score=score) for text, score in zip(TEXTS, scores, strict=True)]
+    with_share = MedColBERTRerank(threads=1, top_n=3, first_share=0.6)
+    kept = with_share.postprocess_nodes(nodes, query_str="how is a kidney infection treated")
+    expected = rerank.client.rerank("how is a kidney infection treated", TEXTS, first_scores=scores, share=0.6)
+    assert [node.text for node in kept] == [TEXTS[item.index] for item in expected] != [TEXTS[1], TEXTS[0], TEXTS[2]]
+    with pytest.raises(errors.SettingError, match=r"first_share=0\.6 counts the retriever's scores, and 1 of 1 nodes"):
+        with_share.postprocess_nodes([NodeWithScore(node=TextNode(text="gout"))], query_str="gout")
+    with_share.client.close()
 
 
 def test_metadata_count_as_they_do_when_nodes_are_embedded(rerank: MedColBERTRerank) -> None:

@@ -13,7 +13,8 @@ class MedColBERTRerank(BaseNodePostprocessor):
     """Puts retrieved nodes in a better order, and keeps the best.
 
     The fields are the settings of :class:`medembed.MedColBERT`, which checks them; the model is loaded at construction.
-    A node is read as it was embedded, metadata included; its score becomes its MaxSim with the query.
+    A node is read as it was embedded, metadata included; its score becomes its MaxSim with the query, or with
+    ``first_share`` that and the score it came with.
 
     Raises:
         pydantic.ValidationError: A field is unknown or of the wrong type.
@@ -34,6 +35,12 @@ class MedColBERTRerank(BaseNodePostprocessor):
         description="mini, or a hub id or a local folder of a late-interaction model.",
     )
     top_n: int | None = Field(default=3, gt=0, description="Nodes to keep; None for all, in their new order.")
+    first_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="What a node's score from the retriever counts; 0.3 after hybrid or lexical retrieval.",
+    )
     device: str | list[str] = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps, or several of CUDA.")
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         default="auto", description="Number format of the computation."
@@ -85,11 +92,28 @@ class MedColBERTRerank(BaseNodePostprocessor):
         if query_bundle is None:
             raise errors.InputTypeError("MedColBERTRerank needs the query: pass query_str or query_bundle")
         texts = [node.node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
-        ranked = self._client.rerank(query_bundle.query_str, texts, self.top_n)
+        ranked = self._client.rerank(
+            query_bundle.query_str,
+            texts,
+            self.top_n,
+            first_scores=self._first_scores(nodes) if self.first_share else None,
+            share=self.first_share or None,
+        )
         return [NodeWithScore(node=nodes[item.index].node, score=item.score) for item in ranked]
+
+    def _first_scores(self, nodes: list[NodeWithScore]) -> list[float]:
+        scores = [node.score for node in nodes if node.score is not None]
+        if len(scores) < len(nodes):
+            raise errors.SettingError(
+                f"first_share={self.first_share} counts the retriever's scores, and {len(nodes) - len(scores)} of {len(nodes)} nodes have none: "
+                "leave first_share out"
+            )
+        return scores
 
 
 # what MedColBERT is told
 MEDCOLBERT_SETTINGS = tuple(
-    name for name in MedColBERTRerank.model_fields if name not in BaseNodePostprocessor.model_fields and name != "top_n"
+    name
+    for name in MedColBERTRerank.model_fields
+    if name not in BaseNodePostprocessor.model_fields and name not in ("top_n", "first_share")
 )
