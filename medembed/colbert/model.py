@@ -28,7 +28,7 @@ from medembed.tokenizer import Overlong, TruncationWarning
 
 Floats = NDArray[np.float32]
 
-# share of a first stage's scores beside MaxSim: of .2 to .5 the best of the words-and-vectors first stages that were tried
+# share of a hybrid first stage's scores beside MaxSim: between .2 and .5 the mean of three sets hardly moves (docs/experiments.md)
 FIRST_SHARE = 0.3
 # texts tokenised and computed at a time
 WINDOW = 10_000
@@ -380,9 +380,12 @@ def _checked_first(scores: Sequence[float] | None, share: float | None, count: i
         return None
     if share is not None and not 0 <= share <= 1:
         raise SettingError(f"share={share}: give a share of the first stage's score, from 0 to 1")
-    first = np.asarray(scores, dtype=np.float32)
+    wanted = f"first_scores: give one finite number for each of {count} documents"
+    try:
+        first = np.asarray(scores, dtype=np.float32)
+    except (TypeError, ValueError):
+        # numpy's own message quotes what it was given, which may be a text
+        raise SettingError(f"{wanted}; some of these are no numbers") from None
     if first.shape != (count,) or not np.isfinite(first).all():
-        raise SettingError(
-            f"first_scores: give one finite number for each of {count} documents, not an array {first.shape}"
-        )
+        raise SettingError(f"{wanted}; these have shape {first.shape}, {np.isfinite(first).sum()} of them finite")
     return first

@@ -151,10 +151,14 @@ def test_a_first_stage_keeps_its_share_of_the_score(colbert: MedColBERT) -> None
         (lambda model: model.rerank("pain", ["gout"], share=0.3), "share=0.3: a share of what?"),
         (lambda model: model.rerank("pain", ["gout"], first_scores=[1.0], share=1.5), "share=1.5: give a share"),
         (lambda model: model.rerank("pain", ["gout"], first_scores=[1.0, 2.0]), "one finite number for each of 1 doc"),
-        (lambda model: model.rerank("pain", ["gout"], first_scores=[float("nan")]), "one finite number for each of 1"),
+        (
+            lambda model: model.rerank("pain", ["gout"], first_scores=[float("nan")]),
+            "have shape (1,), 0 of them finite",
+        ),
+        (lambda model: model.rerank("pain", ["gout"], first_scores=["high"]), "some of these are no numbers"),
         (lambda model: model.encode_document("pain", pool_factor=0.5), "pool_factor=0.5: give 1"),
     ],
-    ids=["none", "bytes", "many queries", "k", "number", "share alone", "share", "scores", "nan", "pooling"],
+    ids=["none", "bytes", "many queries", "k", "number", "share alone", "share", "scores", "nan", "words", "pooling"],
 )
 def test_bad_calls_say_what_is_wrong(colbert: MedColBERT, call: object, message: str) -> None:
     with pytest.raises((InputTypeError, SettingError), match=re.escape(message)):
