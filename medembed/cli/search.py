@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -25,6 +26,7 @@ from medembed.corpus.search import Hit
 from medembed.corpus.store import EmbeddedCorpus
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
+from medembed.tokenizer import TruncationWarning
 
 SHOWN = 300
 # what papers on late interaction put in a new order
@@ -96,15 +98,16 @@ def search(
     asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
     if not all(query.strip() for query in asked):
         raise SettingError("a query is blank, and something would be found for it all the same: give a question")
-    if first_share is not None and late_interaction is None:
-        raise SettingError("--first-share: there is no second order without --late-interaction; give that too")
     if is_index(corpus):
         _refuse_dense_options(
-            {"where": where, "scan": scan != ScanName.auto, "hybrid": hybrid, "late-interaction": late_interaction}
-        )
+            {"where": where, "scan": scan != ScanName.auto, "hybrid": hybrid, "late-interaction": late_interaction,
+             "first-share": first_share is not None}
+        )  # fmt: skip
         with _opened_index(corpus, device, threads) as index:
             answers: Sequence[Sequence[Hit | TokenHit]] = index.search(asked, k)
     else:
+        if first_share is not None and late_interaction is None:
+            raise SettingError("--first-share: there is no second order without --late-interaction; give that too")
         with _opened_corpus(corpus, device, threads) as found:
             chosen = _chosen(where or [], found.manifest.kept) if where else None
             deep = k if late_interaction is None else max(k, depth)
@@ -154,7 +157,9 @@ def _reranked(reranker: MedColBERT, query: str, hits: list[Hit], k: int, share: 
             "--late-interaction reads the texts, and this corpus does not store them: index it again without --no-store-text"
         )
     first = [hit.score for hit in hits] if share else None
-    ranked = reranker.rerank(query, texts, k, first_scores=first, share=share or None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)  # as `medembed index` reads them; it has said how many
+        ranked = reranker.rerank(query, texts, k, first_scores=first, share=share or None)
     return [replace(hits[item.index], score=item.score) for item in ranked]
 
 

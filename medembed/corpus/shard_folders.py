@@ -25,6 +25,10 @@ MANIFEST, SHARDS = "manifest.json", "shards"
 Read = TypeVar("Read", bound=BaseModel)
 
 
+# what the manifest of one kind has and those of the others have not: who opens the wrong folder must not be told that it is damaged
+KINDS = {"embedding": "embedded corpus", "codec": "token index"}
+
+
 @dataclass(frozen=True)
 class Kind:
     """What errors call a folder, and what they advise.
@@ -51,7 +55,7 @@ def read_manifest(path: Path, kind: Kind, manifest: type[Read]) -> Read:
         manifest: Class of its manifest.
 
     Raises:
-        CorpusError: There is nothing of this kind at all.
+        CorpusError: There is nothing of this kind at all, or something of another kind.
         CorpusUnfinishedError: Shards, but no manifest yet.
         CorpusVersionError: Written by a newer medembed.
         CorpusDamagedError: Not readable as a manifest.
@@ -64,12 +68,15 @@ def read_manifest(path: Path, kind: Kind, manifest: type[Read]) -> Read:
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
         found, writer = int(content["format"]), content.get("medembed", "?")
-        if found <= kind.format:
+        other = next((name for mark, name in KINDS.items() if mark in content and name != kind.name), None)
+        if found <= kind.format and other is None:
             return manifest.model_validate(content)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise CorpusDamagedError(
             f"{file} cannot be read as the manifest of this {kind.name} ({type(error).__name__}): delete it and {kind.again}"
         ) from error
+    if found <= kind.format:
+        raise CorpusError(f"{path} is no {kind.name}: it is a whole {other}, so give another folder")
     raise CorpusVersionError(
         f"{path} was written by medembed {writer} in format {found}; this is {__version__}, which reads up to "
         f"format {kind.format}: pip install --upgrade medembed"

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
+from medembed import EmbeddedCorpus, MedColBERT, MedEmbed, TokenIndex
 from medembed.cli import app
 from medembed.corpus.embed import Settings
 from medembed.corpus.hybrid import Hybrid
-from medembed.errors import SettingError
+from medembed.errors import CorpusError, SettingError
 
 TEXTS = ["gout of the big toe", "a broken wrist", "kidney stone", "toe nail fungus", "stone in the shoe"]
 ROWS = [{"id": f"d{number}", "text": text} for number, text in enumerate(TEXTS)]
@@ -56,6 +56,18 @@ def test_over_hybrid_search_the_first_score_keeps_a_share(
 def test_a_share_of_the_first_order_needs_a_second(corpus: Path) -> None:
     with pytest.raises(SettingError, match="--first-share: there is no second order without --late-interaction"):
         hits(str(corpus), "stone", "--first-share", "0.5")
+
+
+def test_a_token_index_is_no_embedded_corpus_and_nobody_is_told_to_delete_it(
+    tmp_path: Path, colbert: MedColBERT, tiny: MedEmbed, corpus: Path
+) -> None:
+    TokenIndex.build(tmp_path / "tokens", ROWS, colbert).close()
+    with pytest.raises(CorpusError, match="is no embedded corpus: it is a whole token index, so give another"):
+        EmbeddedCorpus.open(tmp_path / "tokens", tiny)
+    with pytest.raises(CorpusError, match="is no token index: it is a whole embedded corpus, so give another"):
+        TokenIndex.open(corpus, colbert)
+    with pytest.raises(SettingError, match="--first-share: for embedded corpora only"):
+        hits(str(tmp_path / "tokens"), "stone", "--first-share", "0.5")
 
 
 def test_a_corpus_without_texts_cannot_be_reranked(tmp_path: Path, tiny: MedEmbed, colbert_folder: Path) -> None:

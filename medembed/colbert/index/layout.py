@@ -29,7 +29,10 @@ FORMAT = 1
 SHORT = 12
 AGAIN = "build the index again with the same rows: what is intact is kept"
 INDEX = Kind(
-    "token index", "`medembed token-index FILES -o {path}` or TokenIndex.build(path, rows, model)", AGAIN, FORMAT
+    "token index",
+    "`medembed token-index FILES -o {path}` or TokenIndex.build(path, rows, model)",
+    AGAIN,
+    FORMAT,
 )
 
 
