@@ -14,7 +14,7 @@ Bytes = NDArray[np.uint8]
 POINTS = 256
 # vectors compared at a time: their products with the points of a group, 1 MB, stay in the cache
 CHUNK = 1_024
-# passes of k-means over the sample; the error falls by less than 1% in later ones
+# passes of k-means over the sample: as many as in the experiment that chose this code (docs/experiments.md)
 PASSES = 12
 
 

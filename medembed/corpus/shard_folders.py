@@ -46,6 +46,11 @@ class Kind:
     format: int
 
 
+def kind_of(content: Any) -> str | None:
+    """Name of the kind of folder that a manifest's content belongs to; None for neither, as a damaged one may be."""
+    return next((name for mark, name in KINDS.items() if mark in content), None)
+
+
 def read_manifest(path: Path, kind: Kind, manifest: type[Read]) -> Read:
     """The manifest of a finished folder.
 
@@ -68,15 +73,15 @@ def read_manifest(path: Path, kind: Kind, manifest: type[Read]) -> Read:
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
         found, writer = int(content["format"]), content.get("medembed", "?")
-        other = next((name for mark, name in KINDS.items() if mark in content and name != kind.name), None)
-        if found <= kind.format and other is None:
+        held = kind_of(content)
+        if found <= kind.format and held in (None, kind.name):
             return manifest.model_validate(content)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise CorpusDamagedError(
             f"{file} cannot be read as the manifest of this {kind.name} ({type(error).__name__}): delete it and {kind.again}"
         ) from error
     if found <= kind.format:
-        raise CorpusError(f"{path} is no {kind.name}: it is a whole {other}, so give another folder")
+        raise CorpusError(f"{path} is no {kind.name}: it is a whole {held}, so give another folder")
     raise CorpusVersionError(
         f"{path} was written by medembed {writer} in format {found}; this is {__version__}, which reads up to "
         f"format {kind.format}: pip install --upgrade medembed"

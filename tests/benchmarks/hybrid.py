@@ -6,6 +6,7 @@ The weight of weighted fusion is chosen on every other query of a set; all figur
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -40,17 +41,17 @@ def measure(folder: Path, model: MedEmbed, late: MedColBERT) -> dict[str, Any]:
 
     asked = [texts[key] for key in test]
 
+    def mean_ndcg(rankings: Sequence[Sequence[str]]) -> float:
+        return mean(ndcg(ranking, qrels[key]) for key, ranking in zip(test, rankings, strict=True))
+
     def score(how: Hybrid | None) -> float:
-        hits = corpus.search(asked, 10, hybrid=how)
-        return _mean_ndcg([[hit.id for hit in row] for row in hits], [qrels[key] for key in test])
+        return mean_ndcg([[hit.id for hit in row] for row in corpus.search(asked, 10, hybrid=how)])
 
     maxsim = _MaxSim(late, asked, found.documents)
 
     def second(how: Hybrid | None, share: float) -> float:
         hits = corpus.search(asked, DEPTH, hybrid=how)
-        return _mean_ndcg(
-            [maxsim.ordered(number, row, share) for number, row in enumerate(hits)], [qrels[key] for key in test]
-        )
+        return mean_ndcg([maxsim.ordered(number, row, share) for number, row in enumerate(hits)])
 
     return {
         "engine": folder.name, "queries": len(test), "dense": score(None), "BM25": score(Hybrid(weight=0)), "rrf": score(Hybrid("rrf")),
@@ -64,20 +65,15 @@ class _MaxSim:
     """MaxSim of every document for every query, so that each is encoded once and not with each query that finds it."""
 
     def __init__(self, model: MedColBERT, queries: list[str], documents: Mapping[str, str]) -> None:
-        tokens = model.encode_document([text for text in documents.values() if text])
-        self._scores = model.similarity(model.encode_query(queries), tokens)
-        self._places = {name: place for place, name in enumerate(name for name, text in documents.items() if text)}
+        indexed = {name: text for name, text in documents.items() if text}
+        self._scores = model.similarity(model.encode_query(queries), model.encode_document(list(indexed.values())))
+        self._places = {name: place for place, name in enumerate(indexed)}
 
     def ordered(self, query: int, hits: Sequence[Hit], share: float) -> list[str]:
         """Ids of a first stage's hits in their new order."""
         scores = self._scores[query, [self._places[hit.id] for hit in hits]]
         both = weighted(scores, np.array([hit.score for hit in hits], dtype=np.float32), share)
         return [hits[place].id for place in np.argsort(-both, kind="stable")]
-
-
-def _mean_ndcg(rankings: Sequence[Sequence[str]], relevant: Sequence[Mapping[str, int]]) -> float:
-    values = [ndcg(ranking, known) for ranking, known in zip(rankings, relevant, strict=True)]
-    return sum(values) / len(values)
 
 
 def _corpus(name: str, documents: Mapping[str, str], model: MedEmbed) -> EmbeddedCorpus:

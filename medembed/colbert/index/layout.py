@@ -155,7 +155,7 @@ def read_manifest(path: Path) -> TokenManifest:
 def is_index(path: Path) -> bool:
     """Whether a folder holds a finished token index and not, say, an embedded corpus."""
     try:
-        return "codec" in json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        return shard_folders.kind_of(json.loads((path / MANIFEST).read_text(encoding="utf-8"))) == INDEX.name
     except (OSError, ValueError, TypeError):
         return False
 
