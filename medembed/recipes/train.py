@@ -85,11 +85,13 @@ class _FollowerFolder(ArtifactWriter):
 
 def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     """Run the trainer to its end; returns its log."""
-    from medembed.recipes import callbacks, frozen, tuning
+    from medembed.recipes import callbacks, frozen, heap, losses, tuning
 
     recipe, settings = stage.recipe, stage.recipe.train
     if recipe.execution.threads is not None:
         require("torch").set_num_threads(recipe.execution.threads)
+    if tuning.on_cpu(recipe.execution.device):
+        heap.keep()
     tuning.quiet()
     require("transformers").set_seed(
         recipe.seed
@@ -102,7 +104,7 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     guide = (
         models.base_folder(recipe.base.model_copy(update={"model": settings.guide})).folder if settings.guide else None
     )
-    loss = tuning.load_loss(model, settings, guide)  # refuses what cannot be trained before a teacher is asked
+    loss = losses.load(model, settings, guide)  # refuses what cannot be trained before a teacher is asked
     with _teacher(stage, scratch) as teach:
         data = tuning.training_data(rows, settings, recipe.seed, teach)
     sets = [item for item in read_sets(recipe, stage.places) if _watches(recipe, item.name)]

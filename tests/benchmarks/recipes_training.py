@@ -21,7 +21,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from transformers import TrainerCallback
 
 from medembed import checkpoint
-from medembed.recipes import tuning
+from medembed.recipes import losses, tuning
 from medembed.recipes.records import Triplet
 from medembed.recipes.schema import Execution, Train
 from medembed.recipes.sources import READERS
@@ -50,7 +50,7 @@ def ours(folder: Path, rows: list[dict[str, str]]) -> float:
     clock = Clock()
     setup = tuning.Setup(settings, Execution(device="cpu"), {"query": "", "document": ""}, 1, Path(tempfile.mkdtemp()))
     tuning.trainer(
-        model, tuning.training_data(triplets, settings), tuning.load_loss(model, settings, None), None, [clock], setup
+        model, tuning.training_data(triplets, settings), losses.load(model, settings, None), None, [clock], setup
     ).train()
     return rate(clock)
 

@@ -10,7 +10,7 @@ import torch
 
 from medembed import checkpoint, hardware
 from medembed.errors import PrecisionError, RecipeConfigError
-from medembed.recipes import callbacks, teaching, tuning
+from medembed.recipes import callbacks, losses, teaching, tuning
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.layouts import filled
 from medembed.recipes.records import Triplet
@@ -79,7 +79,7 @@ def run(
     guide = base if settings.guide else None
     with taught(settings, tmp_path) as teach:
         data = tuning.training_data(triplets, settings, teach=teach)
-    runner = tuning.trainer(model, data, tuning.load_loss(model, settings, guide), None, [], setup)
+    runner = tuning.trainer(model, data, losses.load(model, settings, guide), None, [], setup)
     runner.train()
     return model, [entry["loss"] for entry in runner.state.log_history if "loss" in entry]
 
@@ -145,7 +145,7 @@ def test_several_processes_are_refused_a_teacher_of_whole_batches(base: Path, mo
     )
     model = tuning.load_model(base, settings, NO_PROMPTS, "cpu")
     with pytest.raises(RecipeConfigError, match="train in one process"):
-        tuning.load_loss(model, settings, None)
+        losses.load(model, settings, None)
 
 
 def test_a_checkpoint_quotes_no_training_text(base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -192,6 +192,15 @@ def test_bf16_is_used_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch, flag
     monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset(flags))
     assert tuning.in_bf16(Train(), on_cpu=True) is expected
     assert tuning.in_bf16(Train(precision="fp32"), on_cpu=True) is False
+
+
+@pytest.mark.parametrize(("flags", "expected"), [(["avx2"], "sdpa"), (["amx_bf16"], "eager")])
+def test_attention_in_bf16_is_the_one_that_runs_backwards_fast(
+    base: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], expected: str
+) -> None:
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset(flags))
+    model = tuning.load_model(base, Train(), NO_PROMPTS, "cpu")
+    assert model[0].auto_model.config._attn_implementation == expected
 
 
 def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
