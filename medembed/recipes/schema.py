@@ -13,7 +13,9 @@ Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 QueryType = Literal["keyword", "question", "care", "claim", "lay", "code"]
-ExtractiveKind = Literal["title", "heading", "question", "term", "lead", "cropped", "keyword", "acronym", "claim"]
+ExtractiveKind = Literal[
+    "title", "heading", "question", "term", "lead", "cropped", "keyword", "acronym", "claim", "asked"
+]
 Grouping = Literal["none", "document", "neighbours"]
 
 

@@ -25,7 +25,9 @@ print(faults() - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
 def test_freed_memory_is_used_again_without_the_system() -> None:
     found = {
-        how: int(subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, check=True, text=True).stdout)
+        how: int(
+            subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, check=True, text=True).stdout
+        )
         for how in ("leave", "keep")
     }
     assert found["keep"] < 1_000 < found["leave"]

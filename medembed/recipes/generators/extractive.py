@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from medembed.recipes.generators import sentence_rules
+from medembed.recipes.generators import sentence_rules, statements
 from medembed.recipes.generators.interface import Written
 from medembed.recipes.records import Note, Pair, content_id
 from medembed.recipes.schema import Extractive, ExtractiveKind
@@ -156,4 +156,5 @@ RULES: dict[ExtractiveKind, Callable[[Note, list[Span], bool], Iterator[Draft]]]
     "keyword": sentence_rules.keyword,
     "acronym": sentence_rules.acronym,
     "claim": sentence_rules.claim,
+    "asked": statements.asked,
 }

@@ -31,14 +31,14 @@ _SHORT = re.compile(r"\(([A-Z][A-Za-z0-9-]{1,9})\)")
 _WORDS_BEFORE = re.compile(r"(?:[A-Za-z][\w-]*[ -])+$")
 _LONG_FORM_CHARS = 160
 # How papers announce a finding; what follows can stand alone as a claim.
-_ANNOUNCED = re.compile(
+ANNOUNCED = re.compile(
     r"(?:in (?:conclusion|summary)|conclusions?|overall|taken together|collectively)\s*[,:]\s*(?:we (?:conclude|found) that\s+)?"
     r"|(?:[\w’'(),-]+ ){0,5}?(?:show|showed|shows|demonstrate|demonstrates|demonstrated|suggest|suggests|suggested|"
     r"indicate|indicates|indicated|conclude|concluded|found|find|confirm|confirms|confirmed|reveal|reveals|revealed) that\s+",
     re.IGNORECASE,
 )
-_POINTS_BACK = re.compile(r"\b(?:this|these|those|our|we|it|they|here|present study|table|figure)\b", re.IGNORECASE)
-_CITED = re.compile(r"\s*[\[(][\s,;–-]*[\])]")  # what is left of a reference once its number is gone
+POINTS_BACK = re.compile(r"\b(?:this|these|those|our|we|it|they|here|present study|table|figure)\b", re.IGNORECASE)
+CITED = re.compile(r"\s*[\[(][\s,;–-]*[\])]")  # what is left of a reference once its number is gone
 _MIN_CLAIM_WORDS = 6
 _ABOUT_SHORT = ("What is {short}?", "What does {short} stand for?", "{short} {long}", "What is {long}?")
 
@@ -72,11 +72,11 @@ def claim(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
     """What a sentence says was found, without the words that announce it → the longer side of what is around it."""
     for chosen in range(len(sentences) - 1, -1, -1):  # conclusions stand last
         start, end = sentences[chosen]
-        announced = _ANNOUNCED.match(note.text, start, end)
+        announced = ANNOUNCED.match(note.text, start, end)
         if announced is None:
             continue
-        found = _CITED.sub("", note.text[announced.end() : end])
-        if len(found.split()) >= _MIN_CLAIM_WORDS and not _POINTS_BACK.search(found):
+        found = CITED.sub("", note.text[announced.end() : end])
+        if len(found.split()) >= _MIN_CLAIM_WORDS and not POINTS_BACK.search(found):
             yield found[0].upper() + found[1:], longer_side(sentences, chosen)
 
 
