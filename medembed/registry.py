@@ -60,7 +60,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
                 pooling="mean",
                 licence="apache-2.0",
                 parameters=22_713_216,
-                note="works offline at once; all-MiniLM-L6-v2 tuned for medicine by the recipes mini-v1 and mini-v2",
+                note="works offline at once; all-MiniLM-L6-v2 tuned for medicine by the recipes mini-v1, mini-v2 and mini-v3",
             ),
             ModelSpec(
                 name="small",

@@ -26,7 +26,12 @@ STEPS, BATCH, LEARNING_RATE, TEMPERATURE = 600, 512, 1e-3, 0.1
 
 
 def learn_for(folder: Path, rows: Iterable[Triplet], dims: Sequence[int], recipe: Recipe, task: Task) -> None:
-    """Learn directions from training rows, and put them into a model's folder.
+    """Learn directions from training rows, and put them into a model's folder."""
+    shortening.write(of_model(folder, rows, dims, recipe, task), folder)
+
+
+def of_model(folder: Path, rows: Iterable[Triplet], dims: Sequence[int], recipe: Recipe, task: Task) -> Floats:
+    """Directions learnt from what a model makes of training rows.
 
     Args:
         folder: The model's.
@@ -34,6 +39,9 @@ def learn_for(folder: Path, rows: Iterable[Triplet], dims: Sequence[int], recipe
         dims: Dimensions that matter.
         recipe: Its prompts, seed, device and threads.
         task: Where to log.
+
+    Returns:
+        A direction a column. *Shape:* ``(dim, dim)``.
     """
     started = time.perf_counter()
     chosen = sorted(rows, key=lambda row: (row.query, row.positive))
@@ -43,8 +51,9 @@ def learn_for(folder: Path, rows: Iterable[Triplet], dims: Sequence[int], recipe
         prompts = encoder.spec.prompts
         queries = models.encode(encoder, [row.query for row in chosen], prompt=prompts["query"])
         passages = models.encode(encoder, [row.positive for row in chosen], prompt=prompts["document"])
-    shortening.write(learn(queries, passages, dims, recipe.seed), folder)
+    learnt = learn(queries, passages, dims, recipe.seed)
     task.log("directions", rows=len(chosen), dims=list(dims), seconds=round(time.perf_counter() - started, 1))
+    return learnt
 
 
 def learn(queries: Floats, passages: Floats, dims: Sequence[int], seed: int) -> Floats:

@@ -4,7 +4,7 @@ Mined negatives with scores teach a few passages a query. In a batch of related 
 of its own vectors, so each row gives as many graded passages as the batch holds, and none is wrongly called a negative.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -18,16 +18,27 @@ class InBatchDistillation(torch.nn.Module):
     The model's cosines over ``temperature``, and the teacher's scores as they come, each go through a softmax (Hinton et al. 2015,
     https://arxiv.org/abs/1503.02531).
 
+    With directions, shorter vectors learn the same beside the whole ones: not first components, which the encoder would have to
+    rearrange its space for, but the directions that keep most of what it knows already.
+
     Args:
         model: The student.
         temperature: The student's.
+        dims: Dimensions of shorter vectors that learn too; read with ``directions`` only.
+        directions: A direction a column, the first ones for the shorter vectors. *Shape:* ``(dim, dim)``.
     """
 
-    def __init__(self, model: Any, temperature: float) -> None:
+    directions: Tensor | None
+
+    def __init__(
+        self, model: Any, temperature: float, dims: Sequence[int] = (), directions: Tensor | None = None
+    ) -> None:
         """Keep the model under the name that sentence-transformers' own losses give it: MatryoshkaLoss looks there."""
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.dims = tuple(dims)
+        self.register_buffer("directions", directions)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """The loss of a batch.
@@ -36,8 +47,15 @@ class InBatchDistillation(torch.nn.Module):
             sentence_features: Tokens of queries and of positives.
             labels: The teacher's scores divided by its temperature. *Shape:* ``(rows, rows)``, queries by passages.
         """
-        queries, passages = (self.model(features)["sentence_embedding"] for features in sentence_features)
-        return divergence(queries, passages, labels, self.temperature)
+        queries, passages = (self.model(features)["sentence_embedding"].float() for features in sentence_features)
+        # in bf16 a cosine is right to 0.004, which the temperature makes a tenth of what the softmax sees
+        with torch.autocast(queries.device.type, enabled=False):
+            loss = divergence(queries, passages, labels, self.temperature)
+            if self.directions is not None:
+                for size in self.dims:
+                    turn = self.directions[:, :size]
+                    loss = loss + divergence(queries @ turn, passages @ turn, labels, self.temperature)
+        return loss
 
 
 def divergence(queries: Tensor, passages: Tensor, wanted: Tensor, temperature: float) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.multi_vector_encoder import losses as multi_vector_losses
 from sentence_transformers.multi_vector_encoder import scoring
@@ -12,11 +13,22 @@ from sentence_transformers.sentence_transformer import losses
 
 from medembed.errors import RecipeConfigError
 from medembed.recipes.distillation import InBatchDistillation
-from medembed.recipes.schema import Train
+from medembed.recipes.schema_train import Train
+from medembed.vectors import Floats
 
 
-def load(model: Any, settings: Train, guide: Path | None) -> Any:
-    """The loss a recipe names, Matryoshka around it where dimensions are given."""
+def load(model: Any, settings: Train, guide: Path | None, directions: Floats | None = None) -> Any:
+    """The loss a recipe names, Matryoshka around it where dimensions are given.
+
+    Args:
+        model: The model to train.
+        settings: The recipe's.
+        guide: Folder of the model that tells false negatives, for ``cached_gist``.
+        directions: For shorter vectors, a direction a column, where the recipe asks for them. *Shape:* ``(dim, dim)``.
+
+    Raises:
+        RecipeConfigError: A teacher's scores of whole batches, and several processes.
+    """
     scale = 1.0 / settings.temperature
     gather = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if gather and settings.loss == "batch_kl":
@@ -49,10 +61,15 @@ def load(model: Any, settings: Train, guide: Path | None) -> Any:
         ),
         "margin_mse": lambda: distillation(losses.MarginMSELoss),
         "kl": lambda: losses.DistillKLDivLoss(model, temperature=settings.temperature),
-        "batch_kl": lambda: InBatchDistillation(model, settings.temperature),
+        "batch_kl": lambda: InBatchDistillation(
+            model,
+            settings.temperature,
+            settings.matryoshka_dims[1:],
+            None if directions is None else torch.from_numpy(directions),
+        ),
     }
     loss = makers[settings.loss]()
-    if settings.matryoshka_dims:
+    if settings.matryoshka_dims and directions is None:
         loss = losses.MatryoshkaLoss(model, loss, list(settings.matryoshka_dims))
     return loss
 

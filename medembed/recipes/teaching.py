@@ -13,7 +13,7 @@ from medembed.colbert.model import MedColBERT
 from medembed.corpus.lexical import Bm25
 from medembed.lifecycle import ClosedByWith
 from medembed.model import MedEmbed
-from medembed.recipes import models, schema
+from medembed.recipes import models, schema, schema_train
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Task
@@ -36,7 +36,12 @@ class Teacher(ClosedByWith):
     """
 
     def __init__(
-        self, settings: schema.Teacher, batch_size: int, execution: schema.Execution, out: ArtifactWriter, task: Task
+        self,
+        settings: schema_train.Teacher,
+        batch_size: int,
+        execution: schema.Execution,
+        out: ArtifactWriter,
+        task: Task,
     ) -> None:
         """Models are loaded with the first batch that nobody has scored yet."""
         self._settings, self._batch_size, self._execution = settings, batch_size, execution

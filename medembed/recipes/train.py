@@ -4,10 +4,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from medembed.corpus.durable import write_text_whole
 from medembed.extras import require
@@ -19,6 +22,7 @@ from medembed.recipes.retrieval import read_sets
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, set_identity
 from medembed.recipes.stage import Stage, StageRun, Summary
+from medembed.vectors import Floats
 
 _POLL_S = 0.5
 _READY = "ready.json"
@@ -104,7 +108,9 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     guide = (
         models.base_folder(recipe.base.model_copy(update={"model": settings.guide})).folder if settings.guide else None
     )
-    loss = losses.load(model, settings, guide)  # refuses what cannot be trained before a teacher is asked
+    loss = losses.load(
+        model, settings, guide, _directions(stage, start, rows, scratch)
+    )  # may refuse: before a teacher is asked
     with _teacher(stage, scratch) as teach:
         data = tuning.training_data(rows, settings, recipe.seed, teach)
     sets = [item for item in read_sets(recipe, stage.places) if _watches(recipe, item.name)]
@@ -133,6 +139,18 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     runner.accelerator.wait_for_everyone()
     history: list[dict[str, Any]] = runner.state.log_history
     return history
+
+
+def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: Path) -> Floats | None:
+    """What shorter vectors are taken in while training: learnt once, so that a run that goes on has the same."""
+    from medembed.recipes import directions
+
+    settings = stage.recipe.train
+    if not settings.matryoshka_directions:
+        return None
+    learnt = partial(directions.of_model, start, rows, settings.matryoshka_dims[1:], stage.recipe, stage.task)
+    found: Floats = np.load(models.array_part(ArtifactWriter(scratch / "directions"), "matrix", 0, learnt))
+    return found
 
 
 @contextmanager

@@ -34,7 +34,8 @@ from medembed.recipes.layouts import filled
 from medembed.recipes.packing import PackedSentenceTransformer
 from medembed.recipes.records import Triplet
 from medembed.recipes.retrieval import RetrievalSet
-from medembed.recipes.schema import Execution, Train
+from medembed.recipes.schema import Execution
+from medembed.recipes.schema_train import Train
 
 # scores of each row's query with the passages of its batch, for rows that lie batch after batch
 Teach = Callable[[Sequence[Triplet]], list[list[float]]]

@@ -43,7 +43,7 @@ def endpoint(size: Size, _engines: Sequence[str] = ()) -> Result:
 
 
 def training(size: Size, _engines: Sequence[str] = ()) -> Result:
-    """Training speed beside SentenceTransformerTrainer's defaults, in turn in one process."""
+    """Training speed beside SentenceTransformerTrainer's defaults, in turn, each run in a process of its own."""
     found = _repeated("recipes_training", 1, str(size.train_steps), "2", str(size.recipe_rounds))
     claims = [
         Claim("training MiniLM at 128 tokens, batch 64, pairs/s", found.median("recipe"), at_least=30),

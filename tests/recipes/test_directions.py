@@ -1,10 +1,19 @@
 """Learnt directions keep more of the whole vectors' order than the first components do, and than principal ones."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from medembed import checkpoint
 from medembed.errors import RecipeConfigError
-from medembed.recipes import directions
+from medembed.recipes import catalog, directions, train
+from medembed.recipes.artifacts import ArtifactWriter
+from medembed.recipes.load import load_recipe
+from medembed.recipes.records import Triplet
+from medembed.recipes.reporting import Reporter
+from medembed.recipes.sources import Places
+from medembed.recipes.stage import StageRun
 from medembed.shortening import shorten
 
 DIMS, KEPT = 24, 6
@@ -49,3 +58,22 @@ def test_learnt_directions_keep_more_of_the_order(monkeypatch: pytest.MonkeyPatc
 def test_dimensions_that_are_not_shorter_are_refused() -> None:
     with pytest.raises(RecipeConfigError, match="short_dims has 24"):
         directions.learn(*sample(20, 1), [6, 24], seed=3)
+
+
+def test_a_run_that_goes_on_takes_short_vectors_in_the_same_directions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directions, "STEPS", 3)
+    entry = catalog.find("mini-v3")
+    recipe = load_recipe(entry.file, ["execution.threads=1"])
+    rows = [Triplet(f"what is disease {i}", f"disease {i} is rare", [], [], "s", str(i)) for i in range(40)]
+    with Reporter(progress=False) as reporter, reporter.task("train") as task:
+        stage = StageRun(recipe, Places(entry.folder, recipe.execution), {}, ArtifactWriter(tmp_path), task)
+        start = checkpoint.fetch("mini").folder
+        first = train._directions(stage, start, rows, tmp_path)
+        monkeypatch.setattr(directions, "of_model", lambda *_: pytest.fail("learnt again"))
+        again = train._directions(stage, start, rows, tmp_path)
+    assert first is not None
+    assert first.shape == (384, 384)
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first[:, :64], np.eye(384)[:, :64], atol=0.1)

@@ -16,7 +16,8 @@ from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.load import load_recipe
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.retrieval import measure, read_sets
-from medembed.recipes.schema import Execution, Recipe, Train
+from medembed.recipes.schema import Execution, Recipe
+from medembed.recipes.schema_train import Train
 from medembed.recipes.sources import Places
 from tests import tiny_bert
 

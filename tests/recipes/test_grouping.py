@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from medembed.recipes.grouping import batches
 from medembed.recipes.records import Triplet
-from medembed.recipes.schema import Grouping, Train
+from medembed.recipes.schema_train import Grouping, Train
 from medembed.recipes.tuning import ConsecutiveBatches, training_data
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from medembed import MedColBERT, MedEmbed
 from medembed.corpus.lexical import Bm25
-from medembed.recipes import schema
+from medembed.recipes import schema, schema_train
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.distillation import InBatchDistillation
 from medembed.recipes.records import Triplet
@@ -30,7 +30,7 @@ BATCH = 2
 def taught(folder: Path, **settings: Any) -> np.ndarray[Any, Any]:
     folder.mkdir(exist_ok=True)
     with Reporter(progress=False) as reporter, reporter.task("train") as task:
-        wanted = schema.Teacher(model="mini", **settings)
+        wanted = schema_train.Teacher(model="mini", **settings)
         with Teacher(wanted, BATCH, schema.Execution(threads=1), ArtifactWriter(folder), task) as teacher:
             return np.array(teacher.scores(ROWS))
 
@@ -89,12 +89,28 @@ def test_the_loss_is_nought_where_the_model_agrees_and_falls_as_it_comes_to() ->
     assert values[-1] < values[0] / 2
 
 
+def test_shorter_vectors_learn_the_same_in_the_directions_given() -> None:
+    draw = torch.Generator().manual_seed(1)
+    queries, passages, wanted = (torch.randn(5, size, generator=draw) for size in (8, 8, 5))
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=draw))[0]
+    features = [{"input_ids": queries}, {"input_ids": passages}]
+
+    def alone(matrix: torch.Tensor) -> float:
+        vectors = [{"input_ids": queries @ matrix}, {"input_ids": passages @ matrix}]
+        return InBatchDistillation(Vectors(), 0.5)(vectors, wanted).item()
+
+    found = InBatchDistillation(Vectors(), 0.5, [4, 2], turn)(features, wanted).item()
+    assert found == pytest.approx(sum(alone(turn[:, :size]) for size in (8, 4, 2)), rel=1e-5)
+    assert found != pytest.approx(sum(alone(torch.eye(8)[:, :size]) for size in (8, 4, 2)), rel=1e-2)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"loss": "batch_kl"}, r"needs teacher\.model"),
         ({"loss": "mnr", "teacher": {"model": "mini"}}, r"needs teacher\.model"),
         ({"loss": "batch_kl", "teacher": {"model": "mini"}, "negatives_per_query": 0}, "needs grouping"),
+        ({"matryoshka_directions": True, "matryoshka_dims": (384, 64)}, "needs loss 'batch_kl'"),
         (
             {
                 "loss": "batch_kl",
@@ -109,4 +125,4 @@ def test_the_loss_is_nought_where_the_model_agrees_and_falls_as_it_comes_to() ->
 )
 def test_settings_that_cannot_be_taught_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        schema.Train(**settings)
+        schema_train.Train(**settings)

@@ -15,7 +15,8 @@ from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.layouts import filled
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
-from medembed.recipes.schema import Execution, Lora, Teacher, Train
+from medembed.recipes.schema import Execution
+from medembed.recipes.schema_train import Lora, Teacher, Train
 
 NO_PROMPTS = {"query": "", "document": ""}
 
