@@ -11,8 +11,8 @@ def keep() -> bool:
     """Tell glibc to give no memory back to the system while the process lives; nothing happens with another C library.
 
     A step's activations are blocks of many megabytes. glibc unmaps such blocks when they are freed and maps them again a moment
-    later, and the system fills every page with noughts each time: MiniLM's step over 64 passages of 256 tokens took 4.1 s instead
-    of 2.5 (two cores with AMX).
+    later, and the system fills every page with noughts each time. Without this and with torch's fused attention, MiniLM trained
+    29 pairs a second where it trains 43 (two cores with AMX).
 
     Returns:
         Whether it was told so.
