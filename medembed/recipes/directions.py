@@ -76,7 +76,7 @@ def learn(queries: Floats, passages: Floats, dims: Sequence[int], seed: int) -> 
     """
     if max(dims) >= passages.shape[1]:
         raise RecipeConfigError(
-            f"publish.short_dims has {max(dims)}, but the model's vectors have {passages.shape[1]} dimensions: name smaller ones"
+            f"publish.short_dims or train.matryoshka_dims has {max(dims)}, but the model's vectors have {passages.shape[1]} dimensions: name fewer"
         )
     torch = require("torch")
     from medembed.recipes.distillation import divergence

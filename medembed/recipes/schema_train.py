@@ -88,9 +88,11 @@ class Train(Section):
             raise ValueError("loss 'batch_kl' needs teacher.model, and no other loss reads one")
         if self.loss == "batch_kl" and (self.grouping == "none" or self.negatives_per_query or self.symmetric):
             raise ValueError("loss 'batch_kl' needs grouping, negatives_per_query = 0 and symmetric = false")
-        if self.matryoshka_directions and (self.loss != "batch_kl" or len(self.matryoshka_dims) < 2):
+        dims = self.matryoshka_dims
+        falling = len(dims) > 1 and list(dims) == sorted(set(dims), reverse=True)
+        if self.matryoshka_directions and (self.loss != "batch_kl" or not falling):
             raise ValueError(
-                "matryoshka_directions needs loss 'batch_kl' and at least two matryoshka_dims, the whole first"
+                "matryoshka_directions needs loss 'batch_kl' and at least two matryoshka_dims, from the whole vector's down"
             )
         if self.architecture == "colbert" and (self.matryoshka_dims or self.loss in ("cached_gist", "batch_kl")):
             raise ValueError(

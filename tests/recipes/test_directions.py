@@ -56,7 +56,7 @@ def test_learnt_directions_keep_more_of_the_order(monkeypatch: pytest.MonkeyPatc
 
 
 def test_dimensions_that_are_not_shorter_are_refused() -> None:
-    with pytest.raises(RecipeConfigError, match="short_dims has 24"):
+    with pytest.raises(RecipeConfigError, match="matryoshka_dims has 24"):
         directions.learn(*sample(20, 1), [6, 24], seed=3)
 
 

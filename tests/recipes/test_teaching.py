@@ -117,6 +117,17 @@ def test_shorter_vectors_learn_the_same_in_the_directions_given() -> None:
                 "teacher": {"model": "mini"},
                 "grouping": "document",
                 "negatives_per_query": 0,
+                "matryoshka_directions": True,
+                "matryoshka_dims": (64, 384),
+            },
+            "from the whole vector's down",
+        ),
+        (
+            {
+                "loss": "batch_kl",
+                "teacher": {"model": "mini"},
+                "grouping": "document",
+                "negatives_per_query": 0,
                 "architecture": "colbert",
             },
             "architecture 'colbert' takes",
