@@ -17,14 +17,14 @@ from medembed.recipes.schema_train import Train
 from medembed.vectors import Floats
 
 
-def load(model: Any, settings: Train, guide: Path | None, directions: Floats | None = None) -> Any:
+def load(model: Any, settings: Train, guide: Path | None, learn: Callable[[], Floats] | None = None) -> Any:
     """The loss a recipe names, Matryoshka around it where dimensions are given.
 
     Args:
         model: The model to train.
         settings: The recipe's.
         guide: Folder of the model that tells false negatives, for ``cached_gist``.
-        directions: For shorter vectors, a direction a column, where the recipe asks for them. *Shape:* ``(dim, dim)``.
+        learn: Gives directions for shorter vectors, a column each, *shape* ``(dim, dim)``; called where the recipe asks for them.
 
     Raises:
         RecipeConfigError: A teacher's scores of whole batches, and several processes.
@@ -65,11 +65,11 @@ def load(model: Any, settings: Train, guide: Path | None, directions: Floats | N
             model,
             settings.temperature,
             settings.matryoshka_dims[1:],
-            None if directions is None else torch.from_numpy(directions),
+            torch.from_numpy(learn()) if learn is not None and settings.matryoshka_directions else None,
         ),
     }
     loss = makers[settings.loss]()
-    if settings.matryoshka_dims and directions is None:
+    if settings.matryoshka_dims and not settings.matryoshka_directions:
         loss = losses.MatryoshkaLoss(model, loss, list(settings.matryoshka_dims))
     return loss
 

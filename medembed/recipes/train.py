@@ -108,9 +108,8 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     guide = (
         models.base_folder(recipe.base.model_copy(update={"model": settings.guide})).folder if settings.guide else None
     )
-    loss = losses.load(
-        model, settings, guide, _directions(stage, start, rows, scratch)
-    )  # may refuse: before a teacher is asked
+    # refuses what cannot be trained before anything is learnt for it, or a teacher asked
+    loss = losses.load(model, settings, guide, partial(_directions, stage, start, rows, scratch))
     with _teacher(stage, scratch) as teach:
         data = tuning.training_data(rows, settings, recipe.seed, teach)
     sets = [item for item in read_sets(recipe, stage.places) if _watches(recipe, item.name)]
@@ -141,13 +140,11 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     return history
 
 
-def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: Path) -> Floats | None:
+def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: Path) -> Floats:
     """What shorter vectors are taken in while training: learnt once, so that a run that goes on has the same."""
     from medembed.recipes import directions
 
     settings = stage.recipe.train
-    if not settings.matryoshka_directions:
-        return None
     learnt = partial(directions.of_model, start, rows, settings.matryoshka_dims[1:], stage.recipe, stage.task)
     found: Floats = np.load(models.array_part(ArtifactWriter(scratch / "directions"), "matrix", 0, learnt))
     return found

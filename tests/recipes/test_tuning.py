@@ -149,6 +149,24 @@ def test_several_processes_are_refused_a_teacher_of_whole_batches(base: Path, mo
         losses.load(model, settings, None)
 
 
+def test_directions_are_learnt_for_what_can_be_trained_only(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taught_by: dict[str, Any] = {
+        "loss": "batch_kl",
+        "teacher": Teacher(model="mini"),
+        "negatives_per_query": 0,
+        "grouping": "document",
+    }
+    turned = Train(**taught_by, precision="fp32", matryoshka_dims=(384, 64), matryoshka_directions=True)
+    plain = turned.model_copy(update={"matryoshka_directions": False})
+    model = tuning.load_model(base, turned, NO_PROMPTS, "cpu")
+    eye = torch.eye(384).numpy()
+    assert losses.load(model, turned, None, lambda: eye).directions.shape == (384, 384)
+    losses.load(model, plain, None, lambda: pytest.fail("nobody asked"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeConfigError, match="train in one process"):
+        losses.load(model, turned, None, lambda: pytest.fail("in vain"))
+
+
 def test_a_checkpoint_quotes_no_training_text(base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The library's own card would: examples of the data, and of what the model makes of them."""
     run(base, tmp_path, Train(batch_size=4, max_steps=2, max_passage_tokens=24, warmup=0.0), save_every_steps=1)

@@ -45,9 +45,7 @@ _ABOUT_SHORT = ("What is {short}?", "What does {short} stand for?", "{short} {lo
 
 def keyword(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
     """The longest words of a sentence chosen by the note's hash, in their order → the whole window."""
-    first = int(note.note_id[:8], 16)
-    for step in range(len(sentences)):
-        start, end = sentences[(first + step) % len(sentences)]
+    for start, end in from_chosen(note, sentences):
         words = [word for word in _WORD.findall(note.text[start:end]) if _tells(word)]
         longest = sorted(words, key=len, reverse=True)[:_KEYWORDS]
         picked = [word for word in dict.fromkeys(words) if word in longest]
@@ -78,6 +76,13 @@ def claim(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
         found = CITED.sub("", note.text[announced.end() : end])
         if len(found.split()) >= _MIN_CLAIM_WORDS and not POINTS_BACK.search(found):
             yield found[0].upper() + found[1:], longer_side(sentences, chosen)
+
+
+def from_chosen(note: Note, sentences: list[Span]) -> Iterator[Span]:
+    """All sentences, beginning with the one that the note's hash chooses."""
+    first = int(note.note_id[:8], 16)
+    for step in range(len(sentences)):
+        yield sentences[(first + step) % len(sentences)]
 
 
 def longer_side(sentences: list[Span], chosen: int) -> Span:

@@ -9,7 +9,7 @@ front, or *what* or *how many* takes the place of what is asked for. No tagger i
 import re
 from collections.abc import Iterator
 
-from medembed.recipes.generators.sentence_rules import ANNOUNCED, CITED, POINTS_BACK, Draft, Span
+from medembed.recipes.generators.sentence_rules import ANNOUNCED, CITED, POINTS_BACK, Draft, Span, from_chosen
 from medembed.recipes.records import Note
 
 _CONNECTED = re.compile(
@@ -41,9 +41,7 @@ _SINGULAR = {"are": "is", "were": "was", "have been": "has been"}  # what "what"
 
 def asked(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
     """What a statement chosen by the note's hash answers → the whole window."""
-    first = int(note.note_id[:8], 16)
-    for step in range(len(sentences)):
-        start, end = sentences[(first + step) % len(sentences)]
+    for start, end in from_chosen(note, sentences):
         forms = list(questions(note.text[start:end]))
         if forms:
             yield forms[int(note.note_id[8:16], 16) % len(forms)], (0, len(note.text))
