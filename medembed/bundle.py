@@ -38,14 +38,14 @@ KEPT = (
 )
 
 
-def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: int) -> None:
+def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: int | None = None) -> None:
     """Write ``target`` from ``source``.
 
     Args:
         source: A BERT model folder.
         target: Folder to write; replaced when it exists, except for its ``README.md``.
         texts: Sample for the ranges, at least 100.
-        max_seq_length: Tokens the bundled model reads unless told otherwise.
+        max_seq_length: Tokens the bundled model reads unless told otherwise; None for as many as ``source``.
 
     Raises:
         MedEmbedError: ``source`` cannot be loaded, or the sample is too small.
@@ -62,7 +62,8 @@ def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: 
     (aside / "tokenizer.json").write_text(
         json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
     )
-    _write_json(aside / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False})
+    limit = max_seq_length or fetch(str(source)).spec.max_seq_length
+    _write_json(aside / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
     _write_shards(aside, {k: v for k, v in tensors.read_tensors(source).items() if "pooler." not in k})
     _write_json(aside / "vector_ranges.json", _ranges(aside, texts))
     if (target / "README.md").is_file():
@@ -159,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--max-seq-length", type=int, default=256)
+    parser.add_argument("--max-seq-length", type=int, help="as many tokens as SOURCE reads, if not given")
     given = parser.parse_args()
     if fetch(str(given.source), late_interaction=None).late_interaction:
         bundle_head(given.source, given.target)

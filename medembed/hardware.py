@@ -69,6 +69,15 @@ def cpu_has_bf16() -> bool:
     return not cpu_flags().isdisjoint(("amx_bf16", "avx512_bf16", "bf16"))
 
 
+def cpu_loses_by_bf16() -> bool:
+    """Whether the CPU knows bf16 and is slower in it than in fp32: Intel's with AVX512-BF16, where AMX is missing or hidden.
+
+    MiniLM took 1.5 times as long in bf16 on such a Xeon, and a training step 1.3 times. AMD's have not been measured.
+    """
+    flags = cpu_flags()
+    return "avx512_bf16" in flags and "amx_bf16" not in flags and cpu_name().startswith("Intel")
+
+
 def cpu_name() -> str:
     """Marketing name of the CPU, or the machine type where the system does not tell."""
     try:

@@ -56,11 +56,11 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
                 repo=None,
                 revision=None,
                 dimension=384,
-                max_seq_length=256,
+                max_seq_length=384,
                 pooling="mean",
                 licence="apache-2.0",
                 parameters=22_713_216,
-                note="works offline at once; all-MiniLM-L6-v2 tuned for medicine by the recipes mini-v1, mini-v2 and mini-v3",
+                note="works offline at once; all-MiniLM-L6-v2 tuned for medicine by the recipes mini-v1 to mini-v4",
             ),
             ModelSpec(
                 name="small",

@@ -77,19 +77,26 @@ def test_fake_search_finds_shared_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "has_bf16", "expected"),
+    ("asked", "has_bf16", "loses", "expected"),
     [
-        ("auto", True, "bf16"),
-        ("auto", False, "fp32"),
-        ("fp32", True, "fp32"),
-        ("int8", False, "int8"),
-        ("bf16", True, "bf16"),
+        ("auto", True, False, "bf16"),
+        ("auto", True, True, "fp32"),
+        ("auto", False, False, "fp32"),
+        ("fp32", True, False, "fp32"),
+        ("int8", False, False, "int8"),
+        ("bf16", True, True, "bf16"),
     ],
 )
 def test_the_cpus_precision(
-    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, asked: PrecisionSetting, has_bf16: bool, expected: str
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_folder: Path,
+    asked: PrecisionSetting,
+    has_bf16: bool,
+    loses: bool,
+    expected: str,
 ) -> None:
     monkeypatch.setattr(openvino_engine, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(hardware, "cpu_loses_by_bf16", lambda: loses)
     engine = load_engine(checkpoint.fetch(str(tiny_folder)), device="cpu", precision=asked, threads=1)
     assert engine.precision == expected
 

@@ -43,3 +43,20 @@ def test_hidden_cuda_devices_count_as_none(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert hardware.accelerator() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "expected"),
+    [
+        ("Intel(R) Xeon(R) Processor", ["avx512_bf16"], True),
+        ("Intel(R) Xeon(R) Processor", ["avx512_bf16", "amx_bf16"], False),
+        ("Intel(R) Xeon(R) Processor", ["avx2"], False),
+        ("AMD EPYC 9654 96-Core Processor", ["avx512_bf16"], False),
+    ],
+)
+def test_intels_cpus_lose_by_bf16_without_matrix_units(
+    monkeypatch: pytest.MonkeyPatch, name: str, flags: list[str], expected: bool
+) -> None:
+    monkeypatch.setattr(hardware, "cpu_name", lambda: name)
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset(flags))
+    assert hardware.cpu_loses_by_bf16() is expected

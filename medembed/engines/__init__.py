@@ -89,7 +89,7 @@ def _cpu_engine(checkpoint: Checkpoint, asked: PrecisionSetting, threads: int) -
     from medembed.engines import openvino_engine
 
     if openvino_engine.can_run(checkpoint.config):
-        precision, why = _cpu_precision(asked, openvino_engine.cpu_has_bf16())
+        precision, why = _cpu_precision(asked, has_bf16=openvino_engine.cpu_has_bf16())
         return openvino_engine.OpenVinoEngine(checkpoint, precision, threads), why
     kind = checkpoint.config.get("model_type")
     if importlib.util.find_spec("torch") is None:
@@ -107,9 +107,11 @@ def _cpu_engine(checkpoint: Checkpoint, asked: PrecisionSetting, threads: int) -
     ), f"OpenVINO engine does not know {kind!r} models, torch does"
 
 
-def _cpu_precision(asked: PrecisionSetting, has_bf16: bool) -> tuple[Precision, str]:
-    """The CPU's precision and why: half precision without matrix units falls to a hundredth of the speed."""
+def _cpu_precision(asked: PrecisionSetting, *, has_bf16: bool) -> tuple[Precision, str]:
+    """The CPU's precision and why: emulated, half precision falls to a hundredth of the speed."""
     if asked == "auto":
+        if has_bf16 and hardware.cpu_loses_by_bf16():
+            return "fp32", "the CPU knows bf16, but has no matrix units (AMX) and is slower in it"
         return ("bf16", "the CPU multiplies bf16 natively") if has_bf16 else ("fp32", "the CPU has no bf16 units")
     if asked == "fp16":
         raise PrecisionError(

@@ -9,7 +9,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from medembed import tensors
+from medembed import hardware, tensors
 from medembed.checkpoint import Checkpoint
 from medembed.engines import bert_graph
 from medembed.engines.bert_shape import BertShape, Weights, fitting
@@ -92,6 +92,11 @@ class OpenVinoEngine:
                 self._requests[wide, pooled] = self._compile(wide=wide, pooled=pooled)
             return self._requests[wide, pooled]
 
+    def _in_bf16(self) -> bool:
+        """Whether what is not int8 runs in bf16: int8 concerns the layers' matrices, the rest takes the fastest format at hand."""
+        wanted = self.precision == "bf16" or (self.precision == "int8" and not hardware.cpu_loses_by_bf16())
+        return wanted and cpu_has_bf16()
+
     def _compile(self, *, wide: bool, pooled: bool) -> Requests:
         # what was read to check the weights serves the first compilation and is then let go
         weights, self._weights = self._weights or self._read(), None
@@ -100,8 +105,7 @@ class OpenVinoEngine:
         graph = bert_graph.build(weights, self._shape, pooling, int8_group=int8_group)
         streams = 1 if wide else self.concurrency
         settings = {
-            # int8 concerns the layers' matrices; what lies between them runs in the fastest format at hand
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision != "fp32" and cpu_has_bf16() else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if self._in_bf16() else "f32",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": int8_group,
             "INFERENCE_NUM_THREADS": self.concurrency,
             "NUM_STREAMS": streams,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import tensors
+from medembed import checkpoint, tensors
 from medembed.corpus.durable import write_text_whole
+from medembed.errors import RecipeConfigError
 from medembed.recipes import models, retrieval
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, set_identity
@@ -23,15 +24,21 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
     """The grid, the base and the development sets the ratio is chosen on."""
     sets = {name: set_identity(item, name, places) for name, item in sorted(recipe.development.items())}
     length = recipe.score.max_seq_length
-    settings = recipe.merge.model_dump(mode="json", exclude={"soup"})  # the inputs say it
+    settings = recipe.merge.model_dump(
+        mode="json", exclude={"soup", "anchor"}
+    )  # the inputs say the one, its weights the other
+    if recipe.merge.anchor is not None:
+        settings["anchor"] = models.model_identity(recipe.merge.anchor)
     return {"merge": settings, "base": models.base_identity(recipe.base), "sets": sets, "max_seq_length": length}
 
 
 def run(stage: StageRun) -> Summary:
-    """Measure every ratio, keep the best; a single ratio is taken without measuring."""
+    """Measure every ratio, keep the best; without development sets the first one is taken."""
     recipe = stage.recipe
     tuned = [artifact.folder / "model" for artifact in stage.inputs.values()]
     base = models.base_folder(recipe.base).folder
+    if recipe.merge.anchor is not None:
+        check_alike(_anchor(recipe, base), tuned[0], recipe.merge.anchor)
     ratios = sorted({0.0, *recipe.merge.ratios, 1.0}) if recipe.development else list(recipe.merge.ratios)
     measured = (
         {ratio: _measured(stage, index, ratio, base, tuned) for index, ratio in enumerate(ratios)}
@@ -39,10 +46,31 @@ def run(stage: StageRun) -> Summary:
         else {}
     )
     chosen = choose(measured, recipe) if measured else recipe.merge.ratios[0]
-    stage.out.write_folder("model", lambda folder: write_merged(base, tuned, chosen, folder))
+    stage.out.write_folder("model", lambda folder: write_merged(_anchor(recipe, base), tuned, chosen, folder))
     report = {"ratio": chosen, "ndcg@10": {f"{ratio:g}": scores for ratio, scores in measured.items()}}
     write_text_whole(stage.out.folder / "merge.json", json.dumps(report, indent=1))
     return {"ratio": chosen, **{f"ratio {ratio:g}": _mean(scores) for ratio, scores in measured.items()}}
+
+
+def _anchor(recipe: Recipe, base: Path) -> Path:
+    """The folder whose weights are mixed with the tuned ones."""
+    return base if recipe.merge.anchor is None else checkpoint.fetch(recipe.merge.anchor).folder
+
+
+def check_alike(anchor: Path, tuned: Path, name: str) -> None:
+    """Refuse to mix models of two kinds.
+
+    Raises:
+        RecipeConfigError: A tensor of the tuned model is missing from the anchor, or has another shape there.
+    """
+    theirs, ours = _plain_weights(anchor), _plain_weights(tuned)
+    # folders may leave out the pooler, which no vector comes from
+    shapes = {key: value.shape for key, value in ours.items() if "pooler." not in key}
+    other = next((key for key, shape in shapes.items() if key not in theirs or theirs[key].shape != shape), None)
+    if other is not None:
+        raise RecipeConfigError(
+            f"merge.anchor={name} has no {other} of shape {shapes[other]}, which the tuned model has: name a model of the same architecture"
+        )
 
 
 def choose(measured: dict[float, dict[str, float]], recipe: Recipe) -> float:
@@ -66,7 +94,7 @@ def write_merged(base: Path, tuned: Sequence[Path], ratio: float, folder: Path) 
     """The tuned model's folder with weights (1 - ratio) · base + ratio · tuned, in float32.
 
     Args:
-        base: Folder of the model that training started from.
+        base: Folder of the model that training started from, or of the anchor.
         tuned: Folders of tuned models, whose mean is taken (model soup: Wortsman et al. 2022, arXiv:2203.05482).
         ratio: Share of the tuned weights.
         folder: Where to write.
@@ -128,7 +156,7 @@ def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Sequ
         else:
             scratch = stage.out.scratch("merged")
             shutil.rmtree(scratch)
-            write_merged(base, tuned, ratio, scratch)
+            write_merged(_anchor(stage.recipe, base) if ratio else base, tuned, ratio, scratch)
             scores = retrieval.measure_all(scratch, stage.recipe, sets, stage.task)
         part = stage.out.write_part("scores", index, "json", lambda path: path.write_text(json.dumps(scores)))
     found: dict[str, float] = json.loads(part.read_text())

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from medembed import model_files
 from medembed.errors import PublishError, RecipeConfigError
 from medembed.extras import require
 from medembed.recipes import cards, directions, models
@@ -68,6 +69,8 @@ def _write_model(stage: StageRun, target: Path) -> None:
     recipe = stage.recipe
     shutil.copytree(stage.inputs["merge"].folder / "model", target, dirs_exist_ok=True)
     _declare_prompts(recipe, target)
+    if recipe.publish.max_seq_length is not None:
+        declare_length(target, recipe.publish.max_seq_length)
     if recipe.publish.short_dims:
         rows = read_parquet(stage.inputs["triplets"].parts("train"), Triplet)
         directions.learn_for(target, rows, recipe.publish.short_dims, recipe, stage.task)
@@ -85,6 +88,22 @@ def _declare_prompts(recipe: Recipe, folder: Path) -> None:
     settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     settings["prompts"] = models.base_prompts(recipe.base, models.base_folder(recipe.base))
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def declare_length(folder: Path, max_seq_length: int) -> None:
+    """Write how far a model reads into the files where sentence-transformers, transformers and MedEmbed look for it.
+
+    Raises:
+        RecipeConfigError: The model has fewer positions. Only this stage is left to do again.
+    """
+    positions = model_files.position_limit(model_files.read_json(folder / "config.json"))
+    if max_seq_length > positions:
+        raise RecipeConfigError(
+            f"publish.max_seq_length is {max_seq_length}, but the model has {positions} positions: name at most {positions}"
+        )
+    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        told = model_files.read_json(folder / name) | {key: max_seq_length}
+        (folder / name).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 def _is_empty(path: Path) -> bool:

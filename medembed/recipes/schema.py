@@ -195,6 +195,14 @@ class Merge(Section):
     ratios: tuple[Ratio, ...] = (0.3, 0.5, 0.7, 1.0)
     prefer: Literal["mean", "worst"] = "mean"
     soup: bool = False  # the mean of every round's tuned weights in the place of the last round's
+    # whose weights are mixed in; None: the base's. In a chain of recipes an earlier model than the base may lose less
+    anchor: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+
+    @model_validator(mode="after")
+    def _keeps_something_tuned(self) -> "Merge":
+        if self.anchor is not None and 0.0 in self.ratios:
+            raise ValueError("merge.anchor with a ratio of 0 would publish the anchor itself: name ratios above 0")
+        return self
 
 
 class Score(Section):
@@ -212,6 +220,8 @@ class Publish(Section):
     onnx: bool = False
     # dense models: directions are learnt in which vectors cut to these dimensions lose least
     short_dims: Annotated[tuple[Positive, ...], Field(exclude_if=lambda value: not value)] = ()
+    # tokens it reads unless told otherwise; None: as its base
+    max_seq_length: Annotated[Positive | None, Field(exclude_if=lambda value: value is None)] = None
     licence: str = "apache-2.0"
 
 

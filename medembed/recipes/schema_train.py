@@ -33,6 +33,8 @@ class Teacher(Section):
     cosine: Annotated[float, Field(ge=0.0)] = 0.0
     bm25: Annotated[float, Field(ge=0.0)] = 0.0
     temperature: Annotated[float, Field(gt=0.0)] = 0.03
+    # how far it reads passages; None: as the model itself says
+    max_seq_length: Annotated[Positive | None, Field(exclude_if=lambda value: value is None)] = None
 
 
 class Train(Section):

@@ -80,12 +80,19 @@ class Teacher(ClosedByWith):
     def _late(self) -> MedColBERT:
         execution = self._execution
         return self._loaded.enter_context(
-            MedColBERT(self._settings.model, device=execution.device, threads=execution.threads)
+            MedColBERT(
+                self._settings.model,
+                device=execution.device,
+                threads=execution.threads,
+                document_length=self._settings.max_seq_length,
+            )
         )
 
     @cached_property
     def _dense(self) -> MedEmbed:
-        return self._loaded.enter_context(models.load_encoder(self._settings.model, self._execution))
+        return self._loaded.enter_context(
+            models.load_encoder(self._settings.model, self._execution, max_seq_length=self._settings.max_seq_length)
+        )
 
     def _score(self, rows: Sequence[Triplet], start: int, lexical: Bm25 | None) -> Floats:
         """The matrices of a part's batches, queries by passages, one below the other."""

@@ -311,12 +311,17 @@ def trainer(
 
 
 def in_bf16(settings: Train, *, on_cpu: bool) -> bool:
-    """Whether to compute in bf16. Emulated, a step of MiniLM took fifteen times as long as in fp32 (AMD Zen 3)."""
+    """Whether to compute in bf16. Emulated, a step of MiniLM took fifteen times as long as in fp32 (AMD Zen 3).
+
+    ``"auto"`` asks more of a CPU than that it knows bf16: it must gain by it.
+    """
     native = hardware.cpu_has_bf16() if on_cpu else torch.cuda.is_bf16_supported()
     if settings.precision == "bf16" and not native:
         raise PrecisionError(
             "train.precision = 'bf16', but this device only emulates bf16, many times slower than fp32: say train.precision=auto"
         )
+    if settings.precision == "auto" and on_cpu:
+        return native and not hardware.cpu_loses_by_bf16()
     return settings.precision != "fp32" and native
 
 

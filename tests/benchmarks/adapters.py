@@ -229,7 +229,7 @@ def _passages_result(name: str, amounts: Amounts, turns: Turns, claims: list[Cla
     ]
     rounds = len(turns.seconds[base])
     settings = {"model": "minilm", "texts": amounts.passages, "rounds": rounds, "threads": amounts.threads}
-    title = "passages in one call, as the model's files say (256 tokens)"
+    title = "passages in one call, as the model's files say"
     return Result(name, title, settings, rows, claims, turns.other_load, _versions(), _raw(turns))
 
 

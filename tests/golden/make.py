@@ -15,7 +15,7 @@ from medembed import checkpoint, demo
 
 FILE = Path(__file__).with_name("mini.npz")
 TEXTS = [*(passage.text for passage in demo.passages()[::30]), *demo.QUESTIONS, "", "a", "x" * 300]
-MAX_SEQ_LENGTH = 256
+MAX_SEQ_LENGTH = 384
 
 
 def main(folder: Path) -> None:

@@ -13,6 +13,7 @@ from medembed.recipes.fingerprint import canonical_json, fingerprint
 from medembed.recipes.load import load_recipe
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from tests import tiny_bert
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 GOLDEN = Path(__file__).parent / "fingerprints.json"
@@ -74,6 +75,13 @@ def test_a_second_round_mines_with_the_first_rounds_model(loaded: Loaded) -> Non
     assert steps["negatives-2"].inputs == {"filters": "filters", "model": "train"}
     assert steps["merge"].inputs == {"train": "train-2"}
     assert steps["train"].fingerprint != steps["train-2"].fingerprint
+
+
+def test_an_anchor_is_known_by_its_weights(loaded: Loaded, tmp_path: Path) -> None:
+    one, same = (tiny_bert.make(tmp_path / name) for name in "ab")
+    other = tiny_bert.make(tmp_path / "c", config={"intermediate_size": 64})
+    merged = [marks(loaded, f"merge.anchor={folder}")["merge"] for folder in (one, same, other)]
+    assert merged[0] == merged[1] != merged[2]
 
 
 def test_a_soup_is_made_of_every_round(loaded: Loaded) -> None:

@@ -16,6 +16,7 @@ from medembed.recipes.distillation import InBatchDistillation
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.teaching import Teacher
+from medembed.tokenizer import TruncationWarning
 
 TEXTS = {
     "what helps against gout": "Allopurinol lowers uric acid and prevents attacks of gout.",
@@ -51,6 +52,19 @@ def test_a_teacher_scores_each_batch_by_what_it_is_told_to_look_at(tmp_path: Pat
         expected = maxsim[batch, batch] + 0.5 * cosine[batch, batch] + 0.2 * lexical[batch, batch] / best
         np.testing.assert_allclose(found[batch], expected / 0.1, rtol=1e-3)
     np.testing.assert_allclose(taught(tmp_path / "b", temperature=1.0)[:2], maxsim[:2, :2], rtol=1e-3)
+
+
+def test_a_teacher_reads_as_far_as_it_is_told(tmp_path: Path) -> None:
+    queries, passages, length = list(TEXTS), list(TEXTS.values()), 8
+    with MedColBERT(document_length=length, threads=1) as late, MedEmbed(max_seq_length=length, threads=1) as dense:
+        tokens = late.encode_query(queries)
+        with pytest.warns(TruncationWarning):
+            maxsim = late.similarity(tokens, late.encode_document(passages)) / [[len(query)] for query in tokens]
+        with pytest.warns(TruncationWarning):
+            cosine = dense.encode_query(queries) @ dense.encode_document(passages).T
+    found = taught(tmp_path / "a", cosine=0.5, temperature=1.0, max_seq_length=length)
+    np.testing.assert_allclose(found[:2], (maxsim + 0.5 * cosine)[:2, :2], rtol=1e-3)
+    assert np.abs(found - taught(tmp_path / "b", cosine=0.5, temperature=1.0)).max() > 0.01
 
 
 def test_scores_that_are_there_are_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,9 +206,13 @@ def test_queries_and_passages_get_their_own_prompt_and_length(base: Path) -> Non
     assert model.prompts == prompts
 
 
-@pytest.mark.parametrize(("flags", "expected"), [(["avx2"], False), (["avx512_bf16"], True), (["amx_bf16"], True)])
-def test_bf16_is_used_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch, flags: list[str], expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [(["avx2"], False), (["avx512_bf16"], False), (["avx512_bf16", "amx_bf16"], True), (["asimd", "bf16"], True)],
+)
+def test_bf16_is_used_where_it_is_faster(monkeypatch: pytest.MonkeyPatch, flags: list[str], expected: bool) -> None:
     monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(hardware, "cpu_name", lambda: "Intel(R) Xeon(R) Processor")
     assert tuning.in_bf16(Train(), on_cpu=True) is expected
     assert tuning.in_bf16(Train(precision="fp32"), on_cpu=True) is False
 

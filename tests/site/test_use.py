@@ -156,7 +156,7 @@ def test_tokenizer_in_the_browser_gives_the_same_ids(address: str, browser: Any,
         "const [texts, done] = arguments;"
         "(async () => { const { WordPiece } = await import(new URL('../javascripts/wordpiece.js', document.baseURI));"
         "const words = new WordPiece(await (await fetch('../assets/built/vocabulary.txt')).text());"
-        "return texts.map((text) => words.encode(text, 256)); })().then(done, (error) => done(String(error)))",
+        "return texts.map((text) => words.encode(text, 384)); })().then(done, (error) => done(String(error)))",
         texts,
     )
     ours = Tokenizer(fetch("mini").folder, mini.max_seq_length)(texts).ids

@@ -35,7 +35,7 @@ def documents() -> list[Document]:
 
 @pytest.fixture
 def splitter() -> SentenceSplitter:
-    """Nodes within the 256 tokens that mini reads."""
+    """Nodes within the 384 tokens that mini reads."""
     return SentenceSplitter(chunk_size=128, chunk_overlap=0)
 
 

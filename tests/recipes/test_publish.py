@@ -1,0 +1,29 @@
+"""What a published folder declares, where other libraries look for it."""
+
+from pathlib import Path
+
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from medembed import checkpoint
+from medembed.errors import RecipeConfigError
+from medembed.recipes.publish import declare_length
+from tests import tiny_bert
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny_bert.make(tmp_path / "model")
+
+
+def test_the_length_is_read_by_medembed_and_sentence_transformers(folder: Path) -> None:
+    declare_length(folder, 24)
+    assert checkpoint.fetch(str(folder)).spec.max_seq_length == 24
+    theirs = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    assert theirs.max_seq_length == 24
+    assert theirs.tokenizer.model_max_length == 24
+
+
+def test_more_tokens_than_positions_are_refused(folder: Path) -> None:
+    with pytest.raises(RecipeConfigError, match=r"max_seq_length is 9999, but the model has \d+ positions"):
+        declare_length(folder, 9999)
