@@ -92,20 +92,22 @@ def _origin(recipe: Recipe, ratio: float) -> str:
             f"{tuned} It gives a vector a token, compared by MaxSim. The encoder's weights are the base's; only the projection of its\n"
             'token states was trained. Below, "base" is that model with a vector a text.'
         )
+    anchor = recipe.merge.anchor
+    others = "base" if anchor is None else f"those of `{_name(anchor)}`"
     return (
-        f"{tuned} The weights are {1 - ratio:.0%} base and {ratio:.0%} tuned;\n"
+        f"{tuned} The weights are {1 - ratio:.0%} {others} and {ratio:.0%} tuned;\n"
         "the ratio was chosen on the development sets below, which were not trained on and do not overlap with the training texts."
     )
 
 
 def _base_name(recipe: Recipe) -> str:
-    """Hub name of the base; a local folder's path says nothing to others."""
-    model = recipe.base.model
-    return (
-        "sentence-transformers/all-MiniLM-L6-v2"
-        if model == BUNDLED  # which is on no hub itself
-        else (Path(model).name if Path(model).is_absolute() else model)
-    )
+    """Hub name of the base; the bundled model is on no hub itself."""
+    return "sentence-transformers/all-MiniLM-L6-v2" if recipe.base.model == BUNDLED else _name(recipe.base.model)
+
+
+def _name(model: str) -> str:
+    """What to call a model; a local folder's path says nothing to others."""
+    return Path(model).name if Path(model).is_absolute() else model
 
 
 def _results_table(score: dict[str, Any]) -> str:
