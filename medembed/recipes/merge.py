@@ -24,9 +24,8 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
     """The grid, the base and the development sets the ratio is chosen on."""
     sets = {name: set_identity(item, name, places) for name, item in sorted(recipe.development.items())}
     length = recipe.score.max_seq_length
-    settings = recipe.merge.model_dump(
-        mode="json", exclude={"soup", "anchor"}
-    )  # the inputs say the one, its weights the other
+    # what a soup is of, the inputs say; which anchor, its weights
+    settings = recipe.merge.model_dump(mode="json", exclude={"soup", "anchor"})
     if recipe.merge.anchor is not None:
         settings["anchor"] = models.model_identity(recipe.merge.anchor)
     return {"merge": settings, "base": models.base_identity(recipe.base), "sets": sets, "max_seq_length": length}
@@ -37,24 +36,21 @@ def run(stage: StageRun) -> Summary:
     recipe = stage.recipe
     tuned = [artifact.folder / "model" for artifact in stage.inputs.values()]
     base = models.base_folder(recipe.base).folder
+    anchor = base
     if recipe.merge.anchor is not None:
-        check_alike(_anchor(recipe, base), tuned[0], recipe.merge.anchor)
+        anchor = checkpoint.fetch(recipe.merge.anchor).folder
+        check_alike(anchor, tuned[0], recipe.merge.anchor)
     ratios = sorted({0.0, *recipe.merge.ratios, 1.0}) if recipe.development else list(recipe.merge.ratios)
     measured = (
-        {ratio: _measured(stage, index, ratio, base, tuned) for index, ratio in enumerate(ratios)}
+        {ratio: _measured(stage, index, ratio, anchor if ratio else base, tuned) for index, ratio in enumerate(ratios)}
         if recipe.development
         else {}
     )
     chosen = choose(measured, recipe) if measured else recipe.merge.ratios[0]
-    stage.out.write_folder("model", lambda folder: write_merged(_anchor(recipe, base), tuned, chosen, folder))
+    stage.out.write_folder("model", lambda folder: write_merged(anchor, tuned, chosen, folder))
     report = {"ratio": chosen, "ndcg@10": {f"{ratio:g}": scores for ratio, scores in measured.items()}}
     write_text_whole(stage.out.folder / "merge.json", json.dumps(report, indent=1))
     return {"ratio": chosen, **{f"ratio {ratio:g}": _mean(scores) for ratio, scores in measured.items()}}
-
-
-def _anchor(recipe: Recipe, base: Path) -> Path:
-    """The folder whose weights are mixed with the tuned ones."""
-    return base if recipe.merge.anchor is None else checkpoint.fetch(recipe.merge.anchor).folder
 
 
 def check_alike(anchor: Path, tuned: Path, name: str) -> None:
@@ -146,7 +142,7 @@ def _plain_weights(folder: Path) -> Weights:
 
 
 def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Sequence[Path]) -> dict[str, float]:
-    """Scores of one ratio; kept as a part, so that a killed run does not measure it again."""
+    """Scores of one ratio, the rest being the base's or the anchor's; kept as a part, so that a killed run does not measure it again."""
     part = stage.out.part("scores", index)
     if part is None:
         sets = retrieval.read_sets(stage.recipe, stage.places)
@@ -156,7 +152,7 @@ def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Sequ
         else:
             scratch = stage.out.scratch("merged")
             shutil.rmtree(scratch)
-            write_merged(_anchor(stage.recipe, base) if ratio else base, tuned, ratio, scratch)
+            write_merged(base, tuned, ratio, scratch)
             scores = retrieval.measure_all(scratch, stage.recipe, sets, stage.task)
         part = stage.out.write_part("scores", index, "json", lambda path: path.write_text(json.dumps(scores)))
     found: dict[str, float] = json.loads(part.read_text())

@@ -84,10 +84,8 @@ def _write_model(stage: StageRun, target: Path) -> None:
 
 def _declare_prompts(recipe: Recipe, folder: Path) -> None:
     """Put the prompts of training where sentence-transformers and MedEmbed look for them."""
-    path = folder / "config_sentence_transformers.json"
-    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    settings["prompts"] = models.base_prompts(recipe.base, models.base_folder(recipe.base))
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    prompts = models.base_prompts(recipe.base, models.base_folder(recipe.base))
+    _declare(folder / model_files.SENTENCE_CONFIG, "prompts", prompts)
 
 
 def declare_length(folder: Path, max_seq_length: int) -> None:
@@ -101,9 +99,13 @@ def declare_length(folder: Path, max_seq_length: int) -> None:
         raise RecipeConfigError(
             f"publish.max_seq_length is {max_seq_length}, but the model has {positions} positions: name at most {positions}"
         )
-    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
-        told = model_files.read_json(folder / name) | {key: max_seq_length}
-        (folder / name).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    _declare(folder / "sentence_bert_config.json", "max_seq_length", max_seq_length)
+    _declare(folder / "tokenizer_config.json", "model_max_length", max_seq_length)
+
+
+def _declare(path: Path, key: str, value: object) -> None:
+    """Set one key of a model's settings file, which need not exist yet."""
+    path.write_text(json.dumps(model_files.read_json(path) | {key: value}, indent=2) + "\n", encoding="utf-8")
 
 
 def _is_empty(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """A whole recipe, killed and resumed, run twice at once, and loaded by everybody who should be able to."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from medembed import MedEmbed, checkpoint, tensors
 from medembed.errors import RecipeConfigError, ScoreError
@@ -23,6 +25,7 @@ from tests.recipes.conftest import make_recipe, run_recipe
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 Start = Callable[..., "subprocess.Popen[str]"]
+QUERY_WEIGHT = "encoder.layer.0.attention.self.query.weight"
 LONG_RUN = ["train.max_steps=6", "execution.save_every_steps=2"]
 
 
@@ -68,7 +71,7 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(
     assert "made by the tests" in card
     assert "datasets:" not in card.partition("tags:")[0]
 
-    _check_merge(built[5].artifact.folder / "model", built[6].artifact)
+    _check_merge(checkpoint.fetch("mini").folder, built[5].artifact, built[6].artifact)
     recipe, places = loaded()
     print_plan(recipe, places, pipeline.plan(recipe, places))
     assert "missing" not in capsys.readouterr().out
@@ -78,13 +81,29 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(
     assert (built[5].artifact.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def _check_merge(tuned_folder: Path, merge: Artifact) -> None:
+def test_tuned_weights_are_mixed_with_the_anchors(loaded: Loaded, tmp_path: Path) -> None:
+    mini, anchor = checkpoint.fetch("mini").folder, tmp_path / "anchor"
+    shutil.copytree(mini, anchor, ignore=shutil.ignore_patterns("model*", "late_interaction"))
+    weights = dict(tensors.plain(tensors.read_tensors(mini)))
+    for name in ("embeddings.word_embeddings.weight", QUERY_WEIGHT):
+        weights[name] = np.zeros_like(weights[name])  # every word means the same: alone it finds nothing
+    save_file(weights, anchor / tensors.WHOLE)
+    plain, anchored = (
+        {item.step.key: item.artifact for item in pipeline.build(*loaded("merge.ratios=[0.1]", *settings))}
+        for settings in ([], [f"merge.anchor={anchor}"])
+    )
+    assert anchored["train"] == plain["train"]
+    _check_merge(anchor, anchored["train"], anchored["merge"])
+    # what it is compared with is the base that training started from, not the anchor
+    assert anchored["merge"].summary["ratio 0"] == plain["merge"].summary["ratio 0"]
+
+
+def _check_merge(rest: Path, tune: Artifact, merge: Artifact) -> None:
     """Tuned weights moved, and the merged ones lie where the ratio says."""
     base, tuned, merged = (
-        tensors.read_tensors(folder)
-        for folder in (checkpoint.fetch("mini").folder, tuned_folder, merge.folder / "model")
+        tensors.read_tensors(folder) for folder in (rest, tune.folder / "model", merge.folder / "model")
     )
-    name, ratio = "encoder.layer.0.attention.self.query.weight", merge.summary["ratio"]
+    name, ratio = QUERY_WEIGHT, merge.summary["ratio"]
     assert np.abs(tuned[name] - base[name]).max() > 1e-6
     np.testing.assert_allclose(merged[name], (1 - ratio) * base[name] + ratio * tuned[name], atol=1e-6)
 
