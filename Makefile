@@ -85,7 +85,7 @@ docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 mini: $(VENV)/.full ## Make the bundled model from what the recipe mini-v4 published (FOLDER=)
-	@$(BIN)/python -m medembed.bundle $(FOLDER) medembed/weights/mini
+	@$(BIN)/python -m medembed.recipes.bundle $(FOLDER) medembed/weights/mini
 
 golden: $(VENV)/.full ## Make the golden vectors of the bundled model again (FOLDER=its full-precision weights)
 	@$(BIN)/python -m tests.golden.make $(FOLDER)

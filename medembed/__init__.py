@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medembed import errors, vectors
+    from medembed.checkpoints.registry import MODELS, ModelSpec
     from medembed.colbert.index.store import TokenIndex
     from medembed.colbert.model import MedColBERT
     from medembed.corpus.store import EmbeddedCorpus
-    from medembed.encoding import Cut
-    from medembed.engines.fake_engine import FakeEngine
-    from medembed.engines.interface import Engine
     from medembed.model import MedEmbed
-    from medembed.registry import MODELS, ModelSpec
-    from medembed.tokenizer import TruncationWarning
+    from medembed.runtime.encoding import Cut
+    from medembed.runtime.engines.fake_engine import FakeEngine
+    from medembed.runtime.engines.interface import Engine
+    from medembed.runtime.tokenizer import TruncationWarning
 
 __version__ = "0.1.0"
 
 # public name → the module that holds it; imported when first used, so that `import medembed` costs next to nothing
 _HOMES = {
-    "Cut": "medembed.encoding",
+    "Cut": "medembed.runtime.encoding",
     "EmbeddedCorpus": "medembed.corpus.store",
-    "Engine": "medembed.engines.interface",
-    "FakeEngine": "medembed.engines.fake_engine",
-    "MODELS": "medembed.registry",
+    "Engine": "medembed.runtime.engines.interface",
+    "FakeEngine": "medembed.runtime.engines.fake_engine",
+    "MODELS": "medembed.checkpoints.registry",
     "MedColBERT": "medembed.colbert.model",
     "MedEmbed": "medembed.model",
-    "ModelSpec": "medembed.registry",
+    "ModelSpec": "medembed.checkpoints.registry",
     "TokenIndex": "medembed.colbert.index.store",
-    "TruncationWarning": "medembed.tokenizer",
+    "TruncationWarning": "medembed.runtime.tokenizer",
     "errors": "medembed",
     "vectors": "medembed",
 }

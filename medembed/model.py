@@ -12,17 +12,19 @@ from typing import Any, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import callers, inputs, model_files, progress, shortening, vectors
-from medembed import checkpoint as checkpoints
-from medembed.encoding import Cut, Encoder, load_tokenizer
-from medembed.engines import Device, PrecisionSetting, load_engine
-from medembed.engines.interface import Engine
+from medembed import progress, vectors
+from medembed.checkpoints import checkpoint as checkpoints
+from medembed.checkpoints import model_files, shortening
+from medembed.checkpoints.registry import BUNDLED, ModelSpec
 from medembed.errors import SettingError, VectorError
-from medembed.inputs import PromptKind
-from medembed.lifecycle import ClosedByWith, Lifecycle
-from medembed.microbatch import MicroBatcher
-from medembed.registry import BUNDLED, ModelSpec
-from medembed.tokenizer import Overlong, TruncationWarning
+from medembed.runtime import callers, inputs
+from medembed.runtime.encoding import Cut, Encoder, load_tokenizer
+from medembed.runtime.engines import Device, PrecisionSetting, load_engine
+from medembed.runtime.engines.interface import Engine
+from medembed.runtime.inputs import PromptKind
+from medembed.runtime.lifecycle import ClosedByWith, Lifecycle
+from medembed.runtime.microbatch import MicroBatcher
+from medembed.runtime.tokenizer import Overlong, TruncationWarning
 
 Floats = NDArray[np.float32]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medembed.batching import plan_batches, split_by_size
+from medembed.runtime.batching import plan_batches, split_by_size
 
 LENGTHS = st.lists(st.integers(0, 600), max_size=200)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from medembed import MedEmbed, checkpoint, tensors
+from medembed import MedEmbed
+from medembed.checkpoints import checkpoint, tensors
 from medembed.errors import (
     BadWeightsError,
     CheckpointError,

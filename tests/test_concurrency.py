@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from medembed import FakeEngine, MedEmbed
-from medembed.engines.interface import TokenIds
 from medembed.errors import InputTypeError
+from medembed.runtime.engines.interface import TokenIds
 
 TEXTS = [f"finding {i}: {'pain ' * (i % 40)}" for i in range(60)]
 

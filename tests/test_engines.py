@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medembed import Engine, FakeEngine, MedEmbed, checkpoint, demo, hardware
-from medembed.engines import PrecisionSetting, load_engine, openvino_engine
-from medembed.engines.interface import TokenIds
-from medembed.engines.padding import pad
+from medembed import Engine, FakeEngine, MedEmbed, demo
+from medembed.checkpoints import checkpoint
 from medembed.errors import (
     BadWeightsError,
     DeviceError,
@@ -20,6 +18,10 @@ from medembed.errors import (
     PrecisionError,
     UnsupportedModelError,
 )
+from medembed.runtime import hardware
+from medembed.runtime.engines import PrecisionSetting, load_engine, openvino_engine
+from medembed.runtime.engines.interface import TokenIds
+from medembed.runtime.engines.padding import pad
 from tests import tiny_bert
 
 TEXTS = [passage.text for passage in demo.passages()[:6]] + ["", "pain"]
@@ -49,8 +51,8 @@ def _token_runner(found: checkpoint.Checkpoint, kind: str) -> Callable[[TokenIds
         engine = openvino_engine.OpenVinoEngine(found, "fp32", 1)
         return lambda ids, attended: engine.tokens(ids, attended=attended)
     torch = pytest.importorskip("torch")
-    from medembed.engines import torch_engine
-    from medembed.engines.ragged_bert import row_by_row_attention
+    from medembed.runtime.engines import torch_engine
+    from medembed.runtime.engines.ragged_bert import row_by_row_attention
 
     other = torch_engine.TorchEngine(found, ["cpu"], "fp32", 1)
     if kind == "ragged":
@@ -156,12 +158,12 @@ class TestTorch:
         pytest.importorskip("torch")
 
     @pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token"])
-    @pytest.mark.filterwarnings("ignore::medembed.tokenizer.TruncationWarning")
+    @pytest.mark.filterwarnings("ignore::medembed.runtime.tokenizer.TruncationWarning")
     def test_padded_and_ragged_agree_with_openvino(self, tmp_path: Path, pooling: str) -> None:
         import torch
 
-        from medembed.engines import torch_engine
-        from medembed.engines.ragged_bert import row_by_row_attention
+        from medembed.runtime.engines import torch_engine
+        from medembed.runtime.engines.ragged_bert import row_by_row_attention
 
         folder = tiny_bert.make(tmp_path / "m", pooling=pooling)
         found = checkpoint.fetch(str(folder))
@@ -195,7 +197,7 @@ class TestTorch:
     ) -> None:
         import torch
 
-        from medembed.engines.torch_engine import TorchEngine
+        from medembed.runtime.engines.torch_engine import TorchEngine
 
         class Small(TorchEngine):
             """Has memory for two rows at a time."""
@@ -220,7 +222,7 @@ class TestTorch:
     def test_out_of_memory_for_one_text_is_an_error(self, tiny_folder: Path) -> None:
         import torch
 
-        from medembed.engines.torch_engine import TorchEngine
+        from medembed.runtime.engines.torch_engine import TorchEngine
 
         class NoMemory(TorchEngine):
             def _shaped(self, ids: TokenIds) -> TokenIds:
@@ -232,7 +234,7 @@ class TestTorch:
     def test_users_torch_threads_are_left_alone(self, tiny_folder: Path) -> None:
         import torch
 
-        from medembed.engines.torch_engine import TorchEngine
+        from medembed.runtime.engines.torch_engine import TorchEngine
 
         before = torch.get_num_threads()
         TorchEngine(checkpoint.fetch(str(tiny_folder)), ["cpu"], "fp32", 2).pooled([[101, 5, 102]], alone=True)
@@ -247,13 +249,13 @@ class TestTorch:
             MedEmbed(folder)
 
     def test_half_precision_on_the_cpu_is_refused(self, tiny_folder: Path) -> None:
-        from medembed.engines.torch_engine import TorchEngine
+        from medembed.runtime.engines.torch_engine import TorchEngine
 
         with pytest.raises(PrecisionError, match="does not run 'bf16' on cpu"):
             TorchEngine(checkpoint.fetch(str(tiny_folder)), ["cpu"], "bf16", 1)
 
     def test_weights_that_do_not_fit(self, tmp_path: Path) -> None:
-        from medembed.engines.torch_engine import TorchEngine
+        from medembed.runtime.engines.torch_engine import TorchEngine
 
         folder = tiny_bert.make(tmp_path / "m")
         (folder / "config.json").write_text(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medembed import files
 from medembed.errors import InputFileError
+from medembed.rows import files
 
 TEXTS = ["chest pain", "fièvre", "", 'quoted "word", comma']
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medembed import hardware
+from medembed.runtime import hardware
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from medembed import MedEmbed, hub
+from medembed import MedEmbed
+from medembed.checkpoints import hub
+from medembed.checkpoints.registry import MODELS
 from medembed.errors import ModelNotCachedError
-from medembed.registry import MODELS
 from tests import tiny_bert
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

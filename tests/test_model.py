@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from medembed import FakeEngine, MedEmbed, TruncationWarning, model
-from medembed.engines.interface import TokenIds
 from medembed.errors import (
     ClosedModelError,
     EngineError,
@@ -20,6 +19,7 @@ from medembed.errors import (
     SettingError,
     VectorError,
 )
+from medembed.runtime.engines.interface import TokenIds
 
 TEXTS = ["chest pain", "a", "", "shortness of breath on exertion since last week", "pain " * 40]
 LONG = "The patient reports pain in the left knee after walking. " * 60

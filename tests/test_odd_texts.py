@@ -11,7 +11,7 @@ ANY_TEXT = st.text(alphabet=st.characters(), max_size=60) | st.text(
     alphabet=st.characters(categories=["Cs", "Cc", "Co", "So"]), max_size=20
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::medembed.tokenizer.TruncationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::medembed.runtime.tokenizer.TruncationWarning")
 
 
 @given(texts=st.lists(ANY_TEXT, max_size=12))

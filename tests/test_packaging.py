@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 HEAVY = ("torch", "openvino", "transformers", "sentence_transformers", "tokenizers", "huggingface_hub", "numpy", "rich")
 MAX_WHEEL_BYTES = 40 * 2**20
-MAX_LINES = 400
+MAX_LINES = 500  # one idea a file, usually below 400 lines; a longer one needs a split
 LIGHT = {"numpy", "tokenizers", "safetensors", "huggingface-hub", "openvino", "typer", "rich", "tqdm", "pydantic"}
 
 

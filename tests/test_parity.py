@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medembed import MedEmbed
-from medembed.engines import openvino_engine
-from medembed.engines.interface import Precision
+from medembed.runtime.engines import openvino_engine
+from medembed.runtime.engines.interface import Precision
 from tests import tiny_bert
 from tests.golden.make import FILE, MAX_SEQ_LENGTH, TEXTS
 
@@ -29,7 +29,7 @@ PRECISIONS = [
 ]
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::medembed.tokenizer.TruncationWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"
+    "ignore::medembed.runtime.tokenizer.TruncationWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"
 )
 
 

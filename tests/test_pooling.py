@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medembed.pooling import pool
+from medembed.runtime.pooling import pool
 
 STATES = np.array([[[1, 2], [3, 4], [100, 100]], [[5, 6], [7, 8], [9, 10]]], dtype=np.float32)
 MASK = np.array([[True, True, False], [True, True, True]])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from medembed import MedEmbed, checkpoint, shortening, tensors
+from medembed import MedEmbed
+from medembed.checkpoints import checkpoint, shortening, tensors
 from medembed.errors import BadWeightsError, CorruptFileError
 
 TEXTS = ["crushing chest pain", "gout of the big toe", "a drooping face and a weak arm"]

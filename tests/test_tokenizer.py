@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Reference
 
-from medembed import tokenizer as tokenizer_module
-from medembed.checkpoint import BUNDLED_FOLDER
+from medembed.checkpoints.checkpoint import BUNDLED_FOLDER
 from medembed.errors import CorruptFileError, OverlongTextError
-from medembed.tokenizer import Tokenizer
+from medembed.runtime import tokenizer as tokenizer_module
+from medembed.runtime.tokenizer import Tokenizer
 
 LONG = " ".join(f"finding{i}" for i in range(60))
 

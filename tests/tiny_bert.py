@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from medembed.checkpoint import BUNDLED_FOLDER
-from medembed.engines.bert_shape import BertShape
+from medembed.checkpoints.checkpoint import BUNDLED_FOLDER
+from medembed.runtime.engines.bert_shape import BertShape
 
 CONFIG: Mapping[str, Any] = {
     "architectures": ["BertModel"],

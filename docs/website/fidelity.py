@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import MedEmbed, demo, vectors
-from medembed.checkpoint import fetch
-from medembed.registry import BUNDLED
-from medembed.tokenizer import Tokenizer
+from medembed.checkpoints.checkpoint import fetch
+from medembed.checkpoints.registry import BUNDLED
+from medembed.runtime.tokenizer import Tokenizer
 
 BUILT = Path(__file__).parents[1] / "assets" / "built"
 # every fourth title, and the questions of the demonstration: short texts, as people type them

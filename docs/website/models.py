@@ -1,7 +1,7 @@
 """The models: a table from the registry, and the card of the bundled one."""
 
 from docs.website.texts import ROOT, adopt
-from medembed.registry import BUNDLED, MODELS, ModelSpec
+from medembed.checkpoints.registry import BUNDLED, MODELS, ModelSpec
 
 WHEN = """
 ## Which one

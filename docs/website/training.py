@@ -12,8 +12,8 @@ from typing import Any
 
 from docs.website.lines import lines
 from docs.website.texts import ROOT
-from medembed.corpus.durable import write_text_whole
 from medembed.recipes.artifacts import open_manifest
+from medembed.storage.durable import write_text_whole
 
 FILE = "training.json"
 HEADING = "## How the training went"

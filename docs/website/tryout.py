@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docs.website.npm import MODULES
-from medembed import checkpoint, demo
+from medembed import demo
+from medembed.checkpoints import checkpoint
+from medembed.checkpoints.registry import BUNDLED
 from medembed.recipes import onnx_export
-from medembed.registry import BUNDLED
 
 RUNTIME = MODULES / "onnxruntime-web"
 # below this, int8 saves nothing worth a node

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from medembed import demo as corpus
+from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.errors import SettingError
 from medembed.model import Floats, MedEmbed
-from medembed.registry import BUNDLED
 
 SHOWN_CHARS = 160
 

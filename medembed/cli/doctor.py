@@ -11,13 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from medembed import __version__, checkpoint, demo, hardware
+from medembed import __version__, demo
+from medembed.checkpoints import checkpoint
+from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
-from medembed.engines import load_engine
-from medembed.engines.interface import Engine
 from medembed.model import MedEmbed
-from medembed.registry import BUNDLED
-from medembed.tokenizer import TruncationWarning
+from medembed.runtime import hardware
+from medembed.runtime.engines import load_engine
+from medembed.runtime.engines.interface import Engine
+from medembed.runtime.tokenizer import TruncationWarning
 
 # the fidelity that `precision="auto"` promises: mean cosine to the same weights in fp32
 FAITHFUL = 0.9999

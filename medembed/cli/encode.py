@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from medembed import files
+from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.model import MedEmbed
 from medembed.progress import bar
-from medembed.registry import BUNDLED
+from medembed.rows import files
 
 
 def encode(

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.errors import SettingError
 from medembed.evaluation.models import DEPTH, Prompts, Setup
@@ -15,7 +16,6 @@ from medembed.evaluation.run import Outcome
 from medembed.evaluation.run import evaluate as measure
 from medembed.evaluation.slices import SmokeResult
 from medembed.evaluation.slices import smoke as measure_smoke
-from medembed.registry import BUNDLED
 
 PROMPTS: dict[str, tuple[Prompts, ...]] = {"model": ("model",), "none": ("none",), "both": ("model", "none")}
 

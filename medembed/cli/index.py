@@ -7,17 +7,19 @@ from typing import Annotated
 
 import typer
 
+from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.cli.stopping import stopping
-from medembed.corpus import embed, sources
+from medembed.corpus import embed
 from medembed.corpus.embed import SHARD_ROWS, Settings, Summary
-from medembed.corpus.layout import REJECTS, Stored
+from medembed.corpus.layout import Stored
 from medembed.corpus.pool import pooled
-from medembed.corpus.rows import Columns
 from medembed.corpus.shards import Runner
 from medembed.model import MedEmbed
 from medembed.progress import bar
-from medembed.registry import BUNDLED
+from medembed.rows import sources
+from medembed.rows.read import Columns
+from medembed.rows.rejects import REJECTS
 
 
 class VectorsName(StrEnum):

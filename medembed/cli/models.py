@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from medembed import checkpoint, hub
-from medembed.registry import MODELS, ModelSpec
+from medembed.checkpoints import checkpoint, hub
+from medembed.checkpoints.registry import MODELS, ModelSpec
 
 models_app = typer.Typer(invoke_without_command=True)
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from medembed.corpus.embed import Mode
 from medembed.errors import SettingError
+from medembed.storage.shard_folders import Mode
 
 
 class PrecisionName(StrEnum):

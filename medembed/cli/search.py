@@ -21,12 +21,12 @@ from medembed.colbert.index.store import Hit as TokenHit
 from medembed.colbert.index.store import TokenIndex
 from medembed.colbert.model import FIRST_SHARE, MedColBERT
 from medembed.corpus.hybrid import Hybrid
-from medembed.corpus.layout import KEPT_TYPES
 from medembed.corpus.search import Hit
 from medembed.corpus.store import EmbeddedCorpus
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
-from medembed.tokenizer import TruncationWarning
+from medembed.rows.read import KEPT_TYPES
+from medembed.runtime.tokenizer import TruncationWarning
 
 SHOWN = 300
 # what papers on late interaction put in a new order

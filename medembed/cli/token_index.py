@@ -6,17 +6,17 @@ from typing import Annotated, cast
 
 import typer
 
+from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.cli.stopping import stopping
 from medembed.colbert.index import files
 from medembed.colbert.index.build import SHARD_ROWS, TokenSettings
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import Bits
-from medembed.corpus import sources
-from medembed.corpus.layout import REJECTS
-from medembed.corpus.rows import Columns
 from medembed.progress import bar
-from medembed.registry import BUNDLED
+from medembed.rows import sources
+from medembed.rows.read import Columns
+from medembed.rows.rejects import REJECTS
 
 
 def token_index(

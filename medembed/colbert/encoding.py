@@ -7,15 +7,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import batching, model_files, vectors
-from medembed.checkpoint import Checkpoint
+from medembed import vectors
+from medembed.checkpoints import model_files
+from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.colbert.layouts import Layout
 from medembed.colbert.token_pooling import pool_tokens
-from medembed.encoding import Cut, cut_of, load_tokenizer
-from medembed.engines.interface import Engine
 from medembed.errors import EngineError, InputTypeError, UnsupportedModelError
-from medembed.streams import Streams
-from medembed.tokenizer import Overlong, Tokenised, Tokenizer
+from medembed.runtime import batching
+from medembed.runtime.encoding import Cut, cut_of, load_tokenizer
+from medembed.runtime.engines.interface import Engine
+from medembed.runtime.streams import Streams
+from medembed.runtime.tokenizer import Overlong, Tokenised, Tokenizer
 
 Floats = NDArray[np.float32]
 Role = Literal["query", "document"]

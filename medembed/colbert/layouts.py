@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import model_files, tensors
-from medembed.checkpoint import Checkpoint
+from medembed.checkpoints import model_files, tensors
+from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.errors import BadWeightsError, CorruptFileError, UnsupportedModelError
 
 STANFORD_MARKERS = {"query": "[unused0]", "document": "[unused1]"}

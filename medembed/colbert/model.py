@@ -10,21 +10,23 @@ from typing import Any, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import callers, inputs, model_files, progress
-from medembed import checkpoint as checkpoints
+from medembed import progress
+from medembed.checkpoints import checkpoint as checkpoints
+from medembed.checkpoints import model_files
+from medembed.checkpoints.registry import BUNDLED, ModelSpec
 from medembed.colbert.encoding import Role, TokenEncoder
 from medembed.colbert.layouts import Layout, read_layout
 from medembed.colbert.maxsim import maxsim
 from medembed.colbert.token_pooling import check_factor
-from medembed.corpus.ranking import weighted
-from medembed.encoding import Cut
-from medembed.engines import Device, PrecisionSetting, load_engine
-from medembed.engines.interface import Engine
 from medembed.errors import InputTypeError, SettingError
-from medembed.lifecycle import ClosedByWith, Lifecycle
 from medembed.model import within
-from medembed.registry import BUNDLED, ModelSpec
-from medembed.tokenizer import Overlong, TruncationWarning
+from medembed.runtime import callers, inputs
+from medembed.runtime.encoding import Cut
+from medembed.runtime.engines import Device, PrecisionSetting, load_engine
+from medembed.runtime.engines.interface import Engine
+from medembed.runtime.lifecycle import ClosedByWith, Lifecycle
+from medembed.runtime.tokenizer import Overlong, TruncationWarning
+from medembed.search.ranking import weighted
 
 Floats = NDArray[np.float32]
 

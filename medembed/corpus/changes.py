@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.corpus import embed, layout, maps, rows, shards
-from medembed.corpus.durable import write_hashed
-from medembed.corpus.embed import Mode, Settings
+from medembed.corpus import embed, layout, maps, shards
+from medembed.corpus.embed import Settings
 from medembed.corpus.layout import CORPUS, Deleted, Manifest, Shard
-from medembed.corpus.rows import Columns, Row
-from medembed.corpus.seen import SeenIds
-from medembed.corpus.shard_folders import is_intact, write_manifest, writing
-from medembed.corpus.sources import Source
 from medembed.errors import CorpusError
 from medembed.extras import require
+from medembed.rows import read as rows
+from medembed.rows.read import Columns, Row
+from medembed.rows.seen import SeenIds
+from medembed.rows.sources import Source
+from medembed.storage.durable import write_hashed
+from medembed.storage.shard_folders import Mode, is_intact, write_manifest, writing
 
 FROM_PYTHON = "rows from Python"
 

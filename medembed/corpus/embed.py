@@ -5,20 +5,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from medembed.corpus import layout, rows, shard_folders, shards, sources
+from medembed.corpus import layout, shards
 from medembed.corpus.layout import CORPUS, Manifest, Shard, Stored
-from medembed.corpus.rejects import Rejects, accepted
-from medembed.corpus.rows import Columns, Reject, Row
-from medembed.corpus.seen import SeenIds
-from medembed.corpus.shard_folders import MANIFEST, SHARDS, write_manifest, writing
 from medembed.corpus.shards import Job, Runner
 from medembed.errors import CorpusError, IndexingStoppedError
 from medembed.model import MedEmbed
+from medembed.rows import read as rows
+from medembed.rows import sources
+from medembed.rows.read import Columns, Reject, Row
+from medembed.rows.rejects import Rejects, accepted
+from medembed.rows.seen import SeenIds
+from medembed.storage import shard_folders
+from medembed.storage.shard_folders import MANIFEST, SHARDS, Mode, write_manifest, writing
 
 SHARD_ROWS = 4096
-Mode = Literal["new", "append", "overwrite"]
 Rows = Iterable[Row | Reject]
 
 
@@ -83,7 +85,7 @@ def index(
     """Embed the rows of files into a corpus on disk; run again after a crash, it goes on where it was.
 
     Args:
-        inputs: Files, folders, globs, URLs; see :func:`medembed.corpus.sources.find`.
+        inputs: Files, folders, globs, URLs; see :func:`medembed.rows.sources.find`.
         folder: The corpus; made if missing.
         model: What embeds; its document prompt is put before each text.
         settings: Columns, storage, mode; None for the defaults.

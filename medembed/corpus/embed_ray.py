@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from medembed.corpus import shards
-from medembed.corpus.durable import write_whole
 from medembed.corpus.layout import Manifest, Shard
 from medembed.corpus.ray_connection import connected
-from medembed.corpus.shard_folders import SHARDS
 from medembed.corpus.shards import Job, Runner
 from medembed.errors import CorpusError, SettingError
 from medembed.extras import require
 from medembed.model import MedEmbed
+from medembed.storage.durable import write_whole
+from medembed.storage.shard_folders import SHARDS
 
 STAGING = "staging"
 

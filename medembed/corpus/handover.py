@@ -9,10 +9,10 @@ from uuid import NAMESPACE_URL, uuid5
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.corpus.durable import write_text_whole, write_whole
 from medembed.corpus.store import EmbeddedCorpus
 from medembed.errors import CorpusError
 from medembed.extras import require
+from medembed.storage.durable import write_text_whole, write_whole
 
 # rows handed over at a time: 6 MB of float32 of 384 dimensions
 ROWS_AT_A_TIME = 4096

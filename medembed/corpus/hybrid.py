@@ -7,11 +7,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from medembed.corpus import search
-from medembed.corpus.lexical import Bm25
-from medembed.corpus.ranking import ndcg, weighted
 from medembed.corpus.search import Index
-from medembed.corpus.topk import Floats, Integers
 from medembed.errors import SettingError
+from medembed.search.bm25 import Bm25
+from medembed.search.ranking import ndcg, weighted
+from medembed.search.topk import Floats, Integers
 
 Fusion = Literal["weighted", "rrf"]
 # Cormack, Clarke and Büttcher 2009: a constant that keeps the first rank from outweighing everything

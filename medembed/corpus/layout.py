@@ -18,20 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from medembed import __version__, tensors
-from medembed.corpus import shard_folders
-from medembed.corpus.shard_folders import Kind
+from medembed import __version__
+from medembed.checkpoints import tensors
 from medembed.errors import CorpusDamagedError, CorpusError, CorpusModelError, VectorError
 from medembed.extras import require
 from medembed.model import MedEmbed
+from medembed.storage import shard_folders
+from medembed.storage.shard_folders import Kind
 
 FORMAT = 1
-MAPS, REJECTS = "maps", "rejects.jsonl"
+MAPS = "maps"
 AGAIN = "run the same `medembed index` command again: what is intact is kept"
 CORPUS = Kind("embedded corpus", "`medembed index FILES -o {path}`", AGAIN, FORMAT)
 Stored = Literal["float32", "float16", "int8", "binary"]
 """How a corpus keeps its vectors: a :data:`medembed.vectors.VectorKind` that Parquet readers understand."""
-KEPT_TYPES = {"string": str, "int": int, "float": float, "bool": bool}
 # engines that run a checkpoint's own weights; any other is part of what the vectors are
 FAITHFUL_ENGINES = ("openvino", "torch")
 
@@ -187,7 +187,7 @@ def _named(embedding: Embedding) -> str:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of a finished corpus; errors as :func:`medembed.corpus.shard_folders.read_manifest` raises them."""
+    """The manifest of a finished corpus; errors as :func:`medembed.storage.shard_folders.read_manifest` raises them."""
     return shard_folders.read_manifest(path, CORPUS, Manifest)
 
 

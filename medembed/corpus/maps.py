@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from medembed import vectors
 from medembed.corpus import layout, shards
-from medembed.corpus.durable import file_sha256, write_hashed
 from medembed.corpus.layout import MAPS, Manifest, Shard, Stored
-from medembed.corpus.shard_folders import is_intact
 from medembed.extras import require
+from medembed.storage.durable import file_sha256, write_hashed
+from medembed.storage.shard_folders import is_intact
 
 log = logging.getLogger("medembed")
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medembed.corpus import embed, maps, scan
 from medembed.corpus.layout import Manifest, Stored
-from medembed.corpus.topk import Floats, Integers
+from medembed.search.topk import Floats, Integers
 from medembed.vectors import to_float
 
 

@@ -8,12 +8,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from medembed import hardware
 from medembed.corpus import shards
 from medembed.corpus.layout import Manifest, Shard
 from medembed.corpus.shards import Job, Runner
 from medembed.errors import CorpusError, SettingError
 from medembed.model import MedEmbed
+from medembed.runtime import hardware
 
 # jobs waiting for each worker: the next one is there when it is done, and memory stays bounded
 AHEAD = 2

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import hardware, vectors
+from medembed import vectors
 from medembed.corpus.layout import Stored
 from medembed.corpus.maps import Block
 from medembed.errors import VectorError
 from medembed.extras import require
+from medembed.runtime import hardware
 
 Floats = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from medembed.corpus import scan as scanning
 from medembed.corpus.layout import Stored
 from medembed.corpus.maps import Block
-from medembed.corpus.topk import Best, Floats, Integers
 from medembed.errors import CorpusError, SettingError
+from medembed.search.topk import Best, Floats, Integers
 
 ScanKind = Literal["auto", "exact", "int8", "binary"]
 # Candidates scored in floats, as a multiple of k. recall@10 over a million vectors: see docs/guides/corpora.md

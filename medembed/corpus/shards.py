@@ -8,13 +8,13 @@ from typing import Any
 
 from medembed import vectors
 from medembed.corpus import layout
-from medembed.corpus.durable import write_hashed
 from medembed.corpus.layout import Manifest, Shard
-from medembed.corpus.rows import Row
-from medembed.corpus.shard_folders import SHARDS, intact_files
 from medembed.extras import require
 from medembed.model import MedEmbed
-from medembed.tokenizer import TruncationWarning
+from medembed.rows.read import Row
+from medembed.runtime.tokenizer import TruncationWarning
+from medembed.storage.durable import write_hashed
+from medembed.storage.shard_folders import SHARDS, intact_files
 
 # key of the Parquet metadata that counts texts which were longer than the model reads
 TRUNCATED = "medembed.truncated"

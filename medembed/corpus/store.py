@@ -14,13 +14,14 @@ from medembed.corpus.embed import Settings, Summary
 from medembed.corpus.filters import Filter
 from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.layout import Manifest
-from medembed.corpus.lexical import Bm25, lexical_index
+from medembed.corpus.lexical import lexical_index
 from medembed.corpus.open_files import OpenFiles
 from medembed.corpus.search import Hit, Index, ScanKind
-from medembed.corpus.topk import Integers
 from medembed.errors import InputTypeError, SettingError
-from medembed.lifecycle import ClosedByWith
 from medembed.model import MedEmbed
+from medembed.runtime.lifecycle import ClosedByWith
+from medembed.search.bm25 import Bm25
+from medembed.search.topk import Integers
 
 Floats = NDArray[np.float32]
 
@@ -85,7 +86,7 @@ class EmbeddedCorpus(ClosedByWith):
 
         Args:
             path: Its folder; made if missing.
-            rows: Mappings with the id, the text and kept columns; see :class:`medembed.corpus.rows.Columns`.
+            rows: Mappings with the id, the text and kept columns; see :class:`medembed.rows.read.Columns`.
             model: What embeds.
             settings: Columns, storage, mode; None for the defaults.
 

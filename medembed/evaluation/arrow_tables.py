@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medembed.evaluation.beir import BeirFolder, Qrels, read_documents, read_qrels, read_queries
 from medembed.extras import require
+from medembed.rows.beir import BeirFolder, Qrels, read_documents, read_qrels, read_queries
 
 ROWS_PER_WRITE = 10_000
 

@@ -13,7 +13,7 @@ from medembed.errors import SettingError
 from medembed.evaluation import mteb_bridge
 from medembed.evaluation.models import ModelRef, Setup, model_ref
 from medembed.evaluation.mteb_bridge import BoundedSearch, MedEmbedEncoder
-from medembed.tokenizer import TruncationWarning
+from medembed.runtime.tokenizer import TruncationWarning
 
 Floats = NDArray[np.float32]
 

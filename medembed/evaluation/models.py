@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from medembed import checkpoint as checkpoints
+from medembed.checkpoints import checkpoint as checkpoints
+from medembed.checkpoints.registry import BUNDLED, MODELS, ModelSpec
 from medembed.errors import SettingError
-from medembed.registry import BUNDLED, MODELS, ModelSpec
 
 Kind = Literal["medembed", "late-interaction", "sentence-transformers", "mteb"]
 Prompts = Literal["model", "none"]

@@ -27,12 +27,13 @@ from mteb.results import TaskResult
 from mteb.types import PromptType
 
 from medembed.errors import ResultsError, TaskDownloadError, UnknownTaskError
-from medembed.evaluation import beir, details
+from medembed.evaluation import details
 from medembed.evaluation.arrow_tables import read_folder
 from medembed.evaluation.models import ModelRef, Setup
 from medembed.evaluation.tasks import TASK_SETS, TaskRef
 from medembed.model import MedEmbed
-from medembed.tokenizer import TruncationWarning
+from medembed.rows import beir
+from medembed.runtime.tokenizer import TruncationWarning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

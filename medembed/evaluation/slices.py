@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medembed.checkpoints.registry import BUNDLED
 from medembed.evaluation.models import Setup
 from medembed.evaluation.results import load_results
 from medembed.evaluation.run import Outcome, evaluate
-from medembed.registry import BUNDLED
 
 FOLDER = Path(__file__).parent / "smoke_data"
 SLICES = ("medquad_slice", "covidqa_slice")

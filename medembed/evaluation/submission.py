@@ -7,10 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from medembed.checkpoints.registry import MODELS
 from medembed.evaluation.models import TUNED_FROM
 from medembed.evaluation.results import Measurement, load_results
 from medembed.extras import require
-from medembed.registry import MODELS
 
 REFUSED = "not ready"
 

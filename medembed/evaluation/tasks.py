@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from medembed.errors import TaskDataError, UnknownTaskError
-from medembed.evaluation.beir import BeirFolder, open_folder
+from medembed.rows.beir import BeirFolder, open_folder
 
 
 @dataclass(frozen=True)

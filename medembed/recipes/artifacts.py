@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medembed.corpus import durable
-from medembed.corpus.durable import file_sha256, flush, write_text_whole
 from medembed.errors import StorageFullError, WorkFolderBusyError
+from medembed.storage import durable
+from medembed.storage.durable import file_sha256, flush, write_text_whole
 
 MANIFEST = "manifest.json"
 
@@ -184,7 +184,7 @@ def _is_full(error: BaseException) -> bool:
 
 @contextmanager
 def hold(work: Path, wait_s: float) -> Iterator[None]:
-    """Keep a work folder to ourselves; see ``medembed.corpus.durable.hold``.
+    """Keep a work folder to ourselves; see ``medembed.storage.durable.hold``.
 
     Raises:
         WorkFolderBusyError: Another run still holds the folder after ``wait_s``.

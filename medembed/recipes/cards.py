@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from medembed.checkpoints.registry import BUNDLED
 from medembed.recipes.layouts import attribution_table
 from medembed.recipes.schema import Recipe
-from medembed.registry import BUNDLED
 
 
 def model_card(recipe: Recipe, manifests: dict[str, dict[str, Any]], folder: Path) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from medembed.evaluation import beir
+from medembed.rows import beir
 
 _WORD = re.compile(r"[^\W_]+")
 

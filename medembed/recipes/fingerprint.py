@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from medembed.corpus.durable import file_sha256
+from medembed.storage.durable import file_sha256
 
 
 def fingerprint(stage: str, version: int, config: Any, inputs: dict[str, str]) -> str:

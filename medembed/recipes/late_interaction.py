@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from medembed.colbert.model import MedColBERT
-from medembed.corpus.ranking import ndcg
 from medembed.recipes.reporting import Task
 from medembed.recipes.retrieval import RetrievalSet
 from medembed.recipes.schema import Recipe
-from medembed.tokenizer import TruncationWarning
+from medembed.runtime.tokenizer import TruncationWarning
+from medembed.search.ranking import ndcg
 
 # documents encoded and scored at a time: 200 tokens of 128 floats each are 100 MB
 DOCUMENTS_AT_A_TIME = 1_000

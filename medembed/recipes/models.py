@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import checkpoint
+from medembed.checkpoints import checkpoint
+from medembed.checkpoints.registry import MODELS
 from medembed.model import MedEmbed
 from medembed.recipes.artifacts import Artifact, ArtifactWriter
 from medembed.recipes.reporting import Task
 from medembed.recipes.schema import Base, Execution, Recipe
-from medembed.registry import MODELS
-from medembed.tokenizer import TruncationWarning
+from medembed.runtime.tokenizer import TruncationWarning
 
 TEXTS_A_PART = 8192
 

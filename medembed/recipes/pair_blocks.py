@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 from medembed.recipes.artifacts import ArtifactWriter
-from medembed.recipes.generators import load_writer
-from medembed.recipes.generators.interface import Written
 from medembed.recipes.records import Failure, Note, Pair, write_parquet
 from medembed.recipes.schema import Recipe
+from medembed.recipes.writers import load_writer
+from medembed.recipes.writers.interface import Written
 
 
 class Block:

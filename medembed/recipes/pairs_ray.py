@@ -13,11 +13,11 @@ from typing import Any
 
 from medembed.corpus.ray_connection import connected
 from medembed.errors import MedEmbedError, PairWriterError, RecipeConfigError
-from medembed.recipes.generators import load_writer
-from medembed.recipes.generators.interface import PairWriter, Written
 from medembed.recipes.pair_blocks import Block, Results
 from medembed.recipes.records import Note
 from medembed.recipes.schema import Recipe
+from medembed.recipes.writers import load_writer
+from medembed.recipes.writers.interface import PairWriter, Written
 
 # how long to wait for the first actor before saying what it waits for
 PATIENCE_S = 60.0

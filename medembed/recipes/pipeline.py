@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from medembed.errors import RecipeConfigError, ScoreError
-from medembed.recipes import filters, merge, negatives, notes, pairs, publish, score, train, triplets
+from medembed.recipes import train
 from medembed.recipes.artifacts import Artifact, ArtifactWriter, hold, open_artifact, room
 from medembed.recipes.fingerprint import fingerprint
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import Stage, StageRun
+from medembed.recipes.stages import filters, merge, negatives, notes, pairs, publish, score, triplets
 
 STAGES = (notes, pairs, filters, negatives, triplets, train, merge, score, publish)
 NAMES = tuple(module.STAGE.name for module in STAGES)

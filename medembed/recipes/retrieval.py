@@ -7,15 +7,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from medembed.corpus.ranking import ndcg
-from medembed.evaluation import beir
 from medembed.model import MedEmbed
-from medembed.recipes import models, topk
+from medembed.recipes import models
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.records import content_id
 from medembed.recipes.reporting import Task
 from medembed.recipes.schema import Development, Recipe
 from medembed.recipes.sources import Places, verified
+from medembed.rows import beir
+from medembed.search import on_disk as topk
+from medembed.search.ranking import ndcg
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medembed.corpus.durable import file_sha256
 from medembed.errors import SourceError
 from medembed.extras import require
-from medembed.files import open_text
 from medembed.recipes.fingerprint import folder_sha256
 from medembed.recipes.schema import Development, Execution, Source
+from medembed.rows.files import open_text
+from medembed.storage.durable import file_sha256
 
 Row = Mapping[str, Any]
 

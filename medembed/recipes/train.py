@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from medembed.corpus.durable import write_text_whole
 from medembed.extras import require
 from medembed.recipes import models
 from medembed.recipes.artifacts import ArtifactWriter, open_artifact, open_manifest
@@ -22,6 +21,7 @@ from medembed.recipes.retrieval import read_sets
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, set_identity
 from medembed.recipes.stage import Stage, StageRun, Summary
+from medembed.storage.durable import write_text_whole
 from medembed.vectors import Floats
 
 _POLL_S = 0.5
@@ -89,7 +89,7 @@ class _FollowerFolder(ArtifactWriter):
 
 def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     """Run the trainer to its end; returns its log."""
-    from medembed.recipes import callbacks, frozen, heap, losses, tuning
+    from medembed.recipes.training import callbacks, frozen, heap, losses, tuning
 
     recipe, settings = stage.recipe, stage.recipe.train
     if recipe.execution.threads is not None:
@@ -142,7 +142,7 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
 
 def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: Path) -> Floats:
     """What shorter vectors are taken in while training: learnt once, so that a run that goes on has the same."""
-    from medembed.recipes import directions
+    from medembed.recipes.training import directions
 
     settings = stage.recipe.train
     learnt = partial(directions.of_model, start, rows, settings.matryoshka_dims[1:], stage.recipe, stage.task)
@@ -153,7 +153,7 @@ def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: 
 @contextmanager
 def _teacher(stage: StageRun, scratch: Path) -> Iterator[Any]:
     """The function that scores rows for training, while its models are loaded; None where the recipe has no teacher."""
-    from medembed.recipes.teaching import Teacher
+    from medembed.recipes.training.teaching import Teacher
 
     settings = stage.recipe.train
     if settings.teacher is None:
@@ -166,7 +166,7 @@ def _teacher(stage: StageRun, scratch: Path) -> Iterator[Any]:
 
 def _start_folder(stage: StageRun, base: Any, scratch: Path) -> Path:
     """The model to start from, as plain float32 safetensors: the previous round's, or the base, exported if it is compact."""
-    from medembed import checkpoint, tensors
+    from medembed.checkpoints import checkpoint, tensors
 
     if "previous" in stage.inputs:
         return stage.inputs["previous"].folder / "model"
@@ -180,7 +180,7 @@ def _start_folder(stage: StageRun, base: Any, scratch: Path) -> Path:
 
 def _finish(stage: StageRun, scratch: Path, history: list[dict[str, Any]]) -> None:
     """Store the chosen model, the log and the curves."""
-    from medembed.recipes import callbacks, curves
+    from medembed.recipes.training import callbacks, curves
 
     best = callbacks.best_so_far(scratch)
     chosen = scratch / ("model" if best is not None else "last")

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import EmbeddedCorpus, FakeEngine, MedEmbed, vectors
-from medembed.corpus import layout, search, shard_folders, shards
+from medembed.corpus import layout, search, shards
 from medembed.corpus.embed import Settings, index_rows
 from medembed.corpus.layout import Manifest, Shard
-from medembed.corpus.rows import Row
 from medembed.corpus.search import ScanKind
 from medembed.corpus.shards import Runner
+from medembed.rows.read import Row
+from medembed.storage import shard_folders
 from medembed.vectors import Floats
 from tests.benchmarks import models, texts
 from tests.benchmarks.report import Claim, Result

@@ -10,9 +10,9 @@ import multiprocessing
 import sys
 import time
 
-from medembed.recipes.generators.openai_endpoint import EndpointWriter
 from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Execution, Llm
+from medembed.recipes.writers.openai_endpoint import EndpointWriter
 
 AT_ONCE, NOTES = 64, 640
 DELAY_S = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0  # a language model takes longer

@@ -7,11 +7,11 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from medembed.recipes.generators.extractive import ExtractiveWriter
 from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Extractive
 from medembed.recipes.sentences import clean, windows
 from medembed.recipes.sources import READERS
+from medembed.recipes.writers.extractive import ExtractiveWriter
 
 
 def main(path: Path) -> None:

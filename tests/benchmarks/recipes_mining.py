@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medembed.recipes import negatives, topk
 from medembed.recipes.records import Pair, content_id
 from medembed.recipes.schema import Negatives
+from medembed.recipes.stages import negatives
+from medembed.search import on_disk as topk
 
 DIMENSION, PART = 384, 8192
 

@@ -22,12 +22,12 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import TrainerCallback
 
-from medembed import checkpoint
-from medembed.recipes import heap, losses, tuning
+from medembed.checkpoints import checkpoint
 from medembed.recipes.records import Triplet
 from medembed.recipes.schema import Execution
 from medembed.recipes.schema_train import Train
 from medembed.recipes.sources import READERS
+from medembed.recipes.training import heap, losses, tuning
 
 BATCH = 64
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from medembed import MedEmbed, shortening, vectors
-from medembed.corpus.ranking import ndcg
-from medembed.evaluation import beir
+from medembed import MedEmbed, vectors
+from medembed.checkpoints import shortening
 from medembed.recipes import retrieval
+from medembed.rows import beir
+from medembed.search.ranking import ndcg
 from medembed.vectors import Floats
 from tests.benchmarks import report
 from tests.benchmarks.report import Claim, Result

@@ -18,9 +18,9 @@ from medembed.colbert.index.build import TokenSettings
 from medembed.colbert.index.store import TokenIndex
 from medembed.colbert.maxsim import maxsim
 from medembed.colbert.residual import Bits
-from medembed.corpus.ranking import ndcg
-from medembed.evaluation import beir
 from medembed.recipes import retrieval
+from medembed.rows import beir
+from medembed.search.ranking import ndcg
 from medembed.vectors import Floats
 from tests.benchmarks import report
 from tests.benchmarks.report import Claim, Result

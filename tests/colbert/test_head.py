@@ -10,10 +10,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from medembed import MedColBERT, MedEmbed, bundle, checkpoint
+from medembed import MedColBERT, MedEmbed
+from medembed.checkpoints import checkpoint
 from medembed.cli import app
 from medembed.errors import BadWeightsError, SettingError, UnsupportedModelError
 from medembed.evaluation.models import Setup, model_ref
+from medembed.recipes import bundle
 from tests import tiny_bert
 from tests.colbert import folders
 

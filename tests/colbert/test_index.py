@@ -15,7 +15,6 @@ from medembed.colbert.index.build import TokenSettings
 from medembed.colbert.index.layout import INDEX
 from medembed.colbert.index.lists import CentroidLists, make_lists
 from medembed.colbert.index.store import TokenIndex
-from medembed.corpus.shard_folders import writing
 from medembed.errors import (
     CorpusBusyError,
     CorpusDamagedError,
@@ -26,6 +25,7 @@ from medembed.errors import (
     InputTypeError,
     SettingError,
 )
+from medembed.storage.shard_folders import writing
 from tests.colbert import folders
 
 PASSAGES = demo.passages()[:120]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medembed import FakeEngine, MedEmbed
 from medembed.corpus.embed import Settings, index
 from medembed.corpus.pool import pooled
-from medembed.engines.interface import TokenIds
+from medembed.runtime.engines.interface import TokenIds
 
 
 class SlowEngine(FakeEngine):

@@ -14,8 +14,8 @@ import pytest
 
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.corpus.embed import Settings, index
-from medembed.corpus.shard_folders import MANIFEST
 from medembed.errors import CorpusBusyError, CorpusDamagedError, CorpusError
+from medembed.storage.shard_folders import MANIFEST
 from tests.corpus.conftest import Contents, text_of, write_rows
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ import pytest
 
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.corpus.embed import Settings
-from medembed.corpus.rows import Columns
 from medembed.errors import CorpusError
+from medembed.rows.read import Columns
 from tests.corpus.conftest import text_of
 
 

@@ -21,7 +21,7 @@ TEXTS = {
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, fake: MedEmbed) -> EmbeddedCorpus:
     rows = [{"id": name, "text": text, "kind": name in "ab"} for name, text in TEXTS.items()]
-    from medembed.corpus.rows import Columns
+    from medembed.rows.read import Columns
 
     return EmbeddedCorpus.build(tmp_path_factory.mktemp("c"), rows, fake, Settings(Columns(kept={"kind": "bool"})))
 

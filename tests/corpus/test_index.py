@@ -9,7 +9,6 @@ import pytest
 from medembed import EmbeddedCorpus, FakeEngine, MedEmbed, vectors
 from medembed.corpus.embed import Settings, index
 from medembed.corpus.pool import pooled
-from medembed.corpus.rows import Columns
 from medembed.errors import (
     CorpusDamagedError,
     CorpusError,
@@ -19,6 +18,7 @@ from medembed.errors import (
     IndexingStoppedError,
     VectorError,
 )
+from medembed.rows.read import Columns
 from tests.corpus.conftest import Contents, text_of, write_rows
 
 SMALL = Settings(shard_rows=16)

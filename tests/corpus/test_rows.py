@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from medembed.corpus import rows, sources
-from medembed.corpus.rows import Columns, Reject, Row
 from medembed.errors import CorpusError, InputFileError
+from medembed.rows import read as rows
+from medembed.rows import sources
+from medembed.rows.read import Columns, Reject, Row
 from tests.corpus.conftest import write_rows
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from medembed import EmbeddedCorpus, MedEmbed, vectors
 from medembed.corpus import maps, scan
 from medembed.corpus.embed import Settings
-from medembed.corpus.rows import Columns
 from medembed.corpus.search import ScanKind
-from medembed.corpus.topk import Best
 from medembed.errors import CorpusDamagedError, CorpusError, InputTypeError, SettingError
+from medembed.rows.read import Columns
+from medembed.search.topk import Best
 from tests.corpus.conftest import text_of
 
 KEPT = Settings(Columns(kept={"year": "int", "ward": "string"}), shard_rows=64)

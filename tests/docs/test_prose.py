@@ -1,6 +1,7 @@
 """What pages name in running text is there: commands with their options, files of the repository."""
 
 import re
+import tomllib
 import shlex
 from pathlib import Path
 
@@ -67,3 +68,12 @@ def test_commands_and_files_named_in_prose_are_there(page: Path) -> None:
 )
 def test_what_is_not_there_is_found_out(span: str) -> None:
     assert _lost(f"Say `{span}`.", "page")
+
+
+def test_the_architecture_page_shows_the_layers_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
+    checked = [sorted(re.findall(r"\w+", layer)) for layer in layers if layer != "(__main__)"]
+    drawn = (ROOT / "docs/concepts/architecture.md").read_text().split("```text\n")[1].split("```")[0]
+    shown = [sorted(re.findall(r"\w+", re.split(r"  +", line)[0])) for line in drawn.splitlines()]
+    assert shown == checked

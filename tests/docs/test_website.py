@@ -20,11 +20,11 @@ from docs.website import (
     tryout,
 )
 from medembed import MedEmbed
-from medembed.checkpoint import fetch
+from medembed.checkpoints.checkpoint import fetch
 from medembed.recipes import onnx_export
 from medembed.recipes.catalog import shipped
 from medembed.recipes.schema import Recipe
-from medembed.tokenizer import Tokenizer
+from medembed.runtime.tokenizer import Tokenizer
 from tests import tiny_bert
 
 

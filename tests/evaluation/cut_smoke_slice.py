@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bm25s
 
-from medembed.evaluation.beir import Document, open_folder, read_documents, read_qrels, read_queries
+from medembed.rows.beir import Document, open_folder, read_documents, read_qrels, read_queries
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medembed.errors import TaskDataError
-from medembed.evaluation.beir import open_folder, read_documents, read_qrels, read_queries, revision
+from medembed.rows.beir import open_folder, read_documents, read_qrels, read_queries, revision
 
 
 def read_all(path: Path) -> tuple[int, int, int]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from medembed.evaluation.beir import open_folder, read_documents, read_qrels, read_queries
 from medembed.evaluation.models import Setup
 from medembed.evaluation.run import evaluate
 from medembed.evaluation.slices import FOLDER, SLICES, TOLERANCE, smoke
+from medembed.rows.beir import open_folder, read_documents, read_qrels, read_queries
 from tests.evaluation.conftest import write_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -65,7 +65,7 @@ def test_the_smoke_measurement_finds_what_is_expected_of_the_bundled_model() -> 
 
 
 def test_every_slice_has_an_expected_figure_for_the_bundled_model() -> None:
-    from medembed.checkpoint import fetch
+    from medembed.checkpoints.checkpoint import fetch
 
     expected = json.loads((FOLDER / "expected.json").read_text())
     mini = fetch("mini")

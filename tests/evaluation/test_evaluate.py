@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import ResultsError, SettingError, TaskDataError, TaskDownloadError, UnknownTaskError
 from medembed.evaluation import mteb_bridge
 from medembed.evaluation.models import Setup, model_ref
 from medembed.evaluation.results import load_results
 from medembed.evaluation.run import Outcome, evaluate
 from medembed.evaluation.tasks import TASK_SETS, task_refs
-from medembed.registry import BUNDLED
 from tests.evaluation.conftest import write_folder
 
 # mteb and its libraries are noisy; what they warn of is theirs.
@@ -127,7 +127,7 @@ def test_a_broken_result_file_is_named(measured: tuple[Path, Path, list[Outcome]
 
 
 def test_prompted_and_unprompted_are_two_results(measured: tuple[Path, Path, list[Outcome]], tmp_path: Path) -> None:
-    from medembed.checkpoint import BUNDLED_FOLDER
+    from medembed.checkpoints.checkpoint import BUNDLED_FOLDER
 
     model = tmp_path / "prompted"
     shutil.copytree(BUNDLED_FOLDER, model)

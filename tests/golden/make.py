@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medembed import checkpoint, demo
+from medembed import demo
+from medembed.checkpoints import checkpoint
 
 FILE = Path(__file__).with_name("mini.npz")
 TEXTS = [*(passage.text for passage in demo.passages()[::30]), *demo.QUESTIONS, "", "a", "x" * 300]

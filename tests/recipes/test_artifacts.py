@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from medembed.corpus.durable import write_text_whole
 from medembed.errors import WorkFolderBusyError
 from medembed.recipes.artifacts import ArtifactWriter, hold, open_artifact
+from medembed.storage.durable import write_text_whole
 
 
 def write(text: str) -> Callable[[Path], object]:

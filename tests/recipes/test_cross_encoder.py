@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medembed import checkpoint
-from medembed.recipes import negatives, pipeline
+from medembed.checkpoints import checkpoint
+from medembed.recipes import pipeline
 from medembed.recipes.records import Mined, Pair, Triplet, read_parquet
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from medembed.recipes.stages import negatives
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 

@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medembed import checkpoint
+from medembed.checkpoints import checkpoint
+from medembed.checkpoints.shortening import shorten
 from medembed.errors import RecipeConfigError
-from medembed.recipes import catalog, directions, train
+from medembed.recipes import catalog, train
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.load import load_recipe
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import StageRun
-from medembed.shortening import shorten
+from medembed.recipes.training import directions
 
 DIMS, KEPT = 24, 6
 

@@ -13,10 +13,10 @@ import pytest
 
 from medembed.errors import PairWriterError
 from medembed.recipes import pipeline
-from medembed.recipes.generators.openai_endpoint import EndpointWriter
 from medembed.recipes.records import Note, Pair, read_parquet
 from medembed.recipes.schema import Execution, Llm, Recipe
 from medembed.recipes.sources import Places
+from medembed.recipes.writers.openai_endpoint import EndpointWriter
 from tests.recipes.conftest import CONDITIONS
 from tests.recipes.endpoint_server import Answer, Server, completion, good
 
@@ -26,8 +26,8 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medembed.recipes.generators.openai_endpoint._FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr("medembed.recipes.generators.openai_endpoint._LONGEST_WAIT_S", 0.2)
+    monkeypatch.setattr("medembed.recipes.writers.openai_endpoint._FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("medembed.recipes.writers.openai_endpoint._LONGEST_WAIT_S", 0.2)
 
 
 def writer(server: Server, **execution: Any) -> EndpointWriter:

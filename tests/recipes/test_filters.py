@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from medembed.errors import EmptyStageError
-from medembed.recipes import near_duplicates, pipeline, topk
+from medembed.recipes import near_duplicates, pipeline
 from medembed.recipes.decontamination import Overlap
 from medembed.recipes.records import Pair, read_parquet
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from medembed.search import on_disk as topk
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 GOOD = "Allopurinol lowers uric acid and so prevents further attacks in most people with gout."
@@ -62,7 +63,7 @@ def test_a_bad_pair_is_dropped_with_its_reason(
     ],
 )
 def test_queries_that_any_note_answers_are_anaphoric(query: str, dropped: bool) -> None:
-    from medembed.recipes.filters import _anaphoric
+    from medembed.recipes.stages.filters import _anaphoric
 
     pair = Pair("p", "n", "d", "s", query, "question", GOOD, 0, 9, 5)
     assert (_anaphoric(pair) == "anaphoric query") is dropped

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from medembed import MedColBERT, MedEmbed, checkpoint, tensors
+from medembed import MedColBERT, MedEmbed
+from medembed.checkpoints import checkpoint, tensors
 from medembed.errors import RecipeConfigError
-from medembed.recipes import frozen, pipeline, tuning
+from medembed.recipes import pipeline
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.load import load_recipe
 from medembed.recipes.reporting import Reporter
@@ -19,6 +20,7 @@ from medembed.recipes.retrieval import measure, read_sets
 from medembed.recipes.schema import Execution, Recipe
 from medembed.recipes.schema_train import Train
 from medembed.recipes.sources import Places
+from medembed.recipes.training import frozen, tuning
 from tests import tiny_bert
 
 Loaded = Callable[..., tuple[Recipe, Places]]

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medembed.recipes.grouping import batches
 from medembed.recipes.records import Triplet
 from medembed.recipes.schema_train import Grouping, Train
-from medembed.recipes.tuning import ConsecutiveBatches, training_data
+from medembed.recipes.training.grouping import batches
+from medembed.recipes.training.tuning import ConsecutiveBatches, training_data
 
 
 def row(name: str, document: str = "d", negatives: tuple[str, ...] = ()) -> Triplet:

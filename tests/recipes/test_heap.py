@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import resource, sys
 import numpy as np
-from medembed.recipes import heap
+from medembed.recipes.training import heap
 if sys.argv[1] == "keep":
     assert heap.keep()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt

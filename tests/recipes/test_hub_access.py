@@ -50,7 +50,15 @@ def run(endpoint: str, home: Path, *command: str, offline: bool = False) -> subp
 
 
 def notes_stage(recipe: Path, work: Path, *settings: str) -> list[str]:
-    return ["-m", "medembed.recipes.notes", "--recipe", str(recipe), f"execution.work={work}", *FROM_HUB, *settings]
+    return [
+        "-m",
+        "medembed.recipes.stages.notes",
+        "--recipe",
+        str(recipe),
+        f"execution.work={work}",
+        *FROM_HUB,
+        *settings,
+    ]
 
 
 @pytest.mark.parametrize("limit", [None, pytest.param(5, marks=pytest.mark.slow)], ids=["whole", "streamed"])
@@ -80,7 +88,13 @@ def test_ready_pairs_come_from_a_hub_dataset_and_its_commit_is_recorded(
         "id": "patient_id",
     }
     settings = [f"pairs.sources.ready.{key}={value}" for key, value in source.items()] + ["pairs.writer=none"]
-    command = ["-m", "medembed.recipes.pairs", "--recipe", str(recipe_folder), f"execution.work={tmp_path / 'work'}"]
+    command = [
+        "-m",
+        "medembed.recipes.stages.pairs",
+        "--recipe",
+        str(recipe_folder),
+        f"execution.work={tmp_path / 'work'}",
+    ]
     with stand_in_hub(dataset) as (endpoint, _):
         ran = run(endpoint, tmp_path, *command, *settings)
     assert ran.returncode == 0, ran.stderr
@@ -117,7 +131,7 @@ def test_a_hub_that_cannot_be_reached_is_a_sentence_with_the_way_out(loaded: Loa
 PUSH = """
 import sys
 from pathlib import Path
-from medembed.recipes.publish import deliver
+from medembed.recipes.stages.publish import deliver
 from medembed.recipes.schema import Execution
 print(deliver(Path(sys.argv[1]), Execution(push_to_hub="clinic/model")))
 """

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
-from medembed import tensors
+from medembed.checkpoints import tensors
 from medembed.errors import RecipeConfigError
-from medembed.recipes import merge
 from medembed.recipes.schema import Merge
+from medembed.recipes.stages import merge
 
 NAME = "encoder.weight"
 

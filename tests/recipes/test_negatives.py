@@ -6,17 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medembed.corpus.lexical import Bm25
-from medembed.recipes import negatives, pipeline, topk, triplets
+from medembed.recipes import pipeline
 from medembed.recipes.artifacts import ArtifactWriter
-from medembed.recipes.negatives import allowed, choose, read_corpus
 from medembed.recipes.records import Mined, Pair, Triplet, content_id, read_parquet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.schema import Negatives, Recipe, Triplets
-from medembed.recipes.selection import weigh
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import StageRun
-from medembed.recipes.triplets import is_held_out
+from medembed.recipes.stages import negatives, triplets
+from medembed.recipes.stages.negatives import allowed, choose, read_corpus
+from medembed.recipes.stages.triplets import is_held_out
+from medembed.recipes.training.selection import weigh
+from medembed.search import on_disk as topk
+from medembed.search.bm25 import Bm25
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from medembed.errors import RecipeConfigError
 from medembed.recipes import pipeline
-from medembed.recipes.generators.extractive import RULES, ExtractiveWriter
-from medembed.recipes.generators.replies import find_span, load_prompt, messages, parse_reply, reply_schema
-from medembed.recipes.generators.scripted import ScriptedWriter
 from medembed.recipes.records import Failure, Note, Pair, content_id, read_parquet
 from medembed.recipes.schema import Extractive, Llm, Recipe
 from medembed.recipes.sources import Places
+from medembed.recipes.writers.extractive import RULES, ExtractiveWriter
+from medembed.recipes.writers.replies import find_span, load_prompt, messages, parse_reply, reply_schema
+from medembed.recipes.writers.scripted import ScriptedWriter
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 

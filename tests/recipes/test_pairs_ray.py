@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 from medembed.errors import PairWriterError, RecipeConfigError
-from medembed.recipes import pairs, pipeline
+from medembed.recipes import pipeline
 from medembed.recipes.records import content_id
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from medembed.recipes.stages import pairs
 from tests.recipes.endpoint_server import Answer, Server, good
 
 ray = pytest.importorskip("ray")

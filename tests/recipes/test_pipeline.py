@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from medembed import MedEmbed, checkpoint, tensors
+from medembed import MedEmbed
+from medembed.checkpoints import checkpoint, tensors
 from medembed.errors import RecipeConfigError, ScoreError
 from medembed.recipes import pipeline
 from medembed.recipes.artifacts import Artifact, hold, open_manifest

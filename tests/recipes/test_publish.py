@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from medembed import checkpoint
+from medembed.checkpoints import checkpoint
 from medembed.errors import RecipeConfigError
 from medembed.recipes import cards, catalog
 from medembed.recipes.load import load_recipe
-from medembed.recipes.publish import declare_length
+from medembed.recipes.stages.publish import declare_length
 from tests import tiny_bert
 
 

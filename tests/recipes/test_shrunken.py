@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medembed import checkpoint
+from medembed.checkpoints import checkpoint
 from medembed.recipes import catalog, pipeline
 from medembed.recipes.load import load_recipe
 from medembed.recipes.sources import Places

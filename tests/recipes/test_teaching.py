@@ -9,14 +9,14 @@ import torch
 from pydantic import ValidationError
 
 from medembed import MedColBERT, MedEmbed
-from medembed.corpus.lexical import Bm25
 from medembed.recipes import schema, schema_train
 from medembed.recipes.artifacts import ArtifactWriter
-from medembed.recipes.distillation import InBatchDistillation
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
-from medembed.recipes.teaching import Teacher
-from medembed.tokenizer import TruncationWarning
+from medembed.recipes.training.distillation import InBatchDistillation
+from medembed.recipes.training.teaching import Teacher
+from medembed.runtime.tokenizer import TruncationWarning
+from medembed.search.bm25 import Bm25
 
 TEXTS = {
     "what helps against gout": "Allopurinol lowers uric acid and prevents attacks of gout.",

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from medembed import checkpoint, hardware
+from medembed.checkpoints import checkpoint
 from medembed.errors import PrecisionError, RecipeConfigError
-from medembed.recipes import callbacks, losses, teaching, tuning
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.layouts import filled
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.schema import Execution
 from medembed.recipes.schema_train import Lora, Teacher, Train
+from medembed.recipes.training import callbacks, losses, teaching, tuning
+from medembed.runtime import hardware
 
 NO_PROMPTS = {"query": "", "document": ""}
 
@@ -130,7 +131,7 @@ def test_every_loss_trains_and_moves_the_weights(base: Path, tmp_path: Path, cha
     assert losses
     assert all(0 < loss < 100 for loss in losses)
     callbacks.save_plain(model, tmp_path / "saved", tuning.dropouts(base))
-    from medembed import tensors
+    from medembed.checkpoints import tensors
 
     before, after = tensors.read_tensors(base), tensors.read_tensors(tmp_path / "saved")
     name = "encoder.layer.5.attention.self.query.weight"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medembed import MedEmbed, demo
-from medembed.tokenizer import Tokenizer
+from medembed.runtime.tokenizer import Tokenizer
 from tests.site import pages
 from tests.site.conftest import SITE
 
@@ -148,7 +148,7 @@ def _stored(dimension: int) -> Any:
 
 
 def test_tokenizer_in_the_browser_gives_the_same_ids(address: str, browser: Any, mini: MedEmbed) -> None:
-    from medembed.checkpoint import fetch
+    from medembed.checkpoints.checkpoint import fetch
 
     pages.open_page(browser, f"{address}try/")
     texts = [*ODD, *(passage.text for passage in demo.passages())]

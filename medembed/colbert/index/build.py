@@ -15,8 +15,9 @@ from medembed.colbert.index.layout import INDEX, SHORT, Encoding, Part, Row, Tok
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import MOST_CENTROIDS, Bits, ResidualCodec, train_codec
 from medembed.colbert.token_pooling import check_factor
-from medembed.corpus.durable import write_hashed
-from medembed.corpus.shard_folders import (
+from medembed.errors import CorpusError, IndexingStoppedError, SettingError
+from medembed.storage.durable import write_hashed
+from medembed.storage.shard_folders import (
     MANIFEST,
     intact_files,
     is_intact,
@@ -24,7 +25,6 @@ from medembed.corpus.shard_folders import (
     write_manifest,
     writing,
 )
-from medembed.errors import CorpusError, IndexingStoppedError, SettingError
 
 Floats = NDArray[np.float32]
 

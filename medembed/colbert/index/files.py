@@ -10,13 +10,13 @@ from medembed.colbert.index import layout
 from medembed.colbert.index.build import Draft, TokenSettings
 from medembed.colbert.index.layout import INDEX, Row
 from medembed.colbert.model import MedColBERT
-from medembed.corpus import rows, sources
-from medembed.corpus.embed import Mode
-from medembed.corpus.rejects import Rejects, accepted
-from medembed.corpus.rows import Columns
-from medembed.corpus.seen import SeenIds
-from medembed.corpus.shard_folders import writing
-from medembed.tokenizer import TruncationWarning
+from medembed.rows import read as rows
+from medembed.rows import sources
+from medembed.rows.read import Columns
+from medembed.rows.rejects import Rejects, accepted
+from medembed.rows.seen import SeenIds
+from medembed.runtime.tokenizer import TruncationWarning
+from medembed.storage.shard_folders import Mode, writing
 
 Rows = Iterable[rows.Row | rows.Reject]
 
@@ -72,7 +72,7 @@ def index(
     """Encode the rows of files into a token index; bounded memory, and after a crash the same call goes on.
 
     Args:
-        inputs: Files, folders, globs, URLs; see :func:`medembed.corpus.sources.find`.
+        inputs: Files, folders, globs, URLs; see :func:`medembed.rows.sources.find`.
         folder: The index; made if missing.
         model: What encodes.
         settings: Bits, pooling, shards; None for the defaults. An index that is appended to keeps its own.

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict
 from medembed import __version__
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import Bits
-from medembed.corpus import shard_folders
-from medembed.corpus.shard_folders import MANIFEST, Kind
 from medembed.errors import CorpusDamagedError, CorpusModelError
+from medembed.storage import shard_folders
+from medembed.storage.shard_folders import MANIFEST, Kind
 
 FORMAT = 1
 # hexadecimal digits of a hash in a file's name
@@ -148,7 +148,7 @@ def check_model(told: Encoding, model: MedColBERT, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> TokenManifest:
-    """The manifest of a finished index; errors as :func:`medembed.corpus.shard_folders.read_manifest` raises them."""
+    """The manifest of a finished index; errors as :func:`medembed.storage.shard_folders.read_manifest` raises them."""
     return shard_folders.read_manifest(path, INDEX, TokenManifest)
 
 

@@ -11,9 +11,9 @@ from medembed.colbert.index import layout
 from medembed.colbert.index.layout import SHORT, Encoding, Part, Row, TokenManifest, TokenShard
 from medembed.colbert.index.lists import CentroidLists, make_lists
 from medembed.colbert.residual import ResidualCodec
-from medembed.corpus.durable import write_hashed
-from medembed.corpus.shard_folders import SHARDS, intact_files
 from medembed.extras import require
+from medembed.storage.durable import write_hashed
+from medembed.storage.shard_folders import SHARDS, intact_files
 
 Floats = NDArray[np.float32]
 

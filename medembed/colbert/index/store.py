@@ -16,9 +16,9 @@ from medembed.colbert.index.layout import TokenManifest
 from medembed.colbert.maxsim import check, maxsim_flat
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import Packed, ResidualCodec
-from medembed.corpus.shard_folders import is_intact
 from medembed.errors import CorpusError, CorpusModelError, SettingError
-from medembed.lifecycle import ClosedByWith
+from medembed.runtime.lifecycle import ClosedByWith
+from medembed.storage.shard_folders import is_intact
 
 Floats = NDArray[np.float32]
 

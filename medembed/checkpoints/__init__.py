@@ -1,0 +1,1 @@
+"""A model on disk: the known ones, their files, weights and settings."""

@@ -1,0 +1,174 @@
+"""Make the folder of a bundled model from a plain one: compact weights, quantisation ranges, the same tokenizer.
+
+    python -m medembed.recipes.bundle SOURCE TARGET
+
+SOURCE is any BERT folder that MedEmbed loads. The int8 ranges are calibrated on the demonstration corpus, passages and
+titles, so that the same source always gives the same folder. The card, ``README.md``, is written by hand or by the recipe
+that made the model; one in TARGET is kept.
+
+Where SOURCE is a late-interaction model over TARGET's own encoder (recipe ``colbert-mini-v1``), only what it adds is put beside that
+encoder, in ``TARGET/late_interaction``: settings, and the projection as float16. ``MedColBERT(TARGET)`` then works.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medembed import demo, vectors
+from medembed.checkpoints import model_files, shortening, tensors
+from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch
+from medembed.errors import SettingError
+from medembed.model import MedEmbed
+
+# git and code reviews stay comfortable below this; a model of any size splits into such shards
+SHARD_BYTES = 16 << 20
+# dimensions a user is most likely to cut to; other cuts calibrate for themselves
+CUTS = (64, 128, 256, 384, 512, 768, 1024)
+KEPT = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "modules.json",
+    "config_sentence_transformers.json",
+    shortening.FILE,
+)
+
+
+def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: int | None = None) -> None:
+    """Write ``target`` from ``source``.
+
+    Args:
+        source: A BERT model folder.
+        target: Folder to write; replaced when it exists, except for its ``README.md``.
+        texts: Sample for the ranges, at least 100.
+        max_seq_length: Tokens the bundled model reads unless told otherwise; None for as many as ``source``.
+
+    Raises:
+        MedEmbedError: ``source`` cannot be loaded, or the sample is too small.
+    """
+    if not source.is_dir() or source.resolve() == target.resolve():
+        raise SettingError(f"{source} must be a folder other than {target}")
+    aside = target.with_name(target.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "1_Pooling").mkdir(parents=True)
+    for name in (*KEPT, "1_Pooling/config.json"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, aside / name)
+    tokenizer = json.loads((aside / "tokenizer.json").read_text(encoding="utf-8"))
+    (aside / "tokenizer.json").write_text(
+        json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
+    )
+    limit = max_seq_length or fetch(str(source)).spec.max_seq_length
+    _write_json(aside / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+    _write_shards(aside, {k: v for k, v in tensors.read_tensors(source).items() if "pooler." not in k})
+    _write_json(aside / "vector_ranges.json", _ranges(aside, texts))
+    if (target / "README.md").is_file():
+        shutil.copyfile(target / "README.md", aside / "README.md")
+    shutil.rmtree(target, ignore_errors=True)
+    aside.rename(target)
+
+
+def bundle_head(source: Path, target: Path) -> None:
+    """Put what makes a late-interaction model beside the encoder that it shares with ``target``.
+
+    Args:
+        source: A late-interaction folder of sentence-transformers' layout, its encoder frozen while it was trained.
+        target: The bundled model; an earlier head is replaced, except for its ``README.md``.
+
+    Raises:
+        MedEmbedError: ``source`` cannot be loaded.
+        SettingError: Its encoder is another.
+    """
+    ours, theirs = (_encoder_weights(folder) for folder in (target, source))
+    if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
+        raise SettingError(
+            f"the encoder of {source} is not that of {target}: train the late-interaction model with base.model={target} and "
+            "train.trainable=projection, then bundle it again"
+        )
+    aside = target / f"{HEAD}.partial"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    for path in (source / "modules.json", source / model_files.SENTENCE_CONFIG, target / HEAD / "README.md"):
+        if path.is_file():
+            shutil.copyfile(path, aside / path.name)
+    # sentence-transformers may leave the limit to the tokenizer's settings, which stay with the encoder
+    limit = {"max_seq_length": fetch(str(source), late_interaction=True).spec.max_seq_length}
+    _write_json(
+        aside / "sentence_bert_config.json", model_files.read_json(source / "sentence_bert_config.json") | limit
+    )
+    for _, module in model_files.read_modules(source):
+        if module.resolve() != source.resolve():
+            _copy_module(module, aside / module.name)
+    _write_json(aside / MADE_FOR, {"encoder": tensors.fingerprint(target)})
+    shutil.rmtree(target / HEAD, ignore_errors=True)
+    aside.rename(target / HEAD)
+
+
+def _encoder_weights(folder: Path) -> tensors.Tensors:
+    return {name: array for name, array in tensors.plain(tensors.read_tensors(folder)).items() if "pooler." not in name}
+
+
+def _copy_module(source: Path, target: Path) -> None:
+    """A module's settings, and its weights as float16."""
+    target.mkdir()
+    if (source / "config.json").is_file():
+        shutil.copyfile(source / "config.json", target / "config.json")
+    if (source / tensors.WHOLE).is_file():
+        tensors.save_file(tensors.compact(tensors.read_tensors(source)), target / tensors.WHOLE)
+
+
+def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
+    shards: list[tensors.Tensors] = [{}]
+    stored = tensors.compact(weights)
+    for name in sorted(weights):
+        parts = {key: stored[key] for key in (name, name + tensors.SCALE) if key in stored}
+        if sum(array.nbytes for array in (*shards[-1].values(), *parts.values())) > SHARD_BYTES and shards[-1]:
+            shards.append({})
+        shards[-1] |= parts
+    names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
+    for name, shard in zip(names, shards, strict=True):
+        tensors.save_file(shard, folder / name)
+    index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    _write_json(folder / tensors.INDEX, {"metadata": {"format": "medembed-compact"}, "weight_map": index})
+
+
+def _ranges(folder: Path, texts: Sequence[str]) -> dict[str, list[list[float]]]:
+    with MedEmbed(folder, precision="fp32") as model:
+        rows = model.encode_document(texts)
+    directions = shortening.read(folder, rows.shape[1])
+    sizes = [size for size in CUTS if size <= rows.shape[1]]
+    return {
+        str(size): [
+            [round(float(x), 6) for x in side] for side in vectors.calibrate(shortening.shorten(rows, size, directions))
+        ]
+        for size in sizes
+    }
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(
+        json.dumps(content, indent=None if path.name == "vector_ranges.json" else 1) + "\n", encoding="utf-8"
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--max-seq-length", type=int, help="as many tokens as SOURCE reads, if not given")
+    given = parser.parse_args()
+    if fetch(str(given.source), late_interaction=None).late_interaction:
+        bundle_head(given.source, given.target)
+        return
+    texts = [text for passage in demo.passages() for text in (passage.title, passage.text)]
+    bundle(given.source, given.target, texts, max_seq_length=given.max_seq_length)
+
+
+if __name__ == "__main__":
+    main()

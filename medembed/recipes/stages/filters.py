@@ -1,0 +1,206 @@
+"""Stage ``filters``: pairs → pairs worth training on, with a count for every reason. ``python -m medembed.recipes.stages.filters``."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from medembed.errors import EmptyStageError, SourceError
+from medembed.recipes import models, near_duplicates
+from medembed.recipes.artifacts import ArtifactWriter
+from medembed.recipes.decontamination import Overlap, beir_texts, normal_words
+from medembed.recipes.fingerprint import folder_sha256
+from medembed.recipes.records import Failure, Pair, content_id, read_parquet, write_parquet
+from medembed.recipes.schema import Filters, Recipe
+from medembed.recipes.sources import Places, identity, verified
+from medembed.recipes.stage import Stage, StageRun, Summary
+from medembed.search import on_disk as topk
+
+ROWS_A_PART = 16384
+Check = Callable[[Pair], str | None]
+
+# A query that points at "the patient" or "this study" is answered by any note: it teaches that all notes are alike.
+_ANAPHORIC = re.compile(
+    r"\b(?:the|this|that|these|those|his|her|their|our)\s+(?:\w+\s+)?"
+    r"(?:patients?|case|man|woman|boy|girl|child|infant|male|female|stud(?:y|ies)|trial|paper|article|review|report|results?|findings?|authors?|"
+    r"participants?|subjects?|cohort|note|passage|text|section|table|figure|symptoms|condition|treatment)\b"
+    r"|^(?:he|she|it|they|we|this|these|those|such|however|therefore|moreover|furthermore|in addition|additionally|similarly|thus)\b",
+    re.IGNORECASE,
+)
+_MIN_DEGENERATE_WORDS = 8
+
+
+def config(recipe: Recipe, places: Places, _round: int) -> Any:
+    """The settings, the evaluation sets' contents and, for the round trip, the model."""
+    filters = recipe.filters
+    sets = {name: identity(item, name, places) for name, item in sorted(recipe.development.items())}
+    model = (
+        models.model_identity(*models.miner(recipe, filters.round_trip_model, None))
+        if filters.round_trip_top_k
+        else None
+    )
+    return {
+        "filters": filters,
+        "sets": sets,
+        "model": model,
+        "extra": [_extra_identity(path) for path in filters.decontaminate],
+    }
+
+
+def run(stage: StageRun) -> Summary:
+    """Drop pair after pair, each with a reason; stop with the counts when nothing is left."""
+    dropped: Counter[str] = Counter()
+    failures: list[Failure] = []
+    kept: list[Pair] = []
+    checks = _checks(stage)
+    total = 0
+    for pair in read_parquet(stage.inputs["pairs"].parts("pairs"), Pair):
+        total += 1
+        reason = next((reason for check in checks if (reason := check(pair))), None)
+        stage.task.advance(failed=reason)
+        if reason is None:
+            kept.append(pair)
+        else:
+            failures.append(Failure(pair.pair_id, reason))
+    for reason, pairs in _dropped_together(stage, kept):
+        gone = {id(pair) for pair in pairs}
+        kept = [pair for pair in kept if id(pair) not in gone]
+        failures += [Failure(pair.pair_id, reason) for pair in pairs]
+    dropped.update(failure.reason for failure in failures)
+    counts = dict(sorted(dropped.items()))
+    if not kept:
+        table = (
+            "\n".join(f"  {count:>9,}  {reason}" for reason, count in dropped.most_common())
+            or "  there were no pairs at all"
+        )
+        raise EmptyStageError(
+            f"no pair is left after the filters. Of {total:,} pairs were dropped:\n{table}\nLoosen [filters], or look at the notes."
+        )
+    for index, start in enumerate(range(0, len(kept), ROWS_A_PART)):
+        block = kept[start : start + ROWS_A_PART]
+        stage.out.write_part("pairs", index, "parquet", lambda path, rows=block: write_parquet(path, rows, Pair))  # type: ignore[misc]
+    stage.out.write_part("failures", 0, "parquet", lambda path: write_parquet(path, failures, Failure))
+    return {"rows": len(kept), "seen": total, "counts": counts}
+
+
+def _checks(stage: StageRun) -> list[Check]:
+    """Checks of single pairs, the cheap ones first."""
+    settings = stage.recipe.filters
+    checks = [_lengths(settings), _exact_duplicates(), _relevance(settings.min_relevance)]
+    if settings.anaphoric:
+        checks.append(_anaphoric)
+    if settings.degenerate:
+        checks.append(_degenerate)
+    overlap = Overlap(_evaluation_texts(stage), settings.ngram)
+
+    def contaminated(pair: Pair) -> str | None:
+        return overlap.reason(pair.query) or overlap.reason(pair.passage)
+
+    return [*checks, contaminated]
+
+
+def _dropped_together(stage: StageRun, kept: list[Pair]) -> Iterator[tuple[str, list[Pair]]]:
+    """Checks that need all pairs at once; ``kept`` is what is left when each begins."""
+    settings = stage.recipe.filters
+    if settings.near_duplicates < 1.0:
+        indices = near_duplicates.find(
+            [pair.query for pair in kept], [pair.passage for pair in kept], settings.near_duplicates
+        )
+        gone = [kept[index] for index in indices]
+        yield "near duplicate", gone
+        ids = {id(pair) for pair in gone}
+        kept = [pair for pair in kept if id(pair) not in ids]
+    if settings.round_trip_top_k and kept:
+        yield f"own passage not in the top {settings.round_trip_top_k} for its query", _lost_round_trip(stage, kept)
+
+
+def _lost_round_trip(stage: StageRun, kept: list[Pair]) -> list[Pair]:
+    """Pairs whose passage does not come back when its query is searched among all passages."""
+    recipe, execution = stage.recipe, stage.recipe.execution
+    passages = {content_id(pair.passage): pair.passage for pair in kept}
+    place = {passage_id: row for row, passage_id in enumerate(passages)}
+    model, revision = models.miner(recipe, recipe.filters.round_trip_model, None)
+    scratch = ArtifactWriter(stage.out.scratch("vectors"))
+    with models.load_encoder(model, execution, revision=revision) as encoder:
+        prompts = encoder.spec.prompts
+        queries = models.encode_in_parts(
+            encoder, [pair.query for pair in kept], scratch, "query-vectors", stage.task, prompt=prompts["query"]
+        )
+        documents = models.encode_in_parts(
+            encoder, [*passages.values()], scratch, "passage-vectors", stage.task, prompt=prompts["document"]
+        )
+    lost: list[Pair] = []
+    for start, ranks in topk.ranks_of(queries, documents, [place[content_id(pair.passage)] for pair in kept]):
+        lost += [kept[start + row] for row, rank in enumerate(ranks) if rank > recipe.filters.round_trip_top_k]
+    return lost
+
+
+def _evaluation_texts(stage: StageRun) -> Iterator[str]:
+    for name, item in stage.recipe.development.items():
+        yield from beir_texts(verified(item, name, stage.places))
+    for path in stage.recipe.filters.decontaminate:
+        yield from beir_texts(_extra_folder(path))
+
+
+def _lengths(settings: Filters) -> Check:
+    def check(pair: Pair) -> str | None:
+        if not settings.min_query_words <= len(pair.query.split()) <= settings.max_query_words:
+            return f"query outside {settings.min_query_words} to {settings.max_query_words} words"
+        if not settings.min_passage_words <= len(pair.passage.split()) <= settings.max_passage_words:
+            return f"passage outside {settings.min_passage_words} to {settings.max_passage_words} words"
+        return None
+
+    return check
+
+
+def _exact_duplicates() -> Check:
+    seen: set[str] = set()
+
+    def check(pair: Pair) -> str | None:
+        key = content_id(" ".join(normal_words(pair.query)), " ".join(normal_words(pair.passage)))
+        if key in seen:
+            return "exact duplicate"
+        seen.add(key)
+        return None
+
+    return check
+
+
+def _relevance(least: int) -> Check:
+    return lambda pair: f"relevance score below {least}" if pair.relevance_score < least else None
+
+
+def _anaphoric(pair: Pair) -> str | None:
+    return "anaphoric query" if pair.query_type != "given" and _ANAPHORIC.search(pair.query) else None
+
+
+def _degenerate(pair: Pair) -> str | None:
+    """A positive that says nothing beyond its query, or hardly anything at all."""
+    query, passage = normal_words(pair.query), normal_words(pair.passage)
+    if len(set(passage)) < _MIN_DEGENERATE_WORDS or set(passage) <= set(query):
+        return "degenerate positive"
+    return None
+
+
+def _extra_folder(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise SourceError(
+            f"filters.decontaminate: there is no folder {folder}; give BEIR folders (corpus.jsonl, queries.jsonl)"
+        )
+    return folder
+
+
+def _extra_identity(path: str) -> str:
+    return folder_sha256(_extra_folder(path))
+
+
+STAGE = Stage("filters", 1, "pairs worth training on", config, run)
+
+if __name__ == "__main__":
+    import sys
+
+    from medembed.recipes.door import stage_main
+
+    sys.exit(stage_main("filters"))

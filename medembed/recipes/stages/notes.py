@@ -1,0 +1,121 @@
+"""Stage ``notes``: sources → cleaned, deduplicated windows of text. ``python -m medembed.recipes.stages.notes`` runs up to here."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from medembed.recipes.records import Failure, Note, content_id, count_rows, write_parquet
+from medembed.recipes.schema import NoteSource, Recipe
+from medembed.recipes.sentences import clean, windows
+from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
+from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
+
+ROWS_A_PART = 4096
+SCALE_FLOOR = 24  # documents that even scale=0.001 keeps of each source
+
+
+def config(recipe: Recipe, places: Places, _round: int) -> Any:
+    """Settings and contents the notes depend on; where files lie is not among them."""
+    read = {"format", "text", "id", "title", "limit"}
+    sources = {
+        name: source.model_dump(mode="json", include=read) | {"content": identity(source, name, places)}
+        for name, source in recipe.notes.sources.items()
+    }
+    return {
+        "notes": recipe.notes.model_dump(mode="json", exclude={"sources"}),
+        "sources": sources,
+        "scale": recipe.scale,
+    }
+
+
+def run(stage: StageRun) -> Summary:
+    """Read every source and write its notes in parts; parts that are there already are not written again."""
+    counts: Counter[str] = Counter()
+    failures: list[Failure] = []
+    pending: list[Note] = []
+    part = 0
+
+    def flush() -> None:
+        nonlocal part
+        if stage.out.part("notes", part) is None:
+            stage.out.write_part("notes", part, "parquet", lambda path: write_parquet(path, pending, Note))
+        pending.clear()
+        part += 1
+
+    for found in _found(stage):
+        if isinstance(found, Failure):
+            counts[found.reason] += 1
+            failures.append(found)
+            stage.task.advance(failed=found.reason)
+            continue
+        counts[f"kept:{found.source}"] += 1
+        pending.append(found)
+        stage.task.advance()
+        if len(pending) == ROWS_A_PART:
+            flush()
+    if pending or part == 0:
+        flush()
+    stage.out.write_part("failures", 0, "parquet", lambda path: write_parquet(path, failures, Failure))
+    total = count_rows([path for path in (stage.out.part("notes", index) for index in range(part)) if path])
+    return {"rows": total, "counts": dict(sorted(counts.items())), "commits": hub_commits(stage.recipe.notes.sources)}
+
+
+def _found(stage: StageRun) -> Iterator[Note | Failure]:
+    """Notes of all sources, and one failure for each text that gave none."""
+    seen: set[str] = set()
+    settings = stage.recipe.notes
+    for name, source in settings.sources.items():
+        read = _article_texts if source.format == "articles" else _plain_texts
+        for index, row in enumerate(rows(source, name, stage.places)):
+            if not is_kept(index, content_id(name, str(index)), stage.recipe.scale, SCALE_FLOOR):
+                continue
+            for doc_id, title, heading, text in read(source, f"{name}:{index}", row):
+                for note in _cut(settings.min_words, settings.max_words, name, doc_id, title, heading, text):
+                    if isinstance(note, Note) and settings.deduplicate and note.note_id in seen:
+                        yield Failure(note.doc_id, "duplicate")
+                        continue
+                    if isinstance(note, Note):
+                        seen.add(note.note_id)
+                    yield note
+
+
+def _cut(
+    min_words: int, max_words: int, source: str, doc_id: str, title: str, heading: str, raw: Any
+) -> Iterator[Note | Failure]:
+    """Windows of one text; a text that is no text, empty or too short gives a failure with the reason."""
+    if not isinstance(raw, str):
+        yield Failure(doc_id, "not text")
+        return
+    text = clean(raw)
+    if not text:
+        yield Failure(doc_id, "empty")
+        return
+    for start, end in windows(text, max_words):
+        window = text[start:end]
+        if len(window.split()) < min_words:
+            yield Failure(doc_id, "too short")
+        else:
+            yield Note(content_id(window), doc_id, source, title, heading, window)
+
+
+def _plain_texts(source: NoteSource, fallback_id: str, row: Row) -> Iterator[tuple[str, str, str, Any]]:
+    named = row.get(source.id) if source.id else row.get("id")
+    title = row.get(source.title) if source.title else None
+    yield str(named) if named not in (None, "") else fallback_id, clean(str(title or "")), "", row.get(source.text)
+
+
+def _article_texts(_source: NoteSource, fallback_id: str, row: Row) -> Iterator[tuple[str, str, str, Any]]:
+    doc_id, title = str(row.get("doc_id") or fallback_id), clean(str(row.get("title") or ""))
+    for section in row.get("sections") or []:
+        yield doc_id, title, clean(str(section.get("heading") or "")), section.get("text")
+
+
+STAGE = Stage("notes", 1, "cleaned, deduplicated windows of text", config, run)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from medembed.recipes.door import stage_main
+
+    sys.exit(stage_main("notes"))

@@ -1,0 +1,160 @@
+"""Stage ``pairs``: notes → (query, passage) pairs. ``python -m medembed.recipes.stages.pairs`` runs up to here."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from medembed.recipes.pair_blocks import Block, write_here
+from medembed.recipes.records import Failure, Note, Pair, content_id, count_rows, read_parquet, write_parquet
+from medembed.recipes.schema import PairSource, Recipe
+from medembed.recipes.sources import Places, hub_commits, identity, rows
+from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
+from medembed.recipes.writers.replies import prompt_text
+
+NOTES_A_BLOCK = 256  # a kill loses nothing of a costly writer: its replies are journalled one by one
+ROWS_A_BLOCK = 8192
+SCALE_FLOOR = 256
+
+
+def config(recipe: Recipe, places: Places, _round: int) -> Any:
+    """The writer's settings, with the prompt's hash where there is one, and the ready pairs' contents."""
+    pairs = recipe.pairs
+    read = {"format", "query", "positive", "source", "id", "limit"}
+    sources = {
+        name: source.model_dump(mode="json", include=read) | {"content": identity(source, name, places)}
+        for name, source in pairs.sources.items()
+    }
+    writer: Any = None
+    if pairs.writer == "extractive":
+        writer = pairs.extractive
+    elif pairs.asks_model:
+        prompt = hashlib.sha256(prompt_text(pairs.llm.prompt).encode()).hexdigest()
+        writer = {"llm": pairs.llm, "prompt": prompt, "seed": recipe.seed}
+    return {"writer": pairs.writer, "settings": writer, "sources": sources, "scale": recipe.scale}
+
+
+def run(stage: StageRun) -> Summary:
+    """Copy the ready pairs, then have every block of notes written; finished blocks are not asked again."""
+    blocks = _copy_ready_pairs(stage)
+    if stage.recipe.pairs.writer != "none":
+        blocks = _write_notes(stage, blocks)
+    return _summary(stage, blocks)
+
+
+def _write_notes(stage: StageRun, first: int) -> int:
+    """Have the notes' pairs written, in this process or on Ray, as parts from ``first`` on; returns how many parts there are then."""
+    parts = stage.inputs["notes"].parts("notes")
+    n_notes = count_rows(parts)
+    stage.task.expect(n_notes)
+    unfinished = _unfinished(stage, parts, first)
+    if stage.recipe.execution.ray is None:
+        results = write_here(stage.recipe, unfinished)
+    else:
+        from medembed.recipes.pairs_ray import write_on_ray
+
+        results = write_on_ray(stage.recipe, unfinished, stage.task.reporter.say)
+    with closing(results):
+        for block, result in results:
+            block.add(result)
+            stage.task.advance(failed=None if result.pairs or not result.failures else result.failures[0].reason)
+            if block.is_whole:
+                block.store()
+    return first + math.ceil(n_notes / NOTES_A_BLOCK)
+
+
+def _unfinished(stage: StageRun, parts: list[Path], first: int) -> Iterator[Block]:
+    """Blocks of notes that are not all written; what an earlier run has left is counted as done."""
+    for index, notes in enumerate(_blocks(parts), first):
+        if stage.out.part("pairs", index) and stage.out.part("failures", index):
+            stage.task.advance(len(notes))
+            continue
+        block = Block(stage.out, index, notes, journalled=stage.recipe.pairs.asks_model)
+        stage.task.advance(len(notes) - len(block.missing))
+        if block.is_whole:
+            block.store()
+        else:
+            yield block
+
+
+def _copy_ready_pairs(stage: StageRun) -> int:
+    """Ready pairs of all sources, in blocks; returns how many blocks there are."""
+    index = 0
+    pending: list[Pair] = []
+    failures: list[Failure] = []
+
+    def flush() -> None:
+        nonlocal index
+        if not (stage.out.part("pairs", index) and stage.out.part("failures", index)):
+            stage.out.write_part("failures", index, "parquet", lambda path: write_parquet(path, failures, Failure))
+            stage.out.write_part("pairs", index, "parquet", lambda path: write_parquet(path, pending, Pair))
+        pending.clear()
+        failures.clear()
+        index += 1
+
+    for name, source in stage.recipe.pairs.sources.items():
+        for found in _ready_pairs(stage, name, source):
+            if isinstance(found, Failure):
+                failures.append(found)
+            else:
+                pending.append(found)
+            if len(pending) == ROWS_A_BLOCK:
+                flush()
+    if pending or failures:
+        flush()
+    return index
+
+
+def _ready_pairs(stage: StageRun, name: str, source: PairSource) -> Iterator[Pair | Failure]:
+    for index, row in enumerate(rows(source, name, stage.places)):
+        if not is_kept(index, content_id(name, str(index)), stage.recipe.scale, SCALE_FLOOR):
+            continue
+        query, passage = row.get(source.query), row.get(source.positive)
+        if not isinstance(query, str) or not isinstance(passage, str):
+            yield Failure(f"{name}:{index}", "not text")
+            continue
+        query, passage = " ".join(query.split()), " ".join(passage.split())
+        if not query or not passage:
+            yield Failure(f"{name}:{index}", "empty")
+            continue
+        origin = str(row.get(source.source) or name) if source.source else name
+        doc_id = str(row.get(source.id) or f"{name}:{index}") if source.id else f"{name}:{index}"
+        yield Pair(content_id(query, passage), "", doc_id, origin, query, "given", passage, -1, -1, 5)
+
+
+def _blocks(parts: list[Path]) -> Iterator[list[Note]]:
+    block: list[Note] = []
+    for note in read_parquet(parts, Note):
+        block.append(note)
+        if len(block) == NOTES_A_BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _summary(stage: StageRun, blocks: int) -> Summary:
+    def parts(kind: str) -> list[Path]:
+        return [path for path in (stage.out.part(kind, index) for index in range(blocks)) if path is not None]
+
+    failures = Counter(failure.reason for failure in read_parquet(parts("failures"), Failure))
+    kinds = Counter(pair.query_type for pair in read_parquet(parts("pairs"), Pair))
+    return {
+        "rows": sum(kinds.values()),
+        "counts": dict(sorted(kinds.items())),
+        "failures": dict(sorted(failures.items())),
+        "commits": hub_commits(stage.recipe.pairs.sources),
+    }
+
+
+STAGE = Stage("pairs", 1, "queries with the passages that answer them", config, run)
+
+if __name__ == "__main__":
+    import sys
+
+    from medembed.recipes.door import stage_main
+
+    sys.exit(stage_main("pairs"))

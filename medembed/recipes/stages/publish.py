@@ -1,0 +1,149 @@
+"""Stage ``publish``: a folder that MedEmbed, sentence-transformers and transformers load alike. ``python -m medembed.recipes.stages.publish``."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from medembed.checkpoints import model_files
+from medembed.errors import PublishError, RecipeConfigError
+from medembed.extras import require
+from medembed.recipes import cards, models
+from medembed.recipes.records import Triplet, read_parquet
+from medembed.recipes.schema import Execution, Recipe
+from medembed.recipes.sources import Places
+from medembed.recipes.stage import Stage, StageRun, Summary
+from medembed.recipes.training import directions
+
+
+def config(recipe: Recipe, _places: Places, _round: int) -> Any:
+    """Name, licence and files asked for, and what the card says of the data."""
+    sources = {**recipe.notes.sources, **recipe.pairs.sources}
+    said = {
+        name: source.model_dump(mode="json", include={"origin", "licence", "attribution"})
+        for name, source in sources.items()
+    }
+    return {"publish": recipe.publish, "sources": said, "prompts": models.base_identity(recipe.base)}
+
+
+def run(stage: StageRun) -> Summary:
+    """Copy the merged model, write its card and, on request, its ONNX file."""
+    folder = stage.out.write_folder("model", lambda target: _write_model(stage, target))
+    return {"files": sum(1 for path in folder.rglob("*") if path.is_file())}
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse, before anything is built, to replace a folder that is no model: it would be lost.
+
+    Raises:
+        RecipeConfigError: ``execution.out`` is a file, or a folder of something else.
+    """
+    if out is not None and out.exists() and not (out / "modules.json").is_file() and not _is_empty(out):
+        raise RecipeConfigError(
+            f"execution.out={out} exists and is no model folder (no modules.json): it would be replaced whole. Name a new folder"
+        )
+
+
+def deliver(folder: Path, execution: Execution) -> dict[str, str]:
+    """Bring the published folder to where this run wants it, also when it was built by an earlier one.
+
+    Args:
+        folder: The publish stage's model folder.
+        execution: Names a folder, a hub repository, both or neither.
+
+    Returns:
+        What was done → where it now is.
+
+    Raises:
+        PublishError: The hub cannot be reached or refuses the upload; the built folder stays.
+    """
+    done: dict[str, str] = {}
+    if execution.out is not None:
+        _copy_out(folder, execution.out)
+        done["copied to"] = str(execution.out)
+    if execution.push_to_hub is not None:
+        done["pushed to"] = _push(folder, execution.push_to_hub)
+    return done
+
+
+def _write_model(stage: StageRun, target: Path) -> None:
+    recipe = stage.recipe
+    shutil.copytree(stage.inputs["merge"].folder / "model", target, dirs_exist_ok=True)
+    _declare_prompts(recipe, target)
+    if recipe.publish.max_seq_length is not None:
+        declare_length(target, recipe.publish.max_seq_length)
+    if recipe.publish.short_dims:
+        rows = read_parquet(stage.inputs["triplets"].parts("train"), Triplet)
+        directions.learn_for(target, rows, recipe.publish.short_dims, recipe, stage.task)
+    if recipe.publish.onnx:
+        from medembed.recipes.onnx_export import export
+
+        export(target)
+    card = cards.model_card(recipe, {role: artifact.manifest for role, artifact in stage.inputs.items()}, target)
+    (target / "README.md").write_text(card, encoding="utf-8")
+
+
+def _declare_prompts(recipe: Recipe, folder: Path) -> None:
+    """Put the prompts of training where sentence-transformers and MedEmbed look for them."""
+    prompts = models.base_prompts(recipe.base, models.base_folder(recipe.base))
+    _declare(folder / model_files.SENTENCE_CONFIG, "prompts", prompts)
+
+
+def declare_length(folder: Path, max_seq_length: int) -> None:
+    """Write how far a model reads into the files where sentence-transformers, transformers and MedEmbed look for it.
+
+    Raises:
+        RecipeConfigError: The model has fewer positions. Only this stage is left to do again.
+    """
+    positions = model_files.position_limit(model_files.read_json(folder / "config.json"))
+    if max_seq_length > positions:
+        raise RecipeConfigError(
+            f"publish.max_seq_length is {max_seq_length}, but the model has {positions} positions: name at most {positions}"
+        )
+    _declare(folder / "sentence_bert_config.json", "max_seq_length", max_seq_length)
+    _declare(folder / "tokenizer_config.json", "model_max_length", max_seq_length)
+
+
+def _declare(path: Path, key: str, value: object) -> None:
+    """Set one key of a model's settings file, which need not exist yet."""
+    path.write_text(json.dumps(model_files.read_json(path) | {key: value}, indent=2) + "\n", encoding="utf-8")
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and next(path.iterdir(), None) is None
+
+
+def _copy_out(folder: Path, out: Path) -> None:
+    """Copy to where the user wants it; aside first, so that a half-copied model is never found there."""
+    aside = out.with_name(out.name + ".aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(folder, aside)
+    shutil.rmtree(out, ignore_errors=True)
+    aside.replace(out)
+
+
+def _push(folder: Path, repo: str) -> str:
+    """Upload to the hub with the user's own login; the commit's address."""
+    hub = require("huggingface_hub")
+    try:
+        api = hub.HfApi()
+        api.create_repo(repo, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo, folder_path=str(folder), commit_message="Model built by medembed.recipes"
+        )
+    except (OSError, ValueError, hub.errors.HfHubHTTPError, hub.errors.OfflineModeIsEnabled) as error:
+        raise PublishError(
+            f"{repo} cannot be pushed ({type(error).__name__}). Log in with `hf auth login` as someone who may write there, then run the "
+            f"same command: only the upload is left to do. The model is in {folder}"
+        ) from error
+    return str(commit.commit_url)
+
+
+STAGE = Stage("publish", 1, "a folder others load", config, run)
+
+if __name__ == "__main__":
+    import sys
+
+    from medembed.recipes.door import stage_main
+
+    sys.exit(stage_main("publish"))

@@ -1,0 +1,1 @@
+"""Training on sentence-transformers: model, data, losses and trainer."""

@@ -1,0 +1,338 @@
+"""Model, data and trainer of a training run, on sentence-transformers. Imported only when training starts."""
+
+import fnmatch
+import os
+import string
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+import transformers
+from datasets import Dataset, DatasetDict
+from sentence_transformers import (
+    MultiVectorEncoder,
+    MultiVectorEncoderTrainer,
+    MultiVectorEncoderTrainingArguments,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.base.evaluation import SequentialEvaluator
+from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
+from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+from medembed.errors import EmptyStageError, PrecisionError
+from medembed.recipes.layouts import filled
+from medembed.recipes.records import Triplet
+from medembed.recipes.retrieval import RetrievalSet
+from medembed.recipes.schema import Execution
+from medembed.recipes.schema_train import Train
+from medembed.recipes.training import grouping
+from medembed.recipes.training.packing import PackedSentenceTransformer
+from medembed.runtime import hardware
+
+# scores of each row's query with the passages of its batch, for rows that lie batch after batch
+Teach = Callable[[Sequence[Triplet]], list[list[float]]]
+
+_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+
+def quiet() -> None:
+    """Silence the libraries' own bars and tables: the recipe has its own, and a run's output is read by people."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+def load_model(folder: Path, settings: Train, prompts: dict[str, str], device: str) -> Any:
+    """The model to train: in float32, with the recipe's dropout and prompts.
+
+    Dropout is nought by default: on a CPU its random numbers cost as much as a layer, and with thousands of different pairs
+    there is nothing to regularise.
+    """
+    options: dict[str, Any] = {
+        "device": None if device == "auto" else device,
+        "config_kwargs": dict.fromkeys(_DROPOUTS, settings.dropout),
+        "model_kwargs": {"dtype": torch.float32, **_attention(settings, device)},
+        "local_files_only": True,
+    }
+    if settings.architecture == "colbert":
+        model: Any = MultiVectorEncoder(str(folder), **options)
+        if settings.skip_punctuation:
+            mask = next(module for module in model if isinstance(module, MultiVectorMask))
+            mask.skiplist_words, mask.skiplist_tasks = list(string.punctuation), ["query", "document"]
+            mask.resolve_with_tokenizer(model.tokenizer)
+    else:
+        model = PackedSentenceTransformer(str(folder), **options)
+        model.micro_batch_tokens = settings.micro_batch_tokens
+    model.prompts = dict(prompts)
+    if settings.lora.rank:
+        from peft import LoraConfig
+
+        lora = settings.lora
+        model.add_adapter(
+            LoraConfig(
+                r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=["query", "key", "value"]
+            )
+        )
+    return model
+
+
+def _attention(settings: Train, device: str) -> dict[str, str]:
+    """Torch's fused attention runs backwards in bf16 off a CPU's matrix units: 25 ms where forwards takes 3.5 (AMX, torch 2.13)."""
+    return {"attn_implementation": "eager"} if on_cpu(device) and in_bf16(settings, on_cpu=True) else {}
+
+
+def on_cpu(device: str) -> bool:
+    """Whether a run told to use ``device`` trains on the CPU."""
+    return device == "cpu" or not torch.cuda.is_available()
+
+
+def dropouts(folder: Path) -> dict[str, float]:
+    """Dropout probabilities in a model's config, to be put back before the tuned model is saved."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    return {name: getattr(config, name) for name in _DROPOUTS if hasattr(config, name)}
+
+
+def training_data(
+    triplets: Sequence[Triplet], settings: Train, seed: int = 0, teach: Teach | None = None
+) -> Dataset | DatasetDict:
+    """Rows as columns query, positive, negative_1 ..., and label where the loss learns from a teacher.
+
+    With homogeneous batches there is one table per source, so that a batch's negatives are of the same kind of text;
+    sources with fewer than two batches are joined into one. With grouping, a table's rows lie batch after batch.
+    """
+    if settings.loss in ("margin_mse", "kl"):
+        triplets = [row for row in triplets if len(row.negatives) >= settings.negatives_per_query]
+    if not settings.homogeneous_batches:
+        return _table(_grouped("all", triplets, settings, seed), settings, teach)
+    groups: dict[str, list[Triplet]] = defaultdict(list)
+    for row in triplets:
+        groups[row.source].append(row)
+    small = [name for name, rows in groups.items() if len(rows) < 2 * settings.batch_size]
+    rest = [row for name in small for row in groups.pop(name)]
+    if rest:
+        groups["rest"] = rest
+    tables = {name: _grouped(name, groups[name], settings, seed) for name in sorted(groups)}
+    if not any(tables.values()):
+        raise EmptyStageError(
+            f"no source has {settings.batch_size} rows for one whole batch; lower train.batch_size, or say train.grouping=none"
+        )
+    return DatasetDict({name.replace(":", "-"): _table(rows, settings, teach) for name, rows in tables.items() if rows})
+
+
+def _grouped(name: str, rows: Sequence[Triplet], settings: Train, seed: int) -> Sequence[Triplet]:
+    """A source's rows in whole batches of related ones; as they are where the recipe groups nothing."""
+    if settings.grouping == "none":
+        return rows
+    alone = any(fnmatch.fnmatchcase(name, pattern) for pattern in settings.ungrouped)
+    size = 1 if alone else settings.group_size
+    made = grouping.batches(rows, settings.batch_size, settings.grouping, size, seed)
+    return [rows[index] for batch in made for index in batch]
+
+
+class ConsecutiveBatches(DefaultBatchSampler):
+    """Batches of consecutive rows, in an order of their own in each epoch: the rows were put together on purpose."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Indices batch after batch."""
+        size = self.batch_size
+        count = len(self)
+        shuffle = torch.Generator().manual_seed(self.seed + self.epoch)
+        for batch in torch.randperm(count, generator=shuffle).tolist():
+            yield list(range(batch * size, min((batch + 1) * size, len(self.sampler))))
+
+
+def _table(triplets: Sequence[Triplet], settings: Train, teach: Teach | None) -> Dataset:
+    negatives = filled(triplets, settings.negatives_per_query)
+    count = min((len(row) for row in negatives), default=0)
+    columns: dict[str, list[Any]] = {
+        "query": [row.query for row in triplets],
+        "positive": [row.positive for row in triplets],
+    }
+    for place in range(count):
+        columns[f"negative_{place + 1}"] = [row[place] for row in negatives]
+    if settings.loss == "margin_mse":
+        columns["label"] = [[row.scores[0] - score for score in row.scores[1 : count + 1]] for row in triplets]
+    elif settings.loss == "kl":
+        columns["label"] = [row.scores[: count + 1] for row in triplets]
+    elif teach is not None:
+        columns["label"] = teach(triplets)
+    return Dataset.from_dict(columns)
+
+
+def watch(sets: Sequence[RetrievalSet], settings: Train) -> Any:
+    """Evaluator for training: nDCG@10 on every set, their mean as the main score. None without sets."""
+    if not sets or not settings.evaluations:
+        return None
+    kind = (
+        MultiVectorInformationRetrievalEvaluator
+        if settings.architecture == "colbert"
+        else InformationRetrievalEvaluator
+    )
+    only_ten = {name: [10] for name in ("mrr_at_k", "ndcg_at_k", "accuracy_at_k", "precision_recall_at_k", "map_at_k")}
+    evaluators = [
+        kind(
+            item.queries,
+            item.documents,
+            {key: {doc for doc, score in judged.items() if score > 0} for key, judged in item.qrels.items()},
+            name=item.name,
+            write_csv=False,
+            **only_ten,
+        )
+        for item in sets
+    ]
+    return SequentialEvaluator(evaluators, main_score_function=mean)
+
+
+@dataclass
+class ColumnCollator(SentenceTransformerDataCollator):
+    """Cuts queries and passages at lengths of their own; the library has one length for all columns."""
+
+    max_query_tokens: int = 64
+    max_passage_tokens: int = 160
+    _column: str = field(default="", init=False, repr=False)
+
+    def _get_task_for_column(
+        self, column_name: str, column_position: int, router_mapping: dict[str, str]
+    ) -> str | None:
+        self._column = column_name
+        task: str | None = super()._get_task_for_column(column_name, column_position, router_mapping)
+        return task
+
+    def _get_max_length_for_task(self, task: str | None) -> int | None:  # noqa: ARG002  the overridden method's signature
+        return self.max_query_tokens if self._column == "query" else self.max_passage_tokens
+
+
+def collator(model: Any, settings: Train, prompts: dict[str, str]) -> ColumnCollator:
+    """Tokenises a batch with prompts in training as in use."""
+
+    def preprocess(
+        texts: list[str],
+        prompt: str | None = None,
+        task: str | None = None,  # noqa: ARG001  the collator passes it by name
+        max_length: int | None = None,
+    ) -> Any:
+        return model.preprocess(
+            texts, prompt=prompt, processing_kwargs={"text": {"max_length": max_length, "truncation": True}}
+        )
+
+    return ColumnCollator(
+        preprocess_fn=preprocess,
+        prompts=column_prompts(prompts, settings.negatives_per_query),
+        max_query_tokens=settings.max_query_tokens,
+        max_passage_tokens=settings.max_passage_tokens,
+    )
+
+
+def column_prompts(prompts: dict[str, str], negatives: int) -> dict[str, str]:
+    """Prompt of each column that has one."""
+    columns = {"query": prompts["query"], "positive": prompts["document"]}
+    columns |= {f"negative_{place + 1}": prompts["document"] for place in range(negatives)}
+    return {name: prompt for name, prompt in columns.items() if prompt}
+
+
+class _WithoutCard:
+    """Leaves out the library's own card: it would quote training texts, which may be patient data, in every checkpoint."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add none; ``publish`` writes the card."""
+
+
+class _DenseTrainer(_WithoutCard, SentenceTransformerTrainer):
+    """For models of one vector a text."""
+
+
+class _LateInteractionTrainer(_WithoutCard, MultiVectorEncoderTrainer):
+    """For models of a vector a token."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a trainer is set up: the recipe's section, where it runs, and where checkpoints go."""
+
+    settings: Train
+    execution: Execution
+    prompts: dict[str, str]
+    seed: int
+    checkpoints: Path
+
+
+def trainer(
+    model: Any, data: Dataset | DatasetDict, loss: Any, evaluator: Any, callbacks: list[Any], setup: Setup
+) -> Any:
+    """sentence-transformers' trainer with the recipe's settings."""
+    settings, execution, prompts, seed = setup.settings, setup.execution, setup.prompts, setup.seed
+    total = total_steps(data, settings)
+    colbert = settings.architecture == "colbert"
+    cpu = on_cpu(execution.device)
+    options: dict[str, Any] = {
+        "output_dir": str(setup.checkpoints),
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "per_device_train_batch_size": _per_process(settings),
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "lr_scheduler_type": settings.schedule,
+        "warmup_steps": round(settings.warmup * total),
+        "bf16": in_bf16(settings, on_cpu=cpu),
+        "use_cpu": cpu,
+        "batch_sampler": BatchSamplers.NO_DUPLICATES if settings.grouping == "none" else ConsecutiveBatches,
+        "multi_dataset_batch_sampler": MultiDatasetBatchSamplers.PROPORTIONAL,
+        "seed": seed,
+        "data_seed": seed,
+        "save_strategy": "steps",
+        "save_steps": execution.save_every_steps,
+        "save_total_limit": 2,
+        "logging_steps": max(1, total // 50),
+        "eval_strategy": "steps" if evaluator is not None else "no",
+        "eval_steps": max(1, total // max(1, settings.evaluations)),
+        "report_to": execution.report_to,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    shared = {"model": model, "train_dataset": data, "loss": loss, "evaluator": evaluator, "callbacks": callbacks}
+    if colbert:
+        options["max_length"] = {"query": settings.max_query_tokens, "document": settings.max_passage_tokens}
+        options["prompts"] = column_prompts(prompts, settings.negatives_per_query) or None
+        runner = _LateInteractionTrainer(args=MultiVectorEncoderTrainingArguments(**options), **shared)
+    else:
+        shared["data_collator"] = collator(model, settings, prompts)
+        runner = _DenseTrainer(args=SentenceTransformerTrainingArguments(**options), **shared)
+    runner.remove_callback(transformers.PrinterCallback)
+    return runner
+
+
+def in_bf16(settings: Train, *, on_cpu: bool) -> bool:
+    """Whether to compute in bf16. Emulated, a step of MiniLM took fifteen times as long as in fp32 (AMD Zen 3).
+
+    ``"auto"`` asks more of a CPU than that it knows bf16: it must gain by it.
+    """
+    native = hardware.cpu_has_bf16() if on_cpu else torch.cuda.is_bf16_supported()
+    if settings.precision == "bf16" and not native:
+        raise PrecisionError(
+            "train.precision = 'bf16', but this device only emulates bf16, many times slower than fp32: say train.precision=auto"
+        )
+    if settings.precision == "auto" and on_cpu:
+        return native and not hardware.cpu_loses_by_bf16()
+    return settings.precision != "fp32" and native
+
+
+def total_steps(data: Dataset | DatasetDict, settings: Train) -> int:
+    """Optimiser steps of the run, as far as they can be known beforehand."""
+    tables = list(data.values()) if isinstance(data, DatasetDict) else [data]
+    per_epoch = sum(-(-len(table) // settings.batch_size) for table in tables)
+    steps = max(1, int(per_epoch * settings.epochs))
+    return min(steps, settings.max_steps or steps)
+
+
+def _per_process(settings: Train) -> int:
+    """Rows a process takes of each batch, so that the recipe's batch size is what all of them see together."""
+    return max(1, settings.batch_size // int(os.environ.get("WORLD_SIZE", "1")))

@@ -1,0 +1,160 @@
+"""Pairs by rule: titles, headings, definitions and sentences asked of the text around them. Deterministic, no model."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+from medembed.recipes.records import Note, Pair, content_id
+from medembed.recipes.schema import Extractive, ExtractiveKind
+from medembed.recipes.sentences import sentence_spans
+from medembed.recipes.writers import sentence_rules, statements
+from medembed.recipes.writers.interface import Written
+
+Span = tuple[int, int]
+Draft = tuple[str, Span]
+
+# What a heading asks of its article's topic; the topic must be short enough to be one.
+_QUESTIONS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"symptom|clinical manifestation|presentation", re.IGNORECASE), "What are the symptoms of {}?"),
+    (re.compile(r"treatment|therap|management|intervention", re.IGNORECASE), "How is {} treated?"),
+    (re.compile(r"diagnos|screening|assessment", re.IGNORECASE), "How is {} diagnosed?"),
+    (re.compile(r"\bcause|etiology|aetiology|pathophysiology", re.IGNORECASE), "What causes {}?"),
+    (re.compile(r"prevent", re.IGNORECASE), "How can {} be prevented?"),
+    (re.compile(r"risk factor", re.IGNORECASE), "Who is at risk of {}?"),
+    (re.compile(r"adverse|side effect", re.IGNORECASE), "What are the side effects of {}?"),
+)
+_DEFINITION = re.compile(
+    r"(?:An? |The )?([A-Z][\w’'()/-]*(?: [\w’'()/-]+){0,5}?) (?:is|are|refers to|means|describes) (?:an?|the|any|when)\b"
+)
+_NO_TERM = re.compile(
+    r"^(?:it|this|that|these|those|there|here|which|what|such|one|he|she|they|we|our|his|her|their|table|figure)\b",
+    re.IGNORECASE,
+)
+_FIRST_SECTION = re.compile(r"abstract|introduction|overview|summary", re.IGNORECASE)
+_TITLE_EVERY = 8  # of the windows outside an abstract, one in eight is asked for by the title
+_MAX_TOPIC_WORDS = 6
+
+
+class ExtractiveWriter:
+    """Writes pairs by rule.
+
+    Args:
+        settings: Which kinds, how many of each a note, and lengths.
+    """
+
+    def __init__(self, settings: Extractive) -> None:
+        self._settings = settings
+        self._rules: list[tuple[str, Callable[[Note, list[Span], bool], Iterator[Draft]]]] = [
+            (kind, RULES[kind]) for kind in settings.kinds
+        ]
+
+    def write(self, notes: Sequence[Note]) -> Iterator[Written]:
+        """Pairs of each note, in the order of the notes."""
+        before = ("", "")
+        for note in notes:
+            section = (note.doc_id, note.heading)
+            yield Written(note.note_id, self._pairs(note, section != before))
+            before = section
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _pairs(self, note: Note, opens: bool) -> list[Pair]:
+        sentences = list(sentence_spans(note.text))
+        pairs: list[Pair] = []
+        for kind, rule in self._rules:
+            left = self._settings.per_note
+            for query, span in rule(note, sentences, opens):
+                if left == 0:
+                    break
+                if self._fits(note, query, span):
+                    pairs.append(_pair(note, kind, query, span))
+                    left -= 1
+        return pairs
+
+    def _fits(self, note: Note, query: str, span: Span) -> bool:
+        words, settings = len(query.split()), self._settings
+        if not settings.min_query_words <= words <= settings.max_query_words:
+            return False
+        return len(note.text[slice(*span)].split()) >= settings.min_passage_words
+
+
+def _pair(note: Note, kind: str, query: str, span: Span) -> Pair:
+    passage = note.text[slice(*span)]
+    return Pair(
+        pair_id=content_id(query, passage),
+        note_id=note.note_id,
+        doc_id=note.doc_id,
+        source=f"{note.source}:{kind}",
+        query=query,
+        query_type=kind,
+        passage=passage,
+        start=span[0],
+        end=span[1],
+        relevance_score=5,
+    )
+
+
+def _title(note: Note, _sentences: list[Span], opens: bool) -> Iterator[Draft]:
+    """The document's title → its abstract or opening, and now and then a window further in."""
+    at_the_top = opens and _FIRST_SECTION.search(note.heading or "abstract")
+    if note.title and (at_the_top or int(note.note_id[:8], 16) % _TITLE_EVERY == 0):
+        yield note.title, (0, len(note.text))
+
+
+def _heading(note: Note, _sentences: list[Span], opens: bool) -> Iterator[Draft]:
+    """A section's heading, with the title where it says too little alone → the section's first window."""
+    leaf = note.heading.rpartition(" > ")[2]
+    if opens and leaf:
+        yield leaf if len(leaf.split()) > 2 else f"{note.title} {leaf}".strip(), (0, len(note.text))
+
+
+def _question(note: Note, sentences: list[Span], opens: bool) -> Iterator[Draft]:
+    """What the heading asks of a short topic, and questions the text itself asks and then answers."""
+    leaf, topic = note.heading.rpartition(" > ")[2], note.title.rstrip(".")
+    if opens and leaf and 0 < len(topic.split()) <= _MAX_TOPIC_WORDS:
+        for pattern, question in _QUESTIONS:
+            if pattern.search(leaf):
+                yield question.format(topic), (0, len(note.text))
+                break
+    for (start, end), (after, _) in pairwise(sentences):
+        if note.text[end - 1] == "?":
+            yield note.text[start:end], (after, len(note.text))
+
+
+def _term(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+    """A term the text defines → the definition and what follows, three sentences at most."""
+    for index, (start, end) in enumerate(sentences):
+        match = _DEFINITION.match(note.text, start, end)
+        if match and not _NO_TERM.match(match.group(1)):
+            yield match.group(1), (start, sentences[min(index + 2, len(sentences) - 1)][1])
+
+
+def _lead(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+    """The first sentence → the rest."""
+    if len(sentences) > 2:
+        yield note.text[slice(*sentences[0])], (sentences[1][0], sentences[-1][1])
+
+
+def _cropped(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+    """Inverse cloze: a sentence chosen by the note's hash → the longer side of what is around it."""
+    if len(sentences) < 4:
+        return
+    first = int(note.note_id[:8], 16)
+    for step in range(1, len(sentences)):
+        chosen = 1 + (first + step) % (len(sentences) - 1)  # never the first: that is the lead
+        yield note.text[slice(*sentences[chosen])], sentence_rules.longer_side(sentences, chosen)
+
+
+RULES: dict[ExtractiveKind, Callable[[Note, list[Span], bool], Iterator[Draft]]] = {
+    "title": _title,
+    "heading": _heading,
+    "question": _question,
+    "term": _term,
+    "lead": _lead,
+    "cropped": _cropped,
+    "keyword": sentence_rules.keyword,
+    "acronym": sentence_rules.acronym,
+    "claim": sentence_rules.claim,
+    "asked": statements.asked,
+}

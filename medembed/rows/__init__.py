@@ -1,0 +1,1 @@
+"""Rows of text from files, folders, archives and URLs."""

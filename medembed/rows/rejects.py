@@ -1,0 +1,50 @@
+"""Rows that were left out: a file with line and reason, and counts by reason."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Self
+
+from medembed.rows.read import Reject, Row
+from medembed.rows.seen import SeenIds
+
+REJECTS = "rejects.jsonl"
+
+
+class Rejects:
+    """The file of rows that were left out; it appears when the run has come to its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._aside = folder / REJECTS, folder / f"{REJECTS}.aside"
+        self.counts: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        self._file = self._aside.open("w", encoding="utf-8")
+        return self
+
+    def write(self, reject: Reject) -> None:
+        """Add one; texts are no part of it."""
+        told = {"source": reject.source, "line": reject.line, "reason": reject.reason, "id": reject.id}
+        self._file.write(json.dumps(told, ensure_ascii=False) + "\n")
+        self.counts[reject.reason] += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._file.close()
+        if kind is None and self.counts:
+            self._aside.replace(self._path)
+        else:
+            self._aside.unlink(missing_ok=True)
+        if kind is None and not self.counts:
+            self._path.unlink(missing_ok=True)
+
+
+def accepted(stream: Iterable[Row | Reject], seen: SeenIds, rejects: Rejects) -> Iterator[Row]:
+    """The rows of a stream whose ids are new; all else goes to the rejects."""
+    for item in stream:
+        if isinstance(item, Reject):
+            rejects.write(item)
+        elif seen.add(item.id):
+            yield item
+        else:
+            rejects.write(Reject(item.source, item.line, "duplicate id", item.id))

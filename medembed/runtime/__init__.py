@@ -1,0 +1,1 @@
+"""A model running: tokenizer, batches, engines, and the threads that run them."""

@@ -1,0 +1,157 @@
+"""Texts → vectors: tokenise, batch, run, put back in order. The work behind MedEmbed.encode, without its conveniences."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medembed import vectors
+from medembed.checkpoints import model_files
+from medembed.checkpoints.checkpoint import Checkpoint
+from medembed.errors import BadWeightsError, EngineError
+from medembed.runtime import batching
+from medembed.runtime.engines.interface import Engine
+from medembed.runtime.streams import Streams
+from medembed.runtime.tokenizer import Overlong, Tokenised, Tokenizer
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What truncation left out.
+
+    Attributes:
+        texts: How many texts were cut.
+        tokens: How many tokens were left out in all.
+    """
+
+    texts: int = 0
+    tokens: int = 0
+
+    def __add__(self, other: "Cut") -> "Cut":
+        """Sum over groups of texts."""
+        return Cut(self.texts + other.texts, self.tokens + other.tokens)
+
+
+def cut_of(tokenised: Tokenised, limit: int) -> Cut:
+    """What a limit leaves out of a group of texts."""
+    beyond = [tokens - limit for tokens in tokenised.tokens if tokens > limit]
+    return Cut(len(beyond), sum(beyond))
+
+
+def load_tokenizer(checkpoint: Checkpoint, max_seq_length: int) -> Tokenizer:
+    """A model's tokenizer, checked against its configuration.
+
+    Args:
+        checkpoint: The model.
+        max_seq_length: Tokens to read of each text.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        CheckpointError: It cannot be read, or knows tokens that the model has no embedding for.
+    """
+    folder, vocabulary = checkpoint.folder, checkpoint.config.get("vocab_size")
+    tokenizer = Tokenizer(folder, max_seq_length, lowercase=model_files.lowercases(folder))
+    if isinstance(vocabulary, int) and tokenizer.vocabulary_size > vocabulary:
+        raise BadWeightsError(
+            f"{folder}: the tokenizer knows {tokenizer.vocabulary_size} tokens, but config.json only {vocabulary}: they do not belong together"
+        )
+    return tokenizer
+
+
+class Encoder:
+    """A tokenizer and an engine working together.
+
+    Args:
+        tokenizer: The model's.
+        engine: What computes.
+        overlong: What to do with texts above the limit.
+        normalised: Whether vectors are scaled to unit length.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, engine: Engine, *, overlong: Overlong, normalised: bool) -> None:
+        """Threads start with the first call that needs them."""
+        self.tokenizer, self.engine = tokenizer, engine
+        self._overlong, self._normalised = overlong, normalised
+        self._streams = Streams(engine)
+
+    def __call__(
+        self, texts: Sequence[str], prompt: str, progress: Progress, *, first_index: int = 0
+    ) -> tuple[NDArray[np.float32], Cut]:
+        """Encode one window of texts.
+
+        Args:
+            texts: Already checked to be strings.
+            prompt: Put before each.
+            progress: Called with a number of texts as they are done, from any thread.
+            first_index: Where the window begins in the caller's input, for error messages.
+
+        Returns:
+            Vectors in input order, *Shape:* ``(len(texts), dimension)``, and what was cut.
+
+        Raises:
+            OverlongTextError: ``overlong="error"`` and a text is too long.
+            EngineError: The engine failed, or gave a vector that is not finite.
+        """
+        out = np.empty((len(texts), self.engine.dimension), dtype=np.float32)
+        units = self._streams.units(texts, prompt)
+        alone = len(units) == 1
+        run = partial(self._run_unit, texts, prompt, out, progress, alone=alone, first_index=first_index)
+        return out, sum(self._streams.run(run, units), Cut())
+
+    def _run_unit(
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        out: NDArray[np.float32],
+        progress: Progress,
+        unit: Sequence[int],
+        *,
+        alone: bool,
+        first_index: int,
+    ) -> Cut:
+        places = [first_index + i for i in unit]
+        tokenised = self.tokenizer([texts[i] for i in unit], prompt=prompt, overlong=self._overlong, places=places)
+        rows = self._rows(tokenised, progress if len(tokenised.ids) == len(unit) else None, alone=alone)
+        if not np.isfinite(rows).all():
+            owner = places[tokenised.owners[int(np.argmin(np.isfinite(rows).all(axis=1)))]]
+            raise EngineError(
+                f"the {self.engine.name} engine gave a vector that is not finite for text {owner}: its weights may be damaged"
+            )
+        if self._normalised:
+            rows = vectors.normalise(rows)
+        if len(rows) > len(unit):
+            rows = self._joined(rows, tokenised, len(unit))
+            progress(len(unit))
+        out[list(unit)] = rows
+        return cut_of(tokenised, self.tokenizer.max_seq_length) if self._overlong == "truncate" else Cut()
+
+    def _rows(self, tokenised: Tokenised, progress: Progress | None, *, alone: bool) -> NDArray[np.float32]:
+        """A raw vector for each row of ids."""
+        engine = self.engine
+        rows = np.empty((len(tokenised.ids), engine.dimension), dtype=np.float32)
+        lengths = [len(ids) for ids in tokenised.ids]
+        for batch in batching.plan_batches(lengths, engine.max_batch_tokens, multiple=engine.width_multiple):
+            rows[batch] = engine.pooled([tokenised.ids[i] for i in batch], alone=alone)
+            if progress is not None:
+                progress(len(batch))
+        return rows
+
+    def _joined(self, rows: NDArray[np.float32], tokenised: Tokenised, n_texts: int) -> NDArray[np.float32]:
+        """Windows of one text → one vector: their mean, weighted by tokens, so a short last window counts for little."""
+        weights = np.array([len(ids) for ids in tokenised.ids], dtype=np.float32)
+        joined = np.zeros((n_texts, rows.shape[1]), dtype=np.float32)
+        total = np.zeros(n_texts, dtype=np.float32)
+        np.add.at(joined, tokenised.owners, rows * weights[:, None])
+        np.add.at(total, tokenised.owners, weights)
+        joined /= total[:, None]
+        return vectors.normalise(joined) if self._normalised else joined
+
+    def close(self) -> None:
+        """Stop the threads and the engine."""
+        self._streams.close()

@@ -1,0 +1,1 @@
+"""Ranking of arrays: top-k, BM25, fusion and nDCG."""
