@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check check-style check-types fix bench bench-adapters docs mini golden wheel clean
+.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters docs mini golden wheel clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -69,6 +69,9 @@ check-types:
 
 check-types-%:
 	@cd integrations/$* && $(abspath $(BIN))/mypy --python-executable $(abspath $(ADAPTERS))/bin/python
+
+house: $(VENV)/.full ## Measure the code: files, lines, layers, circles, docstrings, what a first encode reads
+	@$(BIN)/python -m tests.house
 
 fix: $(VENV)/.full ## Mend what the formatter and the linter can mend themselves
 	@$(BIN)/ruff format .

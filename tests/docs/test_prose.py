@@ -1,8 +1,8 @@
 """What pages name in running text is there: commands with their options, files of the repository."""
 
 import re
-import tomllib
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -73,7 +73,8 @@ def test_what_is_not_there_is_found_out(span: str) -> None:
 def test_the_architecture_page_shows_the_layers_that_are_checked() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
-    checked = [sorted(re.findall(r"\w+", layer)) for layer in layers if layer != "(__main__)"]
+    checked = [sorted(set(re.findall(r"\w+", layer)) - {"__main__"}) for layer in layers]
     drawn = (ROOT / "docs/concepts/architecture.md").read_text().split("```text\n")[1].split("```")[0]
-    shown = [sorted(re.findall(r"\w+", re.split(r"  +", line)[0])) for line in drawn.splitlines()]
-    assert shown == checked
+    # a layer too long for its line goes on in the next, which begins with a bar
+    names = re.sub(r"\n  \|", " |", "\n".join(re.split(r"(?<=\w)  +", line)[0] for line in drawn.splitlines()))
+    assert [sorted(re.findall(r"\w+", line)) for line in names.splitlines()] == checked

@@ -1,0 +1,27 @@
+"""The measures of the house that must hold; `make house` prints them all."""
+
+import pytest
+
+from tests.house import House, circles, measure
+
+
+@pytest.fixture(scope="module")
+def house() -> House:
+    return measure()
+
+
+def test_nine_layers_and_no_import_runs_upwards(house: House) -> None:
+    assert (house.layers, house.upward_imports) == (9, [])
+
+
+@pytest.mark.parametrize(
+    ("imports", "expected"),
+    [
+        pytest.param({"a": {"b"}, "b": {"c"}, "c": set()}, [], id="chain"),
+        pytest.param({"a": {"b"}, "b": {"a"}}, [["a", "b"]], id="pair"),
+        pytest.param({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, [["a", "b", "c"]], id="ring-and-a-caller"),
+        pytest.param({"a": {"b", "c"}, "b": {"a"}, "c": {"d"}, "d": {"c"}}, [["a", "b"], ["c", "d"]], id="two-groups"),
+    ],
+)
+def test_circles_are_found(imports: dict[str, set[str]], expected: list[list[str]]) -> None:
+    assert circles(imports) == expected
