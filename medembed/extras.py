@@ -11,6 +11,7 @@ EXTRAS = {
     "transformers": "torch",
     "sentence_transformers": "torch",
     "bm25s": "corpus",
+    "Stemmer": "corpus",
     "faiss": "faiss",
     "filelock": "corpus",
     "fsspec": "corpus",

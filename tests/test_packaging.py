@@ -102,7 +102,8 @@ def test_extra_named_in_an_error_installs_the_module(module: str, extra: str) ->
             if name == "medembed":
                 wanted += rest.rstrip("]").split(",")
             brought.add(name.split(">")[0].replace("-", "_").removesuffix("_cpu"))
-    assert module in brought
+    # PyStemmer installs a module of another name
+    assert {"Stemmer": "pystemmer"}.get(module, module) in brought
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 from medembed.corpus.layout import MAPS, Manifest
 from medembed.errors import CorpusError
 from medembed.search.bm25 import Bm25
+from medembed.search.words import VERSION
 
 log = logging.getLogger("medembed")
 # written last: an index without it is not whole
@@ -30,7 +31,7 @@ def lexical_index(folder: Path, manifest: Manifest, tables: Sequence[Any]) -> Bm
     """
     if not manifest.text_stored:
         raise CorpusError(f"{folder} holds no texts, which hybrid search needs: index again with --store-text")
-    key = hashlib.sha256("".join(shard.sha256 for shard in manifest.shards).encode()).hexdigest()[:16]
+    key = hashlib.sha256("".join((VERSION, *(shard.sha256 for shard in manifest.shards))).encode()).hexdigest()[:16]
     kept = folder / MAPS / f"bm25-{key}"
     if (kept / WHOLE).is_file():
         return Bm25.load(kept)

@@ -1,4 +1,4 @@
-"""BM25 over texts, with bm25s."""
+"""BM25 over texts, on bm25s, with the words of clinical text."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.extras import require
+from medembed.search.words import words
 
 
 class Bm25:
@@ -18,44 +19,57 @@ class Bm25:
     """
 
     def __init__(self, passages: Sequence[str]) -> None:
-        self._bm25s = require("bm25s")
-        self._index = self._bm25s.BM25()
-        tokens = self._bm25s.tokenize(list(passages), stopwords="en", show_progress=False)
-        self._index.index(tokens, show_progress=False)
+        self._index = require("bm25s").BM25()
         self._size = len(passages)
+        split = [words(passage) for passage in passages]
+        # bm25s cannot index a corpus without a single word: such an index finds nothing
+        self._empty = not any(split)
+        if not self._empty:
+            self._index.index(split, show_progress=False)
 
     def search(self, queries: Sequence[str], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The best passages of each query.
+        """Find the best passages of each query.
+
+        Args:
+            queries: Texts.
+            k: Passages per query.
 
         Returns:
-            Row numbers and scores, best first. *Shape:* ``(n, min(k, passages))``.
+            Row numbers and scores, best first, ties by row number. *Shape:* ``(n, min(k, passages))``.
         """
-        tokens = self._bm25s.tokenize(list(queries), stopwords="en", show_progress=False, return_ids=False)
-        rows, scores = self._index.retrieve(tokens, k=min(k, self._size), show_progress=False, sorted=True)
-        return np.asarray(rows, dtype=np.int64), np.asarray(scores, dtype=np.float32)
+        k = min(k, self._size)
+        rows = np.empty((len(queries), k), dtype=np.int64)
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        for number, query in enumerate(queries):
+            every = self.scores(query)
+            best = np.argpartition(-every, k - 1)[:k] if 0 < k < self._size else np.arange(self._size)[:k]
+            rows[number] = best[np.lexsort((best, -every[best]))]
+            scores[number] = every[rows[number]]
+        return rows, scores
 
     def scores(self, query: str) -> NDArray[np.float32]:
-        """Scores of all passages for one query. *Shape:* ``(passages,)``."""
-        [tokens] = self._bm25s.tokenize([query], stopwords="en", show_progress=False, return_ids=False)
-        known = [token for token in tokens if token in self._index.vocab_dict]
+        """Score all passages for one query. *Shape:* ``(passages,)``."""
+        known = [] if self._empty else [word for word in words(query) if word in self._index.vocab_dict]
         if not known:
             return np.zeros(self._size, dtype=np.float32)
         return np.asarray(self._index.get_scores(known), dtype=np.float32)
 
     def score_of(self, query: str, row: int) -> float:
-        """Score of one passage for one query."""
+        """Score one passage for one query."""
         return float(self.scores(query)[row])
 
     def save(self, folder: Path) -> None:
         """Write the index into a folder, for :meth:`load`."""
-        self._index.save(str(folder))
+        if not self._empty:
+            self._index.save(str(folder))
         (folder / "size.txt").write_text(str(self._size))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """An index that was saved, its numbers mapped from disk."""
-        loaded = cls.__new__(cls)
-        loaded._bm25s = require("bm25s")
-        loaded._index = loaded._bm25s.BM25.load(str(folder), mmap=True)
+        """Open an index that was saved, its numbers mapped from disk."""
+        loaded = cls([])
         loaded._size = int((folder / "size.txt").read_text())
+        loaded._empty = not (folder / "params.index.json").is_file()
+        if not loaded._empty:
+            loaded._index = require("bm25s").BM25.load(str(folder), mmap=True)
         return loaded
