@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters docs mini golden wheel clean
+.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters docs mini golden wheel hashes audit test-lowest clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,11 +9,17 @@ PEERS ?= .venv-peers
 VLLM ?= .venv-vllm
 ADAPTERS ?= .venv-adapters
 ADAPTERS_PEERS ?= .venv-adapters-peers
+AUDIT ?= .venv-audit
+LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 # Twice quiet: errors only. Build back ends are pinned like everything else.
 PIP := -m pip --disable-pip-version-check -qq install
 CONSTRAIN := --constraint constraints.txt --build-constraint constraints.txt
 EXTRAS := torch,recipes,evaluation,corpus
+# What CI installs, each file by its hash. torch is left out, with what only its CUDA build needs: a CPU build, which has
+# another hash, serves as well. pip refuses hashes beside an editable package, hence a step of its own.
+HASHED := --require-hashes --no-deps --requirement constraints-hashed.txt
+COMPILE := --quiet --no-header --no-annotate --generate-hashes
 # No negatives, no articles, one ratio: what is left is training and two measurements.
 TINY_COLBERT := train.architecture=colbert train.negatives_per_query=0 train.batch_size=32 train.max_steps=8 train.evaluations=0 \
   train.max_query_tokens=32 train.max_passage_tokens=64 pairs.writer=none negatives.method=none merge.ratios=[1.0] \
@@ -44,6 +50,7 @@ test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' 
 	@cd integrations/langchain && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
 	@cd integrations/llamaindex && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
+	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/no_network/test_adapters.py
 
 # Two browsers load the pages; what is timed, such as the try-out, has the machine to itself.
 test-site: docs ## Test the built site in a real browser (chromium and chromedriver must be there)
@@ -93,12 +100,30 @@ mini: $(VENV)/.full ## Make the bundled model from what the recipe mini-v4 publi
 golden: $(VENV)/.full ## Make the golden vectors of the bundled model again (FOLDER=its full-precision weights)
 	@$(BIN)/python -m tests.golden.make $(FOLDER)
 
-wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/
+wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/, with a bill of materials of the plain install
 	@$(BIN)/python -m build --outdir dist . > /dev/null
+	@$(BIN)/uv pip compile $(COMPILE) --constraint constraints.txt pyproject.toml --output-file dist/plain.txt
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library --output-reproducible --output-file dist/medembed.cdx.json dist/plain.txt
+	@rm dist/plain.txt
 	@ls -l dist
 
+hashes: $(VENV)/.full ## Write constraints-hashed.txt anew from constraints.txt
+	@$(BIN)/uv pip compile $(COMPILE) --universal --python-version 3.11 --constraint constraints.txt \
+	  --extra torch --extra recipes --extra evaluation --extra corpus --group test --group check pyproject.toml \
+	  | awk -F== 'NR==FNR {pinned[$$1]; next} /^[a-z]/ {keep = $$1 in pinned && $$1 != "torch"} keep || /^#/' constraints.txt - > constraints-hashed.txt.new
+	@mv constraints-hashed.txt.new constraints-hashed.txt
+
+# --strict: a package that cannot be looked up is a failure, or an index without advisories would pass.
+audit: $(AUDIT)/.ready ## Hold constraints.txt and the lower bounds against PyPI's advisories (needs pypi.org)
+	@$(AUDIT)/bin/uv pip compile $(COMPILE) --no-deps --resolution lowest-direct --all-extras pyproject.toml --output-file $(AUDIT)/lowest.txt > /dev/null
+	@for file in constraints.txt $(AUDIT)/lowest.txt; do \
+	  echo "$$file:"; $(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement $$file $(ARGS) || failed=1; done; exit $${failed:-0}
+
+test-lowest: $(LOWEST)/.ready ## Run the core tests with the lowest versions that pyproject.toml admits, without torch
+	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest tests/test_*.py tests/corpus tests/colbert $(ARGS)
+
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) dist build site
+	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) dist build site
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
@@ -114,8 +139,9 @@ $(VENV)/.light: $(VENV)/bin/pip-is-new pyproject.toml constraints.txt
 	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable .
 	@touch $@
 
-$(VENV)/.full: $(VENV)/bin/pip-is-new pyproject.toml constraints.txt
+$(VENV)/.full: $(VENV)/bin/pip-is-new pyproject.toml constraints.txt constraints-hashed.txt
 	@echo "Installing medembed with its extras and the development tools into $(VENV); torch makes this the long one ..."
+	@$(BIN)/python $(PIP) $(HASHED)
 	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable '.[$(EXTRAS)]' --group test --group check
 	@touch $@ $(VENV)/.light
 
@@ -133,6 +159,23 @@ $(PEERS)/.ready: tests/benchmarks/peers.txt
 	@echo "Installing the peers to compare with into $(PEERS) ..."
 	@$(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python $(PIP) --requirement tests/benchmarks/peers.txt
+	@touch $@
+
+$(AUDIT)/.ready: pyproject.toml
+	@echo "Installing pip-audit into $(AUDIT) ..."
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python $(PIP) --upgrade 'pip>=25.3'
+	@$(AUDIT)/bin/python $(PIP) --group audit
+	@touch $@
+
+$(LOWEST)/.ready: pyproject.toml
+	@echo "Installing the lowest versions that pyproject.toml admits into $(LOWEST) ..."
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python $(PIP) $(CONSTRAIN) uv
+	@$(LOWEST)/bin/uv pip compile $(COMPILE) --resolution lowest-direct --extra corpus --extra colbert --group test-core pyproject.toml \
+	  --output-file $(LOWEST)/lowest.txt > /dev/null
+	@$(LOWEST)/bin/python $(PIP) --requirement $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/python $(PIP) --no-deps --editable .
 	@touch $@
 
 # The frameworks and vector stores pin much that we do not; no torch.

@@ -1,6 +1,9 @@
 """Optional dependencies: import the module, or say which pip line brings it."""
 
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from medembed.errors import MissingExtraError
@@ -50,3 +53,21 @@ def require(module: str) -> ModuleType:
         raise MissingExtraError(
             f"'{module}' cannot be imported here ({error}). It comes with an extra of medembed: pip install 'medembed[{extra}]'"
         ) from error
+
+
+@contextmanager
+def switches(**values: str) -> Iterator[None]:
+    """Set environment variables for a while, where the user has not set them.
+
+    For libraries whose reports to their makers have no other switch. Children that they start meanwhile inherit it.
+
+    Args:
+        values: Names and values, for instance ``RAY_USAGE_STATS_ENABLED="0"``.
+    """
+    missing = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)

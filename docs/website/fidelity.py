@@ -38,9 +38,9 @@ def encode(packed: Path, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
     Returns:
         *Shape:* ``(len(ids), dimension)``.
     """
-    import openvino
+    from medembed.runtime.engines.silent_openvino import ov
 
-    core = openvino.Core()
+    core = ov.Core()
     # OpenVINO would compute in bf16 where the CPU can; the browser computes in fp32
     compiled = core.compile_model(
         core.read_model(gzip.decompress(packed.read_bytes())), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}

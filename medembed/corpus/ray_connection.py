@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from medembed.errors import SettingError
-from medembed.extras import require
+from medembed.extras import require, switches
 
 
 @contextmanager
@@ -21,23 +21,31 @@ def connected(address: str | None, cores: int) -> Iterator[Any]:
 
     Raises:
         MissingExtraError: Ray is not installed.
-        SettingError: No cluster can be joined at ``address``.
+        SettingError: No cluster can be joined at ``address``, or none started here.
     """
     ray = require("ray")
     if ray.is_initialized():
         yield ray
         return
     if address is None:
-        # without telemetry
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        cores = max(os.cpu_count() or 1, cores)
-        ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        _start(ray, max(os.cpu_count() or 1, cores))
     else:
         _join(ray, address)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, cores: int) -> None:
+    try:
+        with switches(RAY_USAGE_STATS_ENABLED="0"):
+            ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except OSError as error:
+        raise SettingError(
+            f"Ray cannot be started on this machine ({error}): it makes sockets below TMPDIR, whose names have about 100 bytes at "
+            "most; export TMPDIR=/tmp where yours is longer"
+        ) from error
 
 
 def _join(ray: Any, address: str) -> None:

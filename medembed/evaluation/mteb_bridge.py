@@ -217,7 +217,11 @@ def load_model(ref: ModelRef, setup: Setup) -> Any:
     from sentence_transformers import SentenceTransformer
 
     device = None if setup.device == "auto" else setup.device
-    model = SentenceTransformer(ref.source, device=device, truncate_dim=setup.truncate_dim)
+    # of a folder, sentence-transformers otherwise asks the hub whether it knows a model of that name
+    on_disk = Path(ref.source).is_dir()
+    model = SentenceTransformer(
+        ref.source, device=device, truncate_dim=setup.truncate_dim, local_files_only=on_disk, trust_remote_code=False
+    )
     if setup.max_seq_length is not None:
         model.max_seq_length = setup.max_seq_length
     if setup.prompts == "none":

@@ -241,11 +241,14 @@ def _cross_encoder(stage: StageRun) -> Callable[[list[tuple[str, str]]], NDArray
     """Scores of (query, passage) pairs between 0 and 1, so that "95% of the positive's" means something."""
     settings, device = stage.recipe.negatives, stage.recipe.execution.device
     library, torch = require("sentence_transformers"), require("torch")
+    on_disk = _local_judge(settings)
     model = library.CrossEncoder(
-        str(_local_judge(settings) or settings.cross_encoder),
+        str(on_disk or settings.cross_encoder),
         revision=settings.cross_encoder_revision,
         device=None if device == "auto" else device,
         model_kwargs={"use_safetensors": True},
+        local_files_only=on_disk is not None,  # otherwise the hub is asked about a folder's name
+        trust_remote_code=False,
     )
 
     def scores(pairs: list[tuple[str, str]]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ import os
 import string
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -192,23 +192,13 @@ def watch(sets: Sequence[RetrievalSet], settings: Train) -> Any:
     return SequentialEvaluator(evaluators, main_score_function=mean)
 
 
-@dataclass
 class ColumnCollator(SentenceTransformerDataCollator):
-    """Cuts queries and passages at lengths of their own; the library has one length for all columns."""
+    """Cuts queries and passages at lengths of their own: to the library, a column's length goes with its task."""
 
-    max_query_tokens: int = 64
-    max_passage_tokens: int = 160
-    _column: str = field(default="", init=False, repr=False)
-
-    def _get_task_for_column(
-        self, column_name: str, column_position: int, router_mapping: dict[str, str]
-    ) -> str | None:
-        self._column = column_name
-        task: str | None = super()._get_task_for_column(column_name, column_position, router_mapping)
-        return task
-
-    def _get_max_length_for_task(self, task: str | None) -> int | None:  # noqa: ARG002  the overridden method's signature
-        return self.max_query_tokens if self._column == "query" else self.max_passage_tokens
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Tokens of a batch, without the columns' tasks: a model without a router has none."""
+        batch = super().__call__(features)
+        return {name: value for name, value in batch.items() if not name.endswith("_task")}
 
 
 def collator(model: Any, settings: Train, prompts: dict[str, str]) -> ColumnCollator:
@@ -216,19 +206,20 @@ def collator(model: Any, settings: Train, prompts: dict[str, str]) -> ColumnColl
 
     def preprocess(
         texts: list[str],
+        max_length: int,
         prompt: str | None = None,
         task: str | None = None,  # noqa: ARG001  the collator passes it by name
-        max_length: int | None = None,
     ) -> Any:
         return model.preprocess(
             texts, prompt=prompt, processing_kwargs={"text": {"max_length": max_length, "truncation": True}}
         )
 
+    passages = ("positive", *(f"negative_{place + 1}" for place in range(settings.negatives_per_query)))
     return ColumnCollator(
         preprocess_fn=preprocess,
         prompts=column_prompts(prompts, settings.negatives_per_query),
-        max_query_tokens=settings.max_query_tokens,
-        max_passage_tokens=settings.max_passage_tokens,
+        router_mapping={"query": "query", **dict.fromkeys(passages, "document")},
+        max_length={"query": settings.max_query_tokens, "document": settings.max_passage_tokens},
     )
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from medembed.extras import require
+from medembed.extras import require, switches
 from medembed.recipes.records import Failure, Note, content_id
 from medembed.recipes.schema import Execution, Llm
 from medembed.recipes.writers.interface import Written
@@ -36,7 +36,8 @@ class VllmWriter:
             "tensor_parallel_size": execution.tensor_parallel,
             "structured_outputs_config": _STRUCTURED,
         }
-        self._llm: Any = self._vllm.LLM(**(options | execution.vllm_options))
+        with switches(VLLM_NO_USAGE_STATS="1"):
+            self._llm: Any = self._vllm.LLM(**(options | execution.vllm_options))
         self._tokenizer = self._llm.get_tokenizer()
         self._context: int = self._llm.llm_engine.model_config.max_model_len
 

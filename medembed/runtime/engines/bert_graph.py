@@ -3,12 +3,11 @@
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as op
 
 from medembed.checkpoints.registry import Pooling
 from medembed.runtime.engines.bert_shape import BertShape, Weights
+from medembed.runtime.engines.silent_openvino import op, ov
 
 Node = Any  # openvino's nodes and outputs carry no useful static types
 

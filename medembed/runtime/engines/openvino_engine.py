@@ -6,7 +6,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from medembed.checkpoints import tensors
@@ -17,6 +16,7 @@ from medembed.runtime.engines import bert_graph
 from medembed.runtime.engines.bert_shape import BertShape, Weights, fitting
 from medembed.runtime.engines.interface import Precision, TokenIds
 from medembed.runtime.engines.padding import pad
+from medembed.runtime.engines.silent_openvino import ov
 
 Requests = queue.SimpleQueue[Any]
 """Idle inference requests; taking one is taking its threads."""
