@@ -4,6 +4,7 @@
     ├── InputTypeError (TypeError)            an input that is not text
     ├── InputFileError (ValueError)           a file of texts or vectors that cannot be read or written
     ├── OverlongTextError (ValueError)        overlong="error" met a text above the limit
+    ├── UnsafePathError (ValueError)          a name or a link in data that leads out of its folder
     ├── SettingError (ValueError)             an argument outside what is allowed
     │   ├── DeviceError                       a device this machine does not have
     │   └── PrecisionError                    a precision this device cannot run well
@@ -61,6 +62,10 @@ class InputFileError(MedEmbedError, ValueError):
 
 class OverlongTextError(MedEmbedError, ValueError):
     """With ``overlong="error"``: a text has more tokens than the model reads."""
+
+
+class UnsafePathError(MedEmbedError, ValueError):
+    """A name or a link in data from elsewhere that leads out of its folder; nothing was written or removed there."""
 
 
 class SettingError(MedEmbedError, ValueError):

@@ -34,6 +34,7 @@ from medembed.evaluation.tasks import TASK_SETS, TaskRef
 from medembed.model import MedEmbed
 from medembed.rows import beir
 from medembed.runtime.tokenizer import TruncationWarning
+from medembed.storage import paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -297,6 +298,9 @@ class WholeFiles(mteb.ResultCache):
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One run writes at a time. The system frees the lock of a killed run: what lies aside then is nobody's."""
+        for name in ("results", "details"):  # the folder itself may be anything of the user's
+            paths.check_tree(paths.below(Path(self.cache_path), name))
+        paths.check_own(self.cache_path / ".lock")
         with FileLock(self.cache_path / ".lock"):
             for leftover in self.cache_path.glob(f"{ASIDE}*"):
                 shutil.rmtree(leftover)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medembed.errors import StorageFullError, WorkFolderBusyError
-from medembed.storage import durable
+from medembed.storage import durable, paths
 from medembed.storage.durable import file_sha256, flush, write_text_whole
 
 MANIFEST = "manifest.json"
@@ -45,11 +45,15 @@ class ArtifactWriter:
     Args:
         folder: ``work/<stage>/<fingerprint>``; made if missing. Parts whose bytes do not match the hash in their
             name are deleted, so that the stage writes them again.
+
+    Raises:
+        UnsafePathError: The folder holds a link.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        paths.check_tree(folder)
         _remove_leftovers(folder)
         self._parts = {path.relative_to(folder).as_posix().rsplit(".", 2)[0]: path for path in _intact_parts(folder)}
 
@@ -126,18 +130,21 @@ def open_artifact(folder: Path) -> Artifact | None:
 
     Every file is hashed. Where one is missing or changed, the manifest is removed and so are broken parts: the stage then
     runs again and makes only what is gone.
+
+    Raises:
+        UnsafePathError: The folder holds a link, or the manifest names a file outside of it; nothing is removed then.
     """
+    paths.check_tree(folder)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files: dict[str, str] = manifest["files"]
-    except (OSError, ValueError, KeyError):
+        files: dict[str, str] = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # never finished, or the manifest itself is damaged: both mean "build it"
-    broken = [name for name, digest in files.items() if not _is_intact(folder / name, digest)]
+    broken = [name for name, digest in files.items() if not _is_intact(folder, name, digest)]
     if not broken:
         return Artifact(folder, manifest)
-    (folder / MANIFEST).unlink()
-    for name in broken:
-        (folder / name).unlink(missing_ok=True)
+    for name in (MANIFEST, *broken):
+        paths.remove(folder, name)
     return None
 
 
@@ -153,7 +160,7 @@ def open_manifest(folder: Path) -> dict[str, Any] | None:
 def broken_files(folder: Path) -> list[str]:
     """Names of files whose hash is not the manifest's; reads only, for ``status``."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    return [name for name, digest in manifest["files"].items() if not _is_intact(folder / name, digest)]
+    return [name for name, digest in manifest["files"].items() if not _is_intact(folder, name, digest)]
 
 
 @contextmanager
@@ -188,7 +195,9 @@ def hold(work: Path, wait_s: float) -> Iterator[None]:
 
     Raises:
         WorkFolderBusyError: Another run still holds the folder after ``wait_s``.
+        UnsafePathError: The folder holds a link.
     """
+    paths.check_tree(work)
     advice = "Wait for it with execution.lock_wait_s=3600, or give another folder with execution.work=DIR"
     with durable.hold(work, wait_s, WorkFolderBusyError, advice):
         yield
@@ -220,5 +229,6 @@ def _remove_leftovers(folder: Path) -> None:
             path.unlink()
 
 
-def _is_intact(path: Path, digest: str) -> bool:
+def _is_intact(folder: Path, name: str, digest: str) -> bool:
+    path = paths.below(folder, name)
     return path.is_file() and file_sha256(path) == digest

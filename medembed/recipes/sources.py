@@ -17,6 +17,7 @@ from medembed.extras import require
 from medembed.recipes.fingerprint import folder_sha256
 from medembed.recipes.schema import Development, Execution, Source
 from medembed.rows.files import open_text
+from medembed.storage import paths
 from medembed.storage.durable import file_sha256
 
 Row = Mapping[str, Any]
@@ -125,6 +126,7 @@ def download(source: Source, name: str, target: Path) -> Path:
 
     Raises:
         SourceError: No URL, no declared hash, the server cannot be reached, or the content is not what was declared.
+        UnsafePathError: The source's path leads out of ``target``.
     """
     if not source.url or not source.sha256 or not source.path:
         raise SourceError(
@@ -132,7 +134,7 @@ def download(source: Source, name: str, target: Path) -> Path:
         )
     if not source.url.startswith(("https://", "http://")):
         raise SourceError(f"source '{name}': {source.url} is not an http(s) address")
-    final = target / source.path
+    final = paths.below(target, source.path)
     if final.is_file() and file_sha256(final) == source.sha256:
         return final
     final.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Files that appear whole, folders held by one process at a time, and hashes that find a changed byte."""
 
 import hashlib
+import json
 import os
 import platform
 from collections.abc import Callable, Iterator
@@ -9,6 +10,10 @@ from pathlib import Path
 
 from medembed.errors import MedEmbedError
 from medembed.extras import require
+from medembed.storage import paths
+
+# what a folder that replaces an earlier one names its own files in
+LISTING = "medembed-files.json"
 
 
 def file_sha256(path: Path) -> str:
@@ -72,6 +77,30 @@ def write_text_whole(path: Path, text: str) -> None:
     write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
+def write_listing(folder: Path) -> None:
+    """Name the files of a folder with their SHA-256, so that a later version may replace it."""
+    names = {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
+    write_text_whole(folder / LISTING, json.dumps(dict(sorted(names.items())), indent=1) + "\n")
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds what :func:`write_listing` named, unchanged, and nothing else; an empty one does.
+
+    Raises:
+        UnsafePathError: It holds a link.
+    """
+    paths.check_tree(folder)
+    present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    listing = present.pop(LISTING, None)
+    if listing is None:
+        return not any(folder.iterdir())
+    try:
+        named = json.loads(listing.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return bool(named == {name: file_sha256(path) for name, path in present.items()})
+
+
 @contextmanager
 def hold(folder: Path, wait_s: float, busy: type[MedEmbedError], advice: str) -> Iterator[None]:
     """Keep a folder to ourselves; the system frees it when the process dies, however it dies.
@@ -84,10 +113,12 @@ def hold(folder: Path, wait_s: float, busy: type[MedEmbedError], advice: str) ->
 
     Raises:
         MedEmbedError: Of type ``busy``; the message names the process that holds the folder.
+        UnsafePathError: The folder's lock is a link, or a file with a second name elsewhere.
     """
     filelock = require("filelock")
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / "holder.txt"
+    paths.check_own(folder / ".lock")
     lock = filelock.FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=wait_s)
@@ -95,7 +126,7 @@ def hold(folder: Path, wait_s: float, busy: type[MedEmbedError], advice: str) ->
         who = holder.read_text().strip() if holder.exists() else "an unknown process"
         raise busy(f"{folder} is in use by {who}. {advice}") from error
     try:
-        holder.write_text(f"process {os.getpid()} on {platform.node() or 'this machine'}\n")
+        write_text_whole(holder, f"process {os.getpid()} on {platform.node() or 'this machine'}\n")
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -112,7 +112,7 @@ def _check_merge(rest: Path, tune: Artifact, merge: Artifact) -> None:
 def test_a_folder_of_something_else_is_not_replaced_by_the_model(loaded: Loaded, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("years of work")
-    with pytest.raises(RecipeConfigError, match="is no model folder"):
+    with pytest.raises(RecipeConfigError, match="is not a model folder as a recipe published it"):
         pipeline.build(*loaded(f"execution.out={tmp_path / 'home'}"))
     assert (tmp_path / "home" / "thesis.txt").exists()
     assert not (tmp_path / "work").exists()
