@@ -10,6 +10,7 @@ from medembed.evaluation import plots, report
 from medembed.evaluation.comparison import Question
 from medembed.evaluation.comparison import compare as compare_models
 from medembed.evaluation.results import load_results
+from medembed.storage.durable import write_text_whole
 
 
 class Format(StrEnum):
@@ -56,7 +57,5 @@ def compare(
             "report.html": report.to_html(comparison, inline),
         }
         for name, text in written.items():
-            aside = output / f".{name}"
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(output / name)
+            write_text_whole(output / name, text)
         typer.echo(f"report.md, report.json, report.html and {len(drawn)} plots (PNG, SVG) are in {output}", err=True)

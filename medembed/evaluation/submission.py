@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ from medembed.evaluation.models import TUNED_FROM
 from medembed.evaluation.results import Measurement, load_results
 from medembed.extras import require
 from medembed.storage import paths
-from medembed.storage.durable import is_ours, write_listing
+from medembed.storage.durable import is_ours, write_listing, write_text_whole, write_whole
 
 REFUSED = "not ready"
 
@@ -90,7 +91,7 @@ def prepare(folders: Sequence[Path], output: Path) -> Submission:
         target = output / "results" / path.parent.parent.name / path.parent.name
         target.mkdir(parents=True, exist_ok=True)
         for name in (path.name, "model_meta.json"):
-            shutil.copyfile(path.parent / name, target / name)
+            write_whole(target / name, partial(shutil.copyfile, path.parent / name))
     sources, missing = [], {}
     for name in TUNED_FROM:
         revision = _revision(name, ours)
@@ -175,6 +176,4 @@ def _readme(submission: Submission, wanted: Sequence[Measurement]) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_text_whole(path, text)

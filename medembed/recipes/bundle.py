@@ -24,6 +24,7 @@ from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
 from medembed.storage import paths
+from medembed.storage.durable import write_folder
 
 # git and code reviews stay comfortable below this; a model of any size splits into such shards
 SHARD_BYTES = 16 << 20
@@ -58,24 +59,28 @@ def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: 
     if not source.is_dir() or source.resolve() == target.resolve():
         raise SettingError(f"{source} must be a folder other than {target}")
     _check_replaceable(target, _bundle_files(target) | {f"{HEAD}/{name}" for name in _head_files(target / HEAD)})
-    aside = target.with_name(target.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "1_Pooling").mkdir(parents=True)
+    limit = max_seq_length or fetch(str(source)).spec.max_seq_length
+
+    def fill(folder: Path) -> None:
+        _copy_settings(source, folder)
+        _write_json(folder / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+        _write_shards(folder, {k: v for k, v in tensors.read_tensors(source).items() if "pooler." not in k})
+        _write_json(folder / "vector_ranges.json", _ranges(folder, texts))
+        if (target / "README.md").is_file():
+            shutil.copyfile(target / "README.md", folder / "README.md")
+
+    write_folder(target, fill)
+
+
+def _copy_settings(source: Path, folder: Path) -> None:
+    (folder / "1_Pooling").mkdir()
     for name in (*KEPT, "1_Pooling/config.json"):
         if (source / name).is_file():
-            shutil.copyfile(source / name, aside / name)
-    tokenizer = json.loads((aside / "tokenizer.json").read_text(encoding="utf-8"))
-    (aside / "tokenizer.json").write_text(
+            shutil.copyfile(source / name, folder / name)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer.json").write_text(
         json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
     )
-    limit = max_seq_length or fetch(str(source)).spec.max_seq_length
-    _write_json(aside / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
-    _write_shards(aside, {k: v for k, v in tensors.read_tensors(source).items() if "pooler." not in k})
-    _write_json(aside / "vector_ranges.json", _ranges(aside, texts))
-    if (target / "README.md").is_file():
-        shutil.copyfile(target / "README.md", aside / "README.md")
-    shutil.rmtree(target, ignore_errors=True)
-    aside.rename(target)
 
 
 def bundle_head(source: Path, target: Path) -> None:
@@ -96,23 +101,21 @@ def bundle_head(source: Path, target: Path) -> None:
             f"the encoder of {source} is not that of {target}: train the late-interaction model with base.model={target} and "
             "train.trainable=projection, then bundle it again"
         )
-    aside = target / f"{HEAD}.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    for path in (source / "modules.json", source / model_files.SENTENCE_CONFIG, target / HEAD / "README.md"):
-        if path.is_file():
-            shutil.copyfile(path, aside / path.name)
     # sentence-transformers may leave the limit to the tokenizer's settings, which stay with the encoder
     limit = {"max_seq_length": fetch(str(source), late_interaction=True).spec.max_seq_length}
-    _write_json(
-        aside / "sentence_bert_config.json", model_files.read_json(source / "sentence_bert_config.json") | limit
-    )
-    for _, module in model_files.read_modules(source):
-        if module.resolve() != source.resolve():
-            _copy_module(module, aside / module.name)
-    _write_json(aside / MADE_FOR, {"encoder": tensors.fingerprint(target)})
-    shutil.rmtree(target / HEAD, ignore_errors=True)
-    aside.rename(target / HEAD)
+
+    def fill(folder: Path) -> None:
+        for path in (source / "modules.json", source / model_files.SENTENCE_CONFIG, target / HEAD / "README.md"):
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        settings = model_files.read_json(source / "sentence_bert_config.json")
+        _write_json(folder / "sentence_bert_config.json", settings | limit)
+        for _, module in model_files.read_modules(source):
+            if module.resolve() != source.resolve():
+                _copy_module(module, folder / module.name)
+        _write_json(folder / MADE_FOR, {"encoder": tensors.fingerprint(target)})
+
+    write_folder(target / HEAD, fill)
 
 
 def _check_replaceable(folder: Path, ours: Collection[str]) -> None:

@@ -27,7 +27,7 @@ Mode = Literal["new", "append", "overwrite"]
 FileName = Annotated[str, AfterValidator(paths.plain_name)]
 """A manifest's name of a file below its folder; one that leads out of it makes the manifest unreadable."""
 # names that only these folders' writers give; nothing else is ever swept
-OURS = re.compile(r"((\d{6}|codec)\.[0-9a-f]+|deleted|lists)\.[0-9a-f]+\.(parquet|arrow|safetensors)|.*\.aside")
+OURS = re.compile(r"((\d{6}|codec)\.[0-9a-f]+|deleted|lists)\.[0-9a-f]+\.(parquet|arrow|safetensors)")
 
 Read = TypeVar("Read", bound=BaseModel)
 
@@ -143,8 +143,8 @@ def is_intact(folder: Path, file: str, digest: str) -> bool:
 
 
 def sweep(folder: Path, named: Collection[str], patterns: Collection[str]) -> None:
-    """Remove files that a finished manifest does not name: those of earlier runs, and what was left aside."""
-    for path in [path for pattern in (f"{SHARDS}/*", "*.aside", *patterns) for path in folder.glob(pattern)]:
+    """Remove files of earlier runs, which a finished manifest does not name."""
+    for path in [path for pattern in (f"{SHARDS}/*", *patterns) for path in folder.glob(pattern)]:
         name = path.relative_to(folder).as_posix()
         if path.is_file() and OURS.fullmatch(path.name) and name not in named:
             paths.remove(folder, name)

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from medembed.recipes.schema import Execution, Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import Stage, StageRun, Summary
 from medembed.recipes.training import directions
-from medembed.storage.durable import LISTING, is_ours, write_listing
+from medembed.storage.durable import LISTING, is_ours, write_folder, write_listing
 
 
 def config(recipe: Recipe, _places: Places, _round: int) -> Any:
@@ -115,18 +114,14 @@ def _declare(path: Path, key: str, value: object) -> None:
 
 
 def _copy_out(folder: Path, out: Path) -> None:
-    """Copy to where the user wants it; aside first, so that a half-copied model is never found there."""
+    """Copy to where the user wants it; a half-copied model is never found there."""
     check_out(out)  # hours may have passed since the start
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".aside", dir=out.parent))
-    try:
-        copied = aside / out.name
-        shutil.copytree(folder, copied)
-        write_listing(copied)
-        if out.exists():
-            out.rename(aside / "replaced")
-        copied.rename(out)
-    finally:
-        shutil.rmtree(aside)
+
+    def fill(target: Path) -> None:
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+        write_listing(target)
+
+    write_folder(out, fill)
 
 
 def _push(folder: Path, repo: str) -> str:
