@@ -44,8 +44,7 @@ def beside(place: Path) -> Iterator[Path]:
         (folder / _NEW).mkdir()
         yield folder / _NEW / place.name
     finally:
-        with suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+        _remove(folder)
         os.close(lock)
 
 
@@ -81,17 +80,32 @@ def _sweep_one(folder: Path) -> None:
     if fcntl is None:
         return
     try:
-        number = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CREAT, 0o600)
+        number = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
-        return  # swept by another process meanwhile, or not ours to sweep
+        with suppress(OSError):  # killed before it had a lock, swept by another process meanwhile, or not ours to sweep
+            folder.rmdir()
+        return
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return  # its writer lives, or this disk knows no locks
     else:
-        shutil.rmtree(folder, ignore_errors=True)  # on a disk that became read-only it stays until the next sweep
+        with suppress(OSError):  # on a disk that became read-only it stays until the next sweep
+            _remove(folder)
     finally:
         os.close(number)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its lock last: what is left by a process that is killed here can be swept too."""
+    with suppress(FileNotFoundError):
+        for path in (folder / _NEW, folder / _OLD):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        (folder / _LOCK).unlink()
+        folder.rmdir()
 
 
 def _make(folder: Path) -> None:

@@ -117,12 +117,12 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
         mode = _new_file(made)
         made.unlink()
         made.mkdir()
+        folder_mode = made.stat().st_mode & 0o7777
         write(made)
         paths.check_tree(made)
-        folder_mode = made.stat().st_mode
-        for item in made.rglob("*"):
+        for item in (made, *made.rglob("*")):
             if item.is_dir():
-                item.chmod(folder_mode & 0o7777)
+                item.chmod(folder_mode)
             else:
                 _settle(item, mode)
         _replace_folder(path, made)
