@@ -46,7 +46,7 @@ def to_npy(corpus: EmbeddedCorpus, path: Path) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(corpus), corpus.dimension)}
         # written, not mapped: on a full disk that is an error here, and would end the process there
         with aside.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+            np.lib.format.write_array_header_1_0(file, header)
             for _, matrix in batches(corpus):
                 file.write(np.ascontiguousarray(matrix, dtype="<f4").data)
 

@@ -176,7 +176,7 @@ def _intact_parts(folder: Path) -> Iterator[Path]:
         if file_sha256(path)[:SHORT] == path.name.split(".")[1]:
             yield path
         else:
-            path.unlink()
+            paths.remove(folder, path.relative_to(folder).as_posix())
 
 
 def _is_intact(folder: Path, name: str, digest: str) -> bool:

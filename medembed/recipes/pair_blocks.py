@@ -68,7 +68,7 @@ class Block:
             self._out.write_part("replies", self.index, "jsonl.gz", lambda path: _write_replies(path, in_order))
         self._out.write_part("failures", self.index, "parquet", lambda path: write_parquet(path, failures, Failure))
         self._out.write_part("pairs", self.index, "parquet", lambda path: write_parquet(path, pairs, Pair))
-        self._journal.unlink(missing_ok=True)
+        paths.remove(self._journal.parent, self._journal.name)
 
 
 Results = Generator[tuple[Block, Written], None, None]

@@ -5,16 +5,16 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medembed.errors import WriteError
 
-try:
+# Windows has no locks of this kind: what a killed process leaves there stays until it is removed by hand
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows: what a killed process leaves there stays until it is removed by hand
-    fcntl = None  # type: ignore[assignment]
 
 LEFTOVER = re.compile(r"\.medembed-[0-9a-f]{16}\.aside")
 _LOCK, _NEW, _OLD = "lock", "new", "old"
@@ -77,7 +77,7 @@ def sweep_tree(root: Path) -> None:
 
 
 def _sweep_one(folder: Path) -> None:
-    if fcntl is None:
+    if sys.platform == "win32":
         return
     try:
         number = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
@@ -132,7 +132,7 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
         except OSError:
             folder.rmdir()
             raise
-        if fcntl is not None:
+        if sys.platform != "win32":
             with suppress(OSError):  # a disk that knows no locks: nothing is swept there
                 fcntl.flock(number, fcntl.LOCK_EX)
         if (folder / _LOCK).exists():

@@ -73,7 +73,7 @@ def _bundle(disk: Path, given: Given) -> None:
     bundle.bundle(given.model, disk / "out", [str(row["text"]) for row in ROWS] * 3)
 
 
-WRITERS: dict[str, Callable[[Path, Given], None]] = {
+WRITERS: dict[str, Callable[[Path, Given], object]] = {
     "encode .npy": _command("encode", "{rows}", "-o", "{disk}/out.npy", "--model", "{model}"),
     "encode .jsonl": _command("encode", "{rows}", "-o", "{disk}/out.jsonl", "--model", "{model}"),
     "encode .parquet": _command("encode", "{rows}", "-o", "{disk}/out.parquet", "--model", "{model}"),
@@ -88,7 +88,7 @@ WRITERS: dict[str, Callable[[Path, Given], None]] = {
     "evaluate": _command("evaluate", "bm25", "-t", "{task}", "-o", "{disk}/out"),
     "compare": _command("compare", "{results}", "-o", "{disk}/out"),
     "leaderboard": _command("leaderboard", "build", "{results}", "-o", "{disk}/out"),
-    "recipes copy": lambda disk, given: catalog.copy(str(given.recipe), disk / "out") and None,
+    "recipes copy": lambda disk, given: catalog.copy(str(given.recipe), disk / "out"),
     "recipes run": _door("run", "{recipe}", "--until", "triplets", "execution.work={disk}/out"),
 }
 ERRORS = (StorageFullError, CorpusError, InputFileError)
@@ -101,8 +101,8 @@ def given(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Given:
     recipe = make_recipe(home / "recipe")
     task = recipe / "development"
     result = Given(tiny_folder, folders.stanford(home / "colbert"), home / "rows.jsonl", recipe, home / "results", task)
-    for model in ("bm25", str(tiny_folder)):
-        _command("evaluate", model, "-t", "{task}", "-o", "{results}")(home, result)
+    for name in ("bm25", str(tiny_folder)):
+        _command("evaluate", name, "-t", "{task}", "-o", "{results}")(home, result)
     with MedEmbed(tiny_folder, threads=1) as model:
         EmbeddedCorpus.build(home / "corpus", ROWS, model).close()
     return result

@@ -5,7 +5,6 @@
 
 import copy
 import json
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from medembed.recipes.reporting import Task
+from medembed.storage import paths
 from medembed.storage.durable import write_folder, write_text_whole
 
 WHOLE = "whole"  # marks a checkpoint that was written to its end
@@ -85,7 +85,7 @@ def last_checkpoint(folder: Path) -> Path | None:
         if (path / WHOLE).is_file():
             whole.append(path)
         else:
-            shutil.rmtree(path)
+            paths.remove_folder(folder, path.name)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
