@@ -4,6 +4,9 @@
     ├── InputTypeError (TypeError)            an input that is not text
     ├── InputFileError (ValueError)           a file of texts or vectors that cannot be read or written
     ├── OverlongTextError (ValueError)        overlong="error" met a text above the limit
+    ├── UnsafePathError (ValueError)          a name or a link in data that leads out of its folder
+    ├── WriteError (OSError)                  a file or folder that cannot be written
+    │   └── StorageFullError                  no room left on the disk, or in the quota
     ├── SettingError (ValueError)             an argument outside what is allowed
     │   ├── DeviceError                       a device this machine does not have
     │   └── PrecisionError                    a precision this device cannot run well
@@ -38,13 +41,14 @@
         ├── EmptyStageError                   a stage left nothing for the next one
         ├── WorkFolderBusyError               another run holds the work folder
         ├── PairWriterError                   whoever writes the pairs cannot be reached or does not answer
-        ├── StorageFullError                  no room left on the disk of the work folder
         ├── ScoreError                        the model scores below what the recipe promises
         └── PublishError                      the model is built, the hub does not take it
 
 Each is also the built-in error named in brackets, so ``except ValueError`` works too. Messages say what happened,
 what was expected and what to do. They hold names, numbers and indices, never the texts themselves.
 """
+
+from typing import Self
 
 
 class MedEmbedError(Exception):
@@ -61,6 +65,25 @@ class InputFileError(MedEmbedError, ValueError):
 
 class OverlongTextError(MedEmbedError, ValueError):
     """With ``overlong="error"``: a text has more tokens than the model reads."""
+
+
+class UnsafePathError(MedEmbedError, ValueError):
+    """A name or a link in data from elsewhere that leads out of its folder; nothing was written or removed there."""
+
+
+class WriteError(MedEmbedError, OSError):
+    """A file or folder that cannot be written; what was there stays."""
+
+    @classmethod
+    def of(cls, message: str, number: int | None) -> Self:
+        """An error with the system's number, for callers that tell it in words of their own."""
+        error = cls(message)
+        error.errno = number
+        return error
+
+
+class StorageFullError(WriteError):
+    """The disk or the quota is used up; what is finished stays, and nothing half-written does."""
 
 
 class SettingError(MedEmbedError, ValueError):
@@ -177,10 +200,6 @@ class WorkFolderBusyError(RecipeError):
 
 class PairWriterError(RecipeError):
     """Whoever writes the pairs cannot be reached or refuses every request."""
-
-
-class StorageFullError(RecipeError):
-    """The disk or quota of the work folder is used up; what is finished stays, and nothing half-written does."""
 
 
 class PublishError(RecipeError):

@@ -1,13 +1,16 @@
 """A model's name → a folder on this disk and what it says of itself: bundled, local, cached or downloaded."""
 
+import os
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medembed.checkpoints import hub, model_files, shortening, tensors
 from medembed.checkpoints.registry import BUNDLED, MODELS, ModelSpec, unknown_model
 from medembed.errors import BadWeightsError, MissingFileError, SettingError
+from medembed.storage.durable import write_folder
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / "weights" / BUNDLED
 # what makes a dense model's folder a late-interaction model's too, and the file in it that says for which weights it was made
@@ -132,26 +135,28 @@ def export(checkpoint: Checkpoint, target: Path) -> None:
 
     Raises:
         SettingError: ``target`` exists.
+        WriteError: It cannot be written, or the disk is full.
     """
+    if os.path.lexists(target):
+        raise SettingError(f"{target} exists already: choose a new folder")
+    write_folder(target, partial(_write_plain, checkpoint))
+
+
+def _write_plain(checkpoint: Checkpoint, folder: Path) -> None:
     import shutil
 
     from safetensors.numpy import save_file
 
-    if target.exists():
-        raise SettingError(f"{target} exists already: choose a new folder")
-    aside = target.with_name(target.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
     skip = shutil.ignore_patterns(
         "*.safetensors", "*.safetensors.index.json", "*.bin", "*.onnx", "vector_ranges.json", HEAD, MADE_FOR
     )
-    shutil.copytree(checkpoint.folder, aside, ignore=skip)
+    shutil.copytree(checkpoint.folder, folder, ignore=skip, dirs_exist_ok=True)
     if (checkpoint.folder / shortening.FILE).is_file():
-        shutil.copyfile(checkpoint.folder / shortening.FILE, aside / shortening.FILE)
+        shutil.copyfile(checkpoint.folder / shortening.FILE, folder / shortening.FILE)
     if checkpoint.late_interaction:
-        shutil.copytree(checkpoint.head, aside, ignore=skip, dirs_exist_ok=True)
+        shutil.copytree(checkpoint.head, folder, ignore=skip, dirs_exist_ok=True)
         for path in checkpoint.head.glob(f"*/{tensors.WHOLE}"):
             save_file(
-                tensors.read_tensors(path.parent), aside / path.parent.name / path.name, metadata={"format": "pt"}
+                tensors.read_tensors(path.parent), folder / path.parent.name / path.name, metadata={"format": "pt"}
             )
-    save_file(tensors.read_tensors(checkpoint.folder), aside / tensors.WHOLE, metadata={"format": "pt"})
-    aside.rename(target)
+    save_file(tensors.read_tensors(checkpoint.folder), folder / tensors.WHOLE, metadata={"format": "pt"})

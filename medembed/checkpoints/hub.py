@@ -1,11 +1,11 @@
 """The Hugging Face hub: find a pinned snapshot in the cache, else download it; no network when it is there."""
 
 import json
-import os
 import re
 from pathlib import Path
 
 from medembed.errors import MedEmbedError, ModelNotCachedError, UnsafeWeightsError
+from medembed.storage.durable import write_text_whole
 
 # what a model needs; never pickles, never code
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "artifact.metadata"]
@@ -82,9 +82,7 @@ def _record(cache: Path, repo: str, commit: str) -> None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         record = {}
-    aside = path.with_suffix(f".{os.getpid()}.partial")
-    aside.write_text(json.dumps({**record, repo: commit}, indent=1), encoding="utf-8")
-    aside.replace(path)
+    write_text_whole(path, json.dumps({**record, repo: commit}, indent=1))
 
 
 def _download(repo: str, revision: str, cache: Path) -> tuple[str, Path]:

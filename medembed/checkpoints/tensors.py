@@ -149,11 +149,10 @@ def read_file(path: Path, names: Collection[str] = ()) -> Tensors:
 
 
 def save_file(stored: Tensors, path: Path) -> None:
-    """Write a safetensors file that others may read: the library writes 0600, which hides an installed package's from other users."""
+    """Write a safetensors file; the library gives it 0600, and :func:`medembed.storage.durable.write_folder` what the umask says."""
     from safetensors import numpy as safetensors_numpy
 
     safetensors_numpy.save_file(stored, path)
-    path.chmod(0o644)
 
 
 def _as_numpy(opened: Any, name: str, path: Path) -> NDArray[Any]:

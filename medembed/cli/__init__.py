@@ -19,6 +19,7 @@ from medembed.cli.recipes import recipes
 from medembed.cli.search import search
 from medembed.cli.token_index import token_index
 from medembed.errors import MedEmbedError
+from medembed.terminal import say
 
 # exit codes: 0 done, 1 an error in one line, 2 the command line itself was wrong, 3 some rows were rejected (both index commands), 130 interrupted
 app = typer.Typer(
@@ -47,7 +48,7 @@ app.command()(doctor)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"medembed {__version__}")
+        say(f"medembed {__version__}")
         raise typer.Exit
 
 
@@ -65,7 +66,7 @@ def main() -> None:
     try:
         app()
     except MedEmbedError as error:
-        typer.echo(f"medembed: {error}", err=True)
+        say(f"medembed: {error}", error=True)
         sys.exit(1)
     except BrokenPipeError:  # `medembed ... | head`
         sys.stderr.close()

@@ -10,6 +10,8 @@ from medembed.evaluation import plots, report
 from medembed.evaluation.comparison import Question
 from medembed.evaluation.comparison import compare as compare_models
 from medembed.evaluation.results import load_results
+from medembed.storage.durable import write_text_whole
+from medembed.terminal import say
 
 
 class Format(StrEnum):
@@ -45,7 +47,7 @@ def compare(
         Format.json: report.to_json,
         Format.html: report.to_html,
     }
-    typer.echo(writers[form](comparison))
+    say(writers[form](comparison))
     if output is not None:
         drawn = plots.draw(comparison, output)
         linked = {plots.TITLES[name]: path.name for name, path in drawn.items()}
@@ -56,7 +58,5 @@ def compare(
             "report.html": report.to_html(comparison, inline),
         }
         for name, text in written.items():
-            aside = output / f".{name}"
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(output / name)
-        typer.echo(f"report.md, report.json, report.html and {len(drawn)} plots (PNG, SVG) are in {output}", err=True)
+            write_text_whole(output / name, text)
+        say(f"report.md, report.json, report.html and {len(drawn)} plots (PNG, SVG) are in {output}", error=True)

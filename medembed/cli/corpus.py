@@ -7,6 +7,7 @@ import typer
 
 from medembed.corpus.store import EmbeddedCorpus
 from medembed.errors import SettingError
+from medembed.terminal import say
 
 corpus_app = typer.Typer(
     no_args_is_help=True, help="Look at an embedded corpus, check it, take rows out, write it as arrays."
@@ -33,7 +34,7 @@ def info(folder: Folder) -> None:
         "made of": ", ".join(corpus.manifest.inputs),
         "written by": f"medembed {corpus.manifest.medembed}, {corpus.manifest.engine}",
     }.items():
-        typer.echo(f"{what + ':':14}{value}")
+        say(f"{what + ':':14}{value}")
 
 
 @corpus_app.command()
@@ -44,11 +45,11 @@ def verify(folder: Folder) -> None:
     """
     broken = EmbeddedCorpus.open(folder).verify()
     for name in broken:
-        typer.echo(name)
+        say(name)
     if broken:
-        typer.echo(
+        say(
             "medembed: run the same `medembed index` command again: it makes broken shards anew and nothing else",
-            err=True,
+            error=True,
         )
         raise typer.Exit(1)
 
@@ -69,7 +70,7 @@ def delete(
         raise SettingError("which rows? Give ids, or a file of them with --ids-from")
     listed = [] if ids_from is None else [line for line in ids_from.read_text(encoding="utf-8").splitlines() if line]
     count = EmbeddedCorpus.open(folder).delete([*(ids or []), *listed])
-    typer.echo(f"{count} rows deleted; `medembed corpus compact {folder}` removes their bytes", err=True)
+    say(f"{count} rows deleted; `medembed corpus compact {folder}` removes their bytes", error=True)
 
 
 @corpus_app.command()

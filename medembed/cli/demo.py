@@ -7,7 +7,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.errors import SettingError
 from medembed.model import Floats, MedEmbed
+from medembed.terminal import Terminal
 
 SHOWN_CHARS = 160
 
@@ -36,7 +36,7 @@ def demo(
     questions = query or list(corpus.QUESTIONS)
     if not all(question.strip() for question in questions):
         raise SettingError("a --query is blank, and something would be found for it all the same: give a question")
-    console = Console()
+    console = Terminal()
     passages = corpus.passages()
     started = time.perf_counter()
     with MedEmbed(model, precision=precision.value, threads=threads, overlong="chunk") as embedder:

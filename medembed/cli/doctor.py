@@ -8,7 +8,6 @@ import warnings
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from medembed import __version__, demo
@@ -20,6 +19,7 @@ from medembed.runtime import hardware
 from medembed.runtime.engines import load_engine
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.tokenizer import TruncationWarning
+from medembed.terminal import Terminal
 
 # the fidelity that `precision="auto"` promises: mean cosine to the same weights in fp32
 FAITHFUL = 0.9999
@@ -49,7 +49,7 @@ def doctor(
 
     Example: [bold]medembed doctor[/bold]
     """
-    console = Console()
+    console = Terminal()
     console.print(_machine())
     why = _Reasons()
     with MedEmbed(model, precision=precision.value, device=device, threads=threads) as embedder:

@@ -13,6 +13,7 @@ from medembed.cli import options
 from medembed.model import MedEmbed
 from medembed.progress import bar
 from medembed.rows import files
+from medembed.terminal import say
 
 
 def encode(
@@ -55,12 +56,12 @@ def encode(
             advance(len(rows))
         seconds = time.perf_counter() - started
     if not writer.n_rows:
-        typer.echo(f"{source} holds no text", err=True)
+        say(f"{source} holds no text", error=True)
     if blank.count:
-        typer.echo(
-            f"{blank.count} texts are blank, the first is row {blank.first}; each has a vector all the same", err=True
+        say(
+            f"{blank.count} texts are blank, the first is row {blank.first}; each has a vector all the same", error=True
         )
-    typer.echo(f"{writer.n_rows} vectors of {embedder.dimension} dimensions in {seconds:.1f} s: {output}", err=True)
+    say(f"{writer.n_rows} vectors of {embedder.dimension} dimensions in {seconds:.1f} s: {output}", error=True)
 
 
 @dataclass

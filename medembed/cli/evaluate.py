@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from medembed.checkpoints.registry import BUNDLED
@@ -16,6 +15,7 @@ from medembed.evaluation.run import Outcome
 from medembed.evaluation.run import evaluate as measure
 from medembed.evaluation.slices import SmokeResult
 from medembed.evaluation.slices import smoke as measure_smoke
+from medembed.terminal import Terminal
 
 PROMPTS: dict[str, tuple[Prompts, ...]] = {"model": ("model",), "none": ("none",), "both": ("model", "none")}
 
@@ -78,7 +78,7 @@ def evaluate(
         )
         for choice in PROMPTS[prompts]
     ]
-    console = Console()
+    console = Terminal()
     if smoke:
         for setup in setups:
             _print_smoke(console, measure_smoke(models or [BUNDLED], setup=setup))
@@ -102,7 +102,7 @@ def split_names(given: list[str]) -> list[str]:
     return [name for name in names if name]
 
 
-def _print(console: Console, outcome: Outcome) -> None:
+def _print(console: Terminal, outcome: Outcome) -> None:
     told = f"{outcome.model} on {outcome.task}:"
     if outcome.error is not None:
         console.print(f"{told} failed. {outcome.error}", style="red", highlight=False, markup=False, soft_wrap=True)
@@ -112,7 +112,7 @@ def _print(console: Console, outcome: Outcome) -> None:
     console.print(f"{told} {score} ({how})", highlight=False, markup=False, soft_wrap=True)
 
 
-def _print_smoke(console: Console, results: list[SmokeResult]) -> None:
+def _print_smoke(console: Terminal, results: list[SmokeResult]) -> None:
     table = Table(title="nDCG@10 x 100 on the bundled slices")
     for column in ("model", "slice", "nDCG@10", "expected", "texts/s", "seconds"):
         table.add_column(column, justify="left" if column in ("model", "slice") else "right")

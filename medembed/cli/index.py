@@ -20,6 +20,7 @@ from medembed.progress import bar
 from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.rejects import REJECTS
+from medembed.terminal import say
 
 
 class VectorsName(StrEnum):
@@ -121,13 +122,13 @@ def _kept(given: list[str]) -> dict[str, str]:
 
 def _tell(summary: Summary, output: Path, seconds: float) -> None:
     rate = f", {summary.embedded / seconds:.0f}/s" if summary.embedded else ""
-    typer.echo(
+    say(
         f"{output}: {summary.n_rows} rows ({summary.embedded} embedded now in {seconds:.1f} s{rate}; {summary.kept} were there)",
-        err=True,
+        error=True,
     )
     if summary.truncated:
-        typer.echo(
+        say(
             f"{summary.truncated} texts are longer than the model reads and were cut: --overlong chunk embeds them whole, or index passages",
-            err=True,
+            error=True,
         )
     options.tell_rejected(summary.rejected, output / REJECTS, indexed=summary.n_rows)

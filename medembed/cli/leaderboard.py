@@ -7,6 +7,7 @@ import typer
 
 from medembed.errors import SettingError
 from medembed.evaluation import leaderboard, submission
+from medembed.terminal import say
 
 leaderboard_app = typer.Typer(help="A leaderboard as a static page.", no_args_is_help=True)
 
@@ -34,7 +35,7 @@ def build(
     Examples: [bold]medembed leaderboard build results[/bold] · [bold]medembed leaderboard build results --submit for-mteb[/bold]
     """
     for page in leaderboard.build(results or [], output):
-        typer.echo(f"wrote {page}")
+        say(f"wrote {page}")
     if submit is None:
         return
     if not results:
@@ -42,6 +43,6 @@ def build(
             "--submit needs at least one folder of results: medembed leaderboard build RESULTS --submit DIR"
         )
     prepared = submission.prepare(results, submit)
-    typer.echo(f"wrote {submit}: {len(prepared.ready)} model entries, {prepared.files} result files, README.md")
+    say(f"wrote {submit}: {len(prepared.ready)} model entries, {prepared.files} result files, README.md")
     for name, todo in prepared.missing.items():
-        typer.echo(f"{name}: {submission.REFUSED}, {todo}", err=True)
+        say(f"{name}: {submission.REFUSED}, {todo}", error=True)

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from medembed.checkpoints import checkpoint, hub
 from medembed.checkpoints.registry import MODELS, ModelSpec
+from medembed.terminal import Terminal, say
 
 models_app = typer.Typer(invoke_without_command=True)
 
@@ -32,7 +32,7 @@ def models(context: typer.Context) -> None:
             spec.name, str(spec.dimension), str(spec.max_seq_length), f"{spec.parameters / 1e6:.0f} M", _where(spec),
             f"{where}\n{spec.note}; {spec.licence}",
         )  # fmt: skip
-    Console().print(table)
+    Terminal().print(table)
 
 
 def _where(spec: ModelSpec) -> str:
@@ -56,7 +56,7 @@ def download(
     Example: [bold]medembed models download small[/bold]
     """
     found = checkpoint.fetch(model, revision=revision, cache_dir=cache_dir)
-    typer.echo(f"{found.spec.name} at {found.revision}: {found.folder}")
+    say(f"{found.spec.name} at {found.revision}: {found.folder}")
 
 
 @models_app.command()
@@ -72,4 +72,4 @@ def export(
     Example: [bold]medembed models export mini ./mini[/bold]
     """
     checkpoint.export(checkpoint.fetch(model, late_interaction=late_interaction or None), target)
-    typer.echo(f"written: {target}")
+    say(f"written: {target}")

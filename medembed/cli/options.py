@@ -9,6 +9,7 @@ import typer
 
 from medembed.errors import SettingError
 from medembed.storage.shard_folders import Mode
+from medembed.terminal import say
 
 
 class PrecisionName(StrEnum):
@@ -99,7 +100,7 @@ def tell_rejected(rejected: Mapping[str, int], path: Path, *, indexed: int) -> N
     """
     if rejected:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in rejected.items())
-        typer.echo(f"left out: {reasons}; see {path}", err=True)
+        say(f"left out: {reasons}; see {path}", error=True)
         if indexed == 0:
-            typer.echo("nothing was indexed: --text-column and --id-column name the columns of your rows", err=True)
+            say("nothing was indexed: --text-column and --id-column name the columns of your rows", error=True)
         raise typer.Exit(SOME_REJECTED)

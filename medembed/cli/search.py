@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -27,6 +26,7 @@ from medembed.errors import SettingError
 from medembed.model import MedEmbed
 from medembed.rows.read import KEPT_TYPES
 from medembed.runtime.tokenizer import TruncationWarning
+from medembed.terminal import Terminal, say
 
 SHOWN = 300
 # what papers on late interaction put in a new order
@@ -120,7 +120,7 @@ def search(
                 answers = [_reranked(reranker, query, some, k, share) for query, some in zip(asked, hits, strict=True)]
     for query, found_hits in zip(asked, answers, strict=True):
         if as_json:
-            typer.echo(json.dumps({"query": query, "hits": [asdict(hit) for hit in found_hits]}, ensure_ascii=False))
+            say(json.dumps({"query": query, "hits": [asdict(hit) for hit in found_hits]}, ensure_ascii=False))
         else:
             _print(query, found_hits)
 
@@ -183,7 +183,7 @@ def _print(query: str, hits: Sequence[Hit | TokenHit]) -> None:
         text = hit.text if hit.text is not None else _reference(hit)
         short = text if len(text) <= SHOWN else text[:SHOWN] + " …"
         table.add_row(str(place), f"{hit.score:.3f}", escape(hit.id), escape(" ".join(short.split())))
-    Console().print(table)
+    Terminal().print(table)
 
 
 def _reference(hit: Hit | TokenHit) -> str:

@@ -8,6 +8,7 @@ from types import FrameType
 import typer
 
 from medembed.errors import IndexingStoppedError
+from medembed.terminal import say
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def stopping() -> Iterator[list[int]]:
 
     def note(number: int, _: FrameType | None) -> None:
         stopped.append(number)
-        typer.echo("medembed: finishing the shard; once more to stop at once", err=True)
+        say("medembed: finishing the shard; once more to stop at once", error=True)
         signal.signal(number, before[number] or signal.SIG_DFL)
 
     for number in (signal.SIGINT.value, signal.SIGTERM.value):
@@ -30,7 +31,7 @@ def stopping() -> Iterator[list[int]]:
     try:
         yield stopped
     except IndexingStoppedError as error:
-        typer.echo(f"medembed: {error}", err=True)
+        say(f"medembed: {error}", error=True)
         raise typer.Exit(128 + stopped[0]) from None
     finally:
         for number, handler in before.items():

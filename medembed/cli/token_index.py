@@ -17,6 +17,7 @@ from medembed.progress import bar
 from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.rejects import REJECTS
+from medembed.terminal import say
 
 
 def token_index(
@@ -80,13 +81,13 @@ def token_index(
 
 def _tell(summary: files.Summary, output: Path, seconds: float) -> None:
     rate = f", {summary.encoded / seconds:.0f}/s" if summary.encoded else ""
-    typer.echo(
+    say(
         f"{output}: {summary.n_rows} rows, {summary.n_tokens} token vectors ({summary.encoded} rows encoded now in {seconds:.1f} s{rate})",
-        err=True,
+        error=True,
     )
     if summary.truncated:
-        typer.echo(
+        say(
             f"{summary.truncated} texts are longer than the model reads and were cut: --overlong chunk reads them whole, or index passages",
-            err=True,
+            error=True,
         )
     options.tell_rejected(summary.rejected, output / REJECTS, indexed=summary.n_rows)

@@ -16,6 +16,7 @@ from medembed.rows import read as rows
 from medembed.rows.read import Columns, Row
 from medembed.rows.seen import SeenIds
 from medembed.rows.sources import Source
+from medembed.storage import paths
 from medembed.storage.durable import write_hashed
 from medembed.storage.shard_folders import Mode, is_intact, write_manifest, writing
 
@@ -164,5 +165,5 @@ def verify(folder: Path, manifest: Manifest) -> list[str]:
     broken = [file for file, digest in named if not is_intact(folder, file, digest)]
     for path in maps.damaged(folder):
         broken.append(path.relative_to(folder).as_posix())
-        path.unlink()
+        paths.remove(folder, path.relative_to(folder).as_posix())
     return broken

@@ -1,6 +1,5 @@
 """Rows → a corpus: cut into shards, those already there kept, the rest embedded, the manifest last."""
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,7 +16,7 @@ from medembed.rows import sources
 from medembed.rows.read import Columns, Reject, Row
 from medembed.rows.rejects import Rejects, accepted
 from medembed.rows.seen import SeenIds
-from medembed.storage import shard_folders
+from medembed.storage import paths, shard_folders
 from medembed.storage.shard_folders import MANIFEST, SHARDS, Mode, write_manifest, writing
 
 SHARD_ROWS = 4096
@@ -124,7 +123,7 @@ def index_rows(
         layout.read_manifest(folder)  # says so before a folder is made where there is nothing to append to
     with writing(folder, CORPUS):
         base = _base(folder, model, settings, inputs)
-        shutil.rmtree(folder / SHARDS / "staging", ignore_errors=True)
+        paths.remove_folder(folder, f"{SHARDS}/staging")
         run = _Run(folder, base, settings, stop)
         with Rejects(folder) as rejects:
             pending = run.pending(accepted(stream, run.seen(), rejects))

@@ -5,7 +5,6 @@ that all nodes share. Actors run the same :func:`medembed.corpus.shards.embed_sh
 run may be begun on a laptop and finished on a cluster. The shards are the checkpoint: see docs/decisions/0033.
 """
 
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from medembed.corpus.shards import Job, Runner
 from medembed.errors import CorpusError, SettingError
 from medembed.extras import require
 from medembed.model import MedEmbed
+from medembed.storage import paths
 from medembed.storage.durable import write_whole
 from medembed.storage.shard_folders import SHARDS
 
@@ -88,7 +88,7 @@ def on_ray(model: MedEmbed, cluster: Cluster) -> Runner:
                 f"Ray gave up ({type(error).__name__}): shards that are whole are kept; run the same command again to go on"
             ) from error
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            paths.remove_folder(folder, f"{SHARDS}/{STAGING}")
 
     return run
 

@@ -43,12 +43,12 @@ def to_npy(corpus: EmbeddedCorpus, path: Path) -> None:
         raise CorpusError(f"{path}: expected a path that ends in .npy")
 
     def write(aside: Path) -> None:
-        out = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float32, shape=(len(corpus), corpus.dimension))
-        start = 0
-        for _, matrix in batches(corpus):
-            out[start : start + len(matrix)] = matrix
-            start += len(matrix)
-        out.flush()
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(corpus), corpus.dimension)}
+        # written, not mapped: on a full disk that is an error here, and would end the process there
+        with aside.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for _, matrix in batches(corpus):
+                file.write(np.ascontiguousarray(matrix, dtype="<f4").data)
 
     write_whole(path, write)
     write_text_whole(path.with_suffix(".ids.json"), json.dumps(corpus.ids, ensure_ascii=False))

@@ -24,7 +24,7 @@ from medembed.errors import CorpusDamagedError, CorpusError, CorpusModelError, V
 from medembed.extras import require
 from medembed.model import MedEmbed
 from medembed.storage import shard_folders
-from medembed.storage.shard_folders import Kind
+from medembed.storage.shard_folders import FileName, Kind
 
 FORMAT = 1
 MAPS = "maps"
@@ -81,7 +81,7 @@ class Shard(BaseModel):
         truncated: Texts that were longer than the model reads.
     """
 
-    file: str
+    file: FileName
     sha256: str
     n_rows: int
     content: str
@@ -91,7 +91,7 @@ class Shard(BaseModel):
 class Deleted(BaseModel):
     """The file of deleted rows' numbers."""
 
-    file: str
+    file: FileName
     sha256: str
     n_rows: int
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,8 @@ from medembed.corpus.layout import MAPS, Manifest
 from medembed.errors import CorpusError
 from medembed.search.bm25 import Bm25
 from medembed.search.words import VERSION
+from medembed.storage import paths
+from medembed.storage.durable import write_folder
 
 log = logging.getLogger("medembed")
 # written last: an index without it is not whole
@@ -36,17 +36,17 @@ def lexical_index(folder: Path, manifest: Manifest, tables: Sequence[Any]) -> Bm
     if (kept / WHOLE).is_file():
         return Bm25.load(kept)
     made = Bm25([text for table in tables for text in table.column("text").to_pylist()])
-    aside = folder / MAPS / f"bm25-{key}.{os.getpid()}.aside"
-    try:
-        aside.mkdir(parents=True)
+
+    def fill(aside: Path) -> None:
         made.save(aside)
         (aside / WHOLE).touch()
-        for outdated in (folder / MAPS).glob("bm25-*"):
-            if outdated != aside:
-                shutil.rmtree(outdated, ignore_errors=True)
-        aside.replace(kept)
+
+    try:
+        kept.parent.mkdir(exist_ok=True)
+        for outdated in kept.parent.glob("bm25-*"):
+            paths.remove_folder(folder, f"{MAPS}/{outdated.name}")
+        write_folder(kept, fill)
     except OSError as error:
         # a corpus on a read-only or full disk can be searched all the same
         log.warning("%s: the BM25 index cannot be kept (%s) and is made at every start", folder, type(error).__name__)
-        shutil.rmtree(aside, ignore_errors=True)
     return made

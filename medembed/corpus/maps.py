@@ -17,6 +17,7 @@ from medembed import vectors
 from medembed.corpus import layout, shards
 from medembed.corpus.layout import MAPS, Manifest, Shard, Stored
 from medembed.extras import require
+from medembed.storage import paths
 from medembed.storage.durable import file_sha256, write_hashed
 from medembed.storage.shard_folders import is_intact
 
@@ -94,7 +95,7 @@ def _mapped(folder: Path, manifest: Manifest, group: Group, what: What) -> Any:
             ValueError,
         ):  # ArrowInvalid is a ValueError: cut short by a full disk or a crash of the machine
             log.warning("%s is damaged and is made again", path)
-            path.unlink(missing_ok=True)
+            paths.remove(folder, f"{MAPS}/{path.name}")
     table = _derived(folder, manifest, group, what)
     try:
         (folder / MAPS).mkdir(exist_ok=True)
@@ -153,4 +154,4 @@ def remove_outdated(folder: Path, manifest: Manifest) -> None:
     keys = {group.key for group in groups(manifest)}
     for path in (folder / MAPS).glob("*.arrow"):
         if path.name.split(".")[0].partition("-")[2] not in keys:
-            path.unlink(missing_ok=True)
+            paths.remove(folder, f"{MAPS}/{path.name}")

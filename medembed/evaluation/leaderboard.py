@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from medembed.evaluation.results import Measurement, load_results
 from medembed.evaluation.tables import SIZE_CLASSES, by_model, check_same_data, size_class
+from medembed.storage import paths
+from medembed.storage.durable import write_text_whole, write_whole
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE / "data" / "published.json"
@@ -146,10 +148,11 @@ def _published_as(path: Path, output: Path) -> Path:
     """Path of a result relative to the page; results outside its folder are copied there."""
     if path.resolve().is_relative_to(output.resolve()):
         return path.resolve().relative_to(output.resolve())
-    below = path.parts[path.parts.index("results") + 1 :] if "results" in path.parts else path.parts[-3:]
-    copy = output / Path("leaderboard-results", *below)
+    parts = path.absolute().parts
+    below = parts[parts.index("results") + 1 :] if "results" in parts else parts[-3:]
+    copy = paths.below(output, "/".join(("leaderboard-results", *below)))
     copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, copy)
+    write_whole(copy, lambda made: shutil.copyfile(path, made))
     return copy.relative_to(output)
 
 
@@ -281,6 +284,4 @@ def _page(fragment: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_text_whole(path, text)

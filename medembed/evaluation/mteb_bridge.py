@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ from medembed.evaluation.tasks import TASK_SETS, TaskRef
 from medembed.model import MedEmbed
 from medembed.rows import beir
 from medembed.runtime.tokenizer import TruncationWarning
+from medembed.storage import asides, paths
+from medembed.storage.durable import disk_errors, write_text_whole, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,8 +46,6 @@ SCORES_IN_MEMORY = 32_000_000
 CHUNK_ROWS = (1_000, 20_000)
 # Rows mteb hands over at a time; the encoder plans its own batches over a whole chunk.
 LOADER_ROWS = 1_024
-# Folders that results are written in before they are moved to their place.
-ASIDE = ".writing-"
 
 
 # ------------------------------------------------------------------------------------------------ tasks
@@ -293,37 +294,35 @@ class WholeFiles(mteb.ResultCache):
             ) from error
 
     def remove_leftovers(self) -> None:
-        """Remove what killed runs left half-written; another run that is writing now is waited for."""
-        if any(self.cache_path.glob(f"{ASIDE}*")):
-            with self._writing():
-                pass
+        """Remove what killed runs left half-written."""
+        asides.sweep(Path(self.cache_path))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One run writes at a time. The system frees the lock of a killed run: what lies aside then is nobody's."""
+        """One run writes at a time; the system frees the lock of a killed run."""
+        for name in ("results", "details"):  # the folder itself may be anything of the user's
+            paths.check_tree(paths.below(Path(self.cache_path), name))
+        paths.check_own(self.cache_path / ".lock")
         with FileLock(self.cache_path / ".lock"):
-            for leftover in self.cache_path.glob(f"{ASIDE}*"):
-                shutil.rmtree(leftover)
+            asides.sweep(Path(self.cache_path))
             yield
 
     def save_to_cache(self, task_result: TaskResult, model_name: Any, *args: Any, **options: Any) -> None:
-        """Write aside, then move: details first, the result last, so that a result that is there is complete."""
+        """Write each file whole: details first, the result last, so that a result that is there is complete."""
         final = Path(self.get_task_result_path(task_result.task_name, model_name))
         final.parent.mkdir(parents=True, exist_ok=True)
         beside = self.cache_path / "details" / final.relative_to(self.cache_path / "results")
         beside.parent.mkdir(parents=True, exist_ok=True)
-        with self._writing(), tempfile.TemporaryDirectory(prefix=ASIDE, dir=self.cache_path) as aside:
+        with disk_errors(final), self._writing(), asides.beside(Path(self.cache_path, "staged")) as aside:
             staged = mteb.ResultCache(aside)
             target = Path(staged.get_task_result_path(task_result.task_name, model_name))
             target.parent.mkdir(parents=True, exist_ok=True)
             if (final.parent / "run_settings.jsonl").is_file():
                 shutil.copy2(final.parent / "run_settings.jsonl", target.parent)
             staged.save_to_cache(task_result, model_name, *args, **options)
-            kept = Path(aside, "details.json")
-            kept.write_text(json.dumps(self.describe()), encoding="utf-8")
-            kept.replace(beside)
+            write_text_whole(beside, json.dumps(self.describe()))
             for file in sorted(target.parent.iterdir(), key=lambda file: file.name == final.name):
-                file.replace(final.parent / file.name)
+                write_whole(final.parent / file.name, partial(shutil.copyfile, file))
 
 
 def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:

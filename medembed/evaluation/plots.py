@@ -8,6 +8,7 @@ import numpy as np
 
 from medembed.evaluation.comparison import Comparison
 from medembed.extras import require
+from medembed.storage.durable import whole
 
 TITLES = {"scores": "Scores by task", "wins": "Share of wins", "speed": "Quality against speed"}
 
@@ -43,9 +44,8 @@ def _save(name: str, drawing: Callable[[Comparison, Any], None], comparison: Com
         drawing(comparison, axes)
         axes.set_title(TITLES[name])
         for suffix, metadata in ((".png", {}), (".svg", {"Date": None})):
-            aside = folder / f".{name}{suffix}"
-            figure.savefig(aside, dpi=150, metadata=metadata, format=suffix[1:])
-            aside.replace(folder / f"{name}{suffix}")
+            with whole(folder / f"{name}{suffix}") as made:
+                figure.savefig(made, dpi=150, metadata=metadata, format=suffix[1:])
     return folder / f"{name}.svg"
 
 

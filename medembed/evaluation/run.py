@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medembed.errors import MedEmbedError
+from medembed.errors import MedEmbedError, StorageFullError
 from medembed.evaluation.models import ModelRef, Setup, model_ref
 from medembed.evaluation.tasks import task_refs
 from medembed.extras import require
@@ -58,6 +58,7 @@ def evaluate(
     Raises:
         UnknownTaskError: A task name nobody knows; nothing is measured then.
         MedEmbedError: A model cannot be found; nothing is measured then.
+        StorageFullError: The disk or the quota is used up; results that are whole stay.
         MissingExtraError: The extra ``evaluation`` is not installed.
     """
     require("mteb")
@@ -92,6 +93,8 @@ def _of_model(ref: ModelRef, tasks: Sequence[Any], cache: Any, setup: Setup) -> 
         try:
             model = model or _load(ref, setup)
             mteb_bridge.measure(model, task, cache)
+        except StorageFullError:
+            raise  # what else was measured could not be kept either
         except MedEmbedError as error:
             yield Outcome(name, task_name, None, None, error=error)
         else:

@@ -1,16 +1,21 @@
 """What the MTEB repositories ask for: a ModelMeta for each published model, and the results tree. Nothing is sent."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from medembed.checkpoints.registry import MODELS
+from medembed.errors import ResultsError
 from medembed.evaluation.models import TUNED_FROM
 from medembed.evaluation.results import Measurement, load_results
 from medembed.extras import require
+from medembed.storage import paths
+from medembed.storage.durable import is_ours, write_listing, write_text_whole, write_whole
 
 REFUSED = "not ready"
 
@@ -68,21 +73,25 @@ def prepare(folders: Sequence[Path], output: Path) -> Submission:
         What is ready and what is missing.
 
     Raises:
-        ResultsError: A folder holds no results.
+        ResultsError: A folder holds no results, or ``output`` holds files that are not an earlier submission's.
         MissingExtraError: The extra ``evaluation`` is not installed.
     """
+    if os.path.lexists(output) and not (output.is_dir() and is_ours(output)):
+        raise ResultsError(
+            f"{output} holds files that are not a submission as it was written: they would be replaced. Name a new folder with --submit"
+        )
     require("mteb")
     from medembed.evaluation.mteb_bridge import is_hub_task, meta_source
 
     ours = [item for item in load_results(folders) if item.model.name in TUNED_FROM and not item.model.variant]
     wanted = [item for item in ours if is_hub_task(item.task)]
-    shutil.rmtree(output / "results", ignore_errors=True)
+    paths.remove_folder(output, "results")
     files = sorted({item.path for item in wanted})
     for path in files:
         target = output / "results" / path.parent.parent.name / path.parent.name
         target.mkdir(parents=True, exist_ok=True)
         for name in (path.name, "model_meta.json"):
-            shutil.copyfile(path.parent / name, target / name)
+            write_whole(target / name, partial(shutil.copyfile, path.parent / name))
     sources, missing = [], {}
     for name in TUNED_FROM:
         revision = _revision(name, ours)
@@ -95,6 +104,7 @@ def prepare(folders: Sequence[Path], output: Path) -> Submission:
     _write(output / "mteb" / "medembed_models.py", _module(sources))
     submission = Submission(output, ready, missing, len(files))
     _write(output / "README.md", _readme(submission, wanted))
+    write_listing(output)
     return submission
 
 
@@ -166,6 +176,4 @@ def _readme(submission: Submission, wanted: Sequence[Measurement]) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_text_whole(path, text)

@@ -1,17 +1,15 @@
 """Content-addressed folders: parts that appear whole and carry their hash, and a manifest written last."""
 
-import errno
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medembed.errors import StorageFullError, WorkFolderBusyError
-from medembed.storage import durable
-from medembed.storage.durable import file_sha256, flush, write_text_whole
+from medembed.errors import WorkFolderBusyError
+from medembed.storage import durable, paths
+from medembed.storage.durable import SHORT, disk_errors, file_sha256, write_folder, write_hashed, write_text_whole
 
 MANIFEST = "manifest.json"
 
@@ -45,12 +43,15 @@ class ArtifactWriter:
     Args:
         folder: ``work/<stage>/<fingerprint>``; made if missing. Parts whose bytes do not match the hash in their
             name are deleted, so that the stage writes them again.
+
+    Raises:
+        UnsafePathError: The folder holds a link.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
+        paths.check_tree(folder)
         self._parts = {path.relative_to(folder).as_posix().rsplit(".", 2)[0]: path for path in _intact_parts(folder)}
 
     def part(self, kind: str, index: int) -> Path | None:
@@ -58,7 +59,7 @@ class ArtifactWriter:
         return self._parts.get(_part_name(kind, index))
 
     def write_part(self, kind: str, index: int, suffix: str, write: Callable[[Path], object]) -> Path:
-        """Write one part aside and move it into place under a name that holds its hash.
+        """Have one part filled, and move it into place under a name that holds its hash.
 
         Args:
             kind: Name of the group of parts, a subfolder.
@@ -70,32 +71,18 @@ class ArtifactWriter:
             The part's final path.
 
         Raises:
-            OSError: The disk is full or broken; nothing half-written stays behind.
+            StorageFullError: The disk or the quota is used up; nothing half-written stays behind.
         """
-        name = _part_name(kind, index)
-        (self.folder / kind).mkdir(exist_ok=True)
-        aside = self.folder / f"{name}.aside"
-        try:
-            write(aside)
-            flush(aside)
-            final = self.folder / f"{name}.{file_sha256(aside)[:16]}.{suffix}"
-            aside.replace(final)
-        finally:
-            aside.unlink(missing_ok=True)
+        home, name = self.folder / kind, _part_name(kind, index)
+        home.mkdir(exist_ok=True)
+        final, _ = write_hashed(home, lambda sha: f"{Path(name).name}.{sha[:SHORT]}.{suffix}", write)
         self._parts[name] = final
         return final
 
     def write_folder(self, name: str, write: Callable[[Path], object]) -> Path:
-        """Fill a folder aside and move it into place whole; an earlier one of that name is replaced."""
-        aside, final = self.folder / f"{name}.aside", self.folder / name
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        try:
-            write(aside)
-            shutil.rmtree(final, ignore_errors=True)
-            aside.replace(final)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        """Have a folder filled and moved into place whole; an earlier one of that name is replaced."""
+        final = self.folder / name
+        write_folder(final, write)
         return final
 
     def scratch(self, name: str) -> Path:
@@ -114,7 +101,7 @@ class ArtifactWriter:
         Returns:
             The finished artefact.
         """
-        shutil.rmtree(self.folder / "scratch", ignore_errors=True)
+        paths.remove_folder(self.folder, "scratch")
         files = {path.relative_to(self.folder).as_posix(): file_sha256(path) for path in _files(self.folder)}
         manifest = {**header, "summary": summary, "files": files}
         write_text_whole(self.folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
@@ -126,18 +113,21 @@ def open_artifact(folder: Path) -> Artifact | None:
 
     Every file is hashed. Where one is missing or changed, the manifest is removed and so are broken parts: the stage then
     runs again and makes only what is gone.
+
+    Raises:
+        UnsafePathError: The folder holds a link, or the manifest names a file outside of it; nothing is removed then.
     """
+    paths.check_tree(folder)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files: dict[str, str] = manifest["files"]
-    except (OSError, ValueError, KeyError):
+        files: dict[str, str] = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # never finished, or the manifest itself is damaged: both mean "build it"
-    broken = [name for name, digest in files.items() if not _is_intact(folder / name, digest)]
+    broken = [name for name, digest in files.items() if not _is_intact(folder, name, digest)]
     if not broken:
         return Artifact(folder, manifest)
-    (folder / MANIFEST).unlink()
-    for name in broken:
-        (folder / name).unlink(missing_ok=True)
+    for name in (MANIFEST, *broken):
+        paths.remove(folder, name)
     return None
 
 
@@ -153,33 +143,7 @@ def open_manifest(folder: Path) -> dict[str, Any] | None:
 def broken_files(folder: Path) -> list[str]:
     """Names of files whose hash is not the manifest's; reads only, for ``status``."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    return [name for name, digest in manifest["files"].items() if not _is_intact(folder / name, digest)]
-
-
-@contextmanager
-def room(work: Path) -> Iterator[None]:
-    """Say what to do where disk or quota is used up, whichever library met it.
-
-    Raises:
-        StorageFullError: Something could not be written for want of room.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not _is_full(error):
-            raise
-        raise StorageFullError(
-            f"no room left on the disk of {work}. Free some, or move the folder to another disk and name it with "
-            f"execution.work=DIR; then run the same command: it goes on with what is missing"
-        ) from error
-
-
-def _is_full(error: BaseException) -> bool:
-    """Errors of the system carry a number; safetensors puts it into words."""
-    numbers = (errno.ENOSPC, errno.EDQUOT)
-    return (isinstance(error, OSError) and error.errno in numbers) or any(
-        f"(os error {number})" in str(error) for number in numbers
-    )
+    return [name for name, digest in manifest["files"].items() if not _is_intact(folder, name, digest)]
 
 
 @contextmanager
@@ -188,9 +152,13 @@ def hold(work: Path, wait_s: float) -> Iterator[None]:
 
     Raises:
         WorkFolderBusyError: Another run still holds the folder after ``wait_s``.
+        StorageFullError: The disk or the quota is used up, whichever library met it.
+        UnsafePathError: The folder holds a link.
     """
+    paths.check_tree(work)
+    full = "Make room there, or move the folder to another disk and name it with execution.work=DIR; then run the same command again"
     advice = "Wait for it with execution.lock_wait_s=3600, or give another folder with execution.work=DIR"
-    with durable.hold(work, wait_s, WorkFolderBusyError, advice):
+    with disk_errors(work, full), durable.hold(work, wait_s, WorkFolderBusyError, advice):
         yield
 
 
@@ -205,20 +173,12 @@ def _files(folder: Path) -> list[Path]:
 def _intact_parts(folder: Path) -> Iterator[Path]:
     """Parts whose bytes match their name; the others are deleted."""
     for path in folder.glob("*/part-*.*.*"):
-        if file_sha256(path)[:16] == path.name.split(".")[1]:
+        if file_sha256(path)[:SHORT] == path.name.split(".")[1]:
             yield path
         else:
-            path.unlink()
+            paths.remove(folder, path.relative_to(folder).as_posix())
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Delete what a killed process was writing aside."""
-    for path in [*folder.glob("*.aside"), *folder.glob("*/*.aside")]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def _is_intact(path: Path, digest: str) -> bool:
+def _is_intact(folder: Path, name: str, digest: str) -> bool:
+    path = paths.below(folder, name)
     return path.is_file() and file_sha256(path) == digest

@@ -13,7 +13,7 @@ encoder, in ``TARGET/late_interaction``: settings, and the projection as float16
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,14 @@ from medembed.checkpoints import model_files, shortening, tensors
 from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
+from medembed.storage import paths
+from medembed.storage.durable import write_folder
 
 # git and code reviews stay comfortable below this; a model of any size splits into such shards
 SHARD_BYTES = 16 << 20
 # dimensions a user is most likely to cut to; other cuts calibrate for themselves
+METADATA = {"format": "medembed-compact"}
+MODULE_FILES = ("config.json", tensors.WHOLE)
 CUTS = (64, 128, 256, 384, 512, 768, 1024)
 KEPT = (
     "config.json",
@@ -44,33 +48,39 @@ def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: 
 
     Args:
         source: A BERT model folder.
-        target: Folder to write; replaced when it exists, except for its ``README.md``.
+        target: Folder to write; an earlier bundle is replaced, except for its ``README.md``.
         texts: Sample for the ranges, at least 100.
         max_seq_length: Tokens the bundled model reads unless told otherwise; None for as many as ``source``.
 
     Raises:
         MedEmbedError: ``source`` cannot be loaded, or the sample is too small.
+        SettingError: ``target`` is there and holds anything that this function does not write.
     """
     if not source.is_dir() or source.resolve() == target.resolve():
         raise SettingError(f"{source} must be a folder other than {target}")
-    aside = target.with_name(target.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "1_Pooling").mkdir(parents=True)
+    _check_replaceable(target, _bundle_files(target) | {f"{HEAD}/{name}" for name in _head_files(target / HEAD)})
+    limit = max_seq_length or fetch(str(source)).spec.max_seq_length
+
+    def fill(folder: Path) -> None:
+        _copy_settings(source, folder)
+        _write_json(folder / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+        _write_shards(folder, {k: v for k, v in tensors.read_tensors(source).items() if "pooler." not in k})
+        _write_json(folder / "vector_ranges.json", _ranges(folder, texts))
+        if (target / "README.md").is_file():
+            shutil.copyfile(target / "README.md", folder / "README.md")
+
+    write_folder(target, fill)
+
+
+def _copy_settings(source: Path, folder: Path) -> None:
+    (folder / "1_Pooling").mkdir()
     for name in (*KEPT, "1_Pooling/config.json"):
         if (source / name).is_file():
-            shutil.copyfile(source / name, aside / name)
-    tokenizer = json.loads((aside / "tokenizer.json").read_text(encoding="utf-8"))
-    (aside / "tokenizer.json").write_text(
+            shutil.copyfile(source / name, folder / name)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer.json").write_text(
         json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
     )
-    limit = max_seq_length or fetch(str(source)).spec.max_seq_length
-    _write_json(aside / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
-    _write_shards(aside, {k: v for k, v in tensors.read_tensors(source).items() if "pooler." not in k})
-    _write_json(aside / "vector_ranges.json", _ranges(aside, texts))
-    if (target / "README.md").is_file():
-        shutil.copyfile(target / "README.md", aside / "README.md")
-    shutil.rmtree(target, ignore_errors=True)
-    aside.rename(target)
 
 
 def bundle_head(source: Path, target: Path) -> None:
@@ -82,31 +92,57 @@ def bundle_head(source: Path, target: Path) -> None:
 
     Raises:
         MedEmbedError: ``source`` cannot be loaded.
-        SettingError: Its encoder is another.
+        SettingError: Its encoder is another, or ``target`` holds an earlier head with anything that this function does not write.
     """
+    _check_replaceable(target / HEAD, _head_files(target / HEAD))
     ours, theirs = (_encoder_weights(folder) for folder in (target, source))
     if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
         raise SettingError(
             f"the encoder of {source} is not that of {target}: train the late-interaction model with base.model={target} and "
             "train.trainable=projection, then bundle it again"
         )
-    aside = target / f"{HEAD}.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    for path in (source / "modules.json", source / model_files.SENTENCE_CONFIG, target / HEAD / "README.md"):
-        if path.is_file():
-            shutil.copyfile(path, aside / path.name)
     # sentence-transformers may leave the limit to the tokenizer's settings, which stay with the encoder
     limit = {"max_seq_length": fetch(str(source), late_interaction=True).spec.max_seq_length}
-    _write_json(
-        aside / "sentence_bert_config.json", model_files.read_json(source / "sentence_bert_config.json") | limit
-    )
-    for _, module in model_files.read_modules(source):
-        if module.resolve() != source.resolve():
-            _copy_module(module, aside / module.name)
-    _write_json(aside / MADE_FOR, {"encoder": tensors.fingerprint(target)})
-    shutil.rmtree(target / HEAD, ignore_errors=True)
-    aside.rename(target / HEAD)
+
+    def fill(folder: Path) -> None:
+        for path in (source / "modules.json", source / model_files.SENTENCE_CONFIG, target / HEAD / "README.md"):
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        settings = model_files.read_json(source / "sentence_bert_config.json")
+        _write_json(folder / "sentence_bert_config.json", settings | limit)
+        for _, module in model_files.read_modules(source):
+            if module.resolve() != source.resolve():
+                _copy_module(module, folder / module.name)
+        _write_json(folder / MADE_FOR, {"encoder": tensors.fingerprint(target)})
+
+    write_folder(target / HEAD, fill)
+
+
+def _check_replaceable(folder: Path, ours: Collection[str]) -> None:
+    """Refuse to replace a folder that holds more than what we wrote: it would be lost."""
+    paths.check_tree(folder)
+    present = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    if folder.is_symlink() or folder.is_file() or not set(present) <= set(ours):
+        raise SettingError(
+            f"{folder} exists and is not what this command writes: name a new folder, or move it away first"
+        )
+
+
+def _bundle_files(target: Path) -> set[str]:
+    """Names of a bundle's files; none where there is no bundle of ours."""
+    index = model_files.read_json(target / tensors.INDEX) if target.is_dir() else {}
+    if index.get("metadata") != METADATA:
+        return set()
+    written = (tensors.INDEX, "1_Pooling/config.json", "sentence_bert_config.json", "vector_ranges.json", "README.md")
+    return {*KEPT, *written, *index["weight_map"].values()}
+
+
+def _head_files(head: Path) -> set[str]:
+    """Names of a head's files; none where there is no head of ours."""
+    if not (head / MADE_FOR).is_file():
+        return set()
+    modules = {f"{module.name}/{name}" for _, module in model_files.read_modules(head) for name in MODULE_FILES}
+    return {"modules.json", model_files.SENTENCE_CONFIG, "sentence_bert_config.json", "README.md", MADE_FOR, *modules}
 
 
 def _encoder_weights(folder: Path) -> tensors.Tensors:
@@ -134,7 +170,7 @@ def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
     for name, shard in zip(names, shards, strict=True):
         tensors.save_file(shard, folder / name)
     index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-    _write_json(folder / tensors.INDEX, {"metadata": {"format": "medembed-compact"}, "weight_map": index})
+    _write_json(folder / tensors.INDEX, {"metadata": METADATA, "weight_map": index})
 
 
 def _ranges(folder: Path, texts: Sequence[str]) -> dict[str, list[list[float]]]:

@@ -1,11 +1,13 @@
 """Finds recipes: those shipped with the package, and folders or files of the user's own."""
 
 import difflib
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from medembed.errors import RecipeError, UnknownRecipeError
+from medembed.storage.durable import write_folder
 
 _SHIPPED = Path(__file__).parent / "shipped"
 _CHECKOUT = Path(__file__).parents[2] / "recipes"
@@ -62,7 +64,8 @@ def copy(name: str, target: Path) -> Path:
         RecipeError: ``target`` exists.
         UnknownRecipeError: No such recipe.
     """
-    if target.exists():
+    source = find(name).folder
+    if os.path.lexists(target):
         raise RecipeError(f"{target} exists already; choose a new folder")
-    shutil.copytree(find(name).folder, target)
+    write_folder(target, lambda folder: shutil.copytree(source, folder, dirs_exist_ok=True))
     return target

@@ -1,7 +1,6 @@
 """The command line of the recipes: one parser for the main door and for the door of every stage."""
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from medembed.errors import MedEmbedError
 from medembed.recipes import catalog
 from medembed.recipes.load import load_recipe
 from medembed.recipes.sources import Places
+from medembed.terminal import say
 
 RECIPE = "name of a shipped recipe, or path of a folder with recipe.toml"
 
@@ -80,10 +80,10 @@ def explained(work: Callable[[], int]) -> int:
     try:
         return work()
     except MedEmbedError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        say(f"{type(error).__name__}: {error}", error=True)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where this one was", file=sys.stderr)  # noqa: T201
+        say("stopped; the same command goes on where this one was", error=True)
         return 130
 
 
@@ -138,14 +138,14 @@ def _list(_options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     entry = catalog.find(options.recipe)
     card = entry.folder / "README.md"
-    print(entry.file.read_text(encoding="utf-8"))  # noqa: T201
-    print(card.read_text(encoding="utf-8") if card.is_file() else "(no card)")  # noqa: T201
+    say(entry.file.read_text(encoding="utf-8"))
+    say(card.read_text(encoding="utf-8") if card.is_file() else "(no card)")
     return 0
 
 
 def _copy(options: argparse.Namespace) -> int:
     target = catalog.copy(options.recipe, options.target)
-    print(f"copied to {target}; run it with: python -m medembed.recipes run {target}")  # noqa: T201
+    say(f"copied to {target}; run it with: python -m medembed.recipes run {target}")
     return 0
 
 
@@ -165,9 +165,9 @@ def _download(options: argparse.Namespace) -> int:
     recipe = load_recipe(entry.file, options.settings)
     for name, source in {**recipe.notes.sources, **recipe.pairs.sources}.items():
         if source.url:
-            print(f"{name}: {download(source, name, recipe.execution.work / 'downloads')}")  # noqa: T201
+            say(f"{name}: {download(source, name, recipe.execution.work / 'downloads')}")
         elif source.format != "hub":
-            print(f"{name}: no url; {source.origin or 'origin not named'}; give it with execution.data=DIR")  # noqa: T201
+            say(f"{name}: no url; {source.origin or 'origin not named'}; give it with execution.data=DIR")
     return 0
 
 

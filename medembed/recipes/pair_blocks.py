@@ -14,6 +14,7 @@ from medembed.recipes.records import Failure, Note, Pair, write_parquet
 from medembed.recipes.schema import Recipe
 from medembed.recipes.writers import load_writer
 from medembed.recipes.writers.interface import Written
+from medembed.storage import paths
 
 
 class Block:
@@ -50,7 +51,7 @@ class Block:
         self._written[result.note_id] = result
         self._counts[result.note_id] += 1
         if self._journalled and not result.transient:
-            with self._journal.open("a", encoding="utf-8") as file:
+            with paths.appending(self._journal.parent, self._journal.name) as file:
                 file.write(json.dumps(dataclasses.asdict(result)) + "\n")
 
     @property
@@ -67,7 +68,7 @@ class Block:
             self._out.write_part("replies", self.index, "jsonl.gz", lambda path: _write_replies(path, in_order))
         self._out.write_part("failures", self.index, "parquet", lambda path: write_parquet(path, failures, Failure))
         self._out.write_part("pairs", self.index, "parquet", lambda path: write_parquet(path, pairs, Pair))
-        self._journal.unlink(missing_ok=True)
+        paths.remove(self._journal.parent, self._journal.name)
 
 
 Results = Generator[tuple[Block, Written], None, None]
@@ -86,6 +87,7 @@ def _resume(journal: Path) -> list[Written]:
     """Results a killed run had already received; a torn last line is dropped, so that it is asked again."""
     if not journal.exists():
         return []
+    paths.check_own(journal)
     found = []
     lines = journal.read_bytes().split(b"\n")
     for line in lines[:-1]:  # what follows the last newline is empty, or torn

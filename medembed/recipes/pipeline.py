@@ -11,7 +11,7 @@ from typing import Any
 
 from medembed.errors import RecipeConfigError, ScoreError
 from medembed.recipes import train
-from medembed.recipes.artifacts import Artifact, ArtifactWriter, hold, open_artifact, room
+from medembed.recipes.artifacts import Artifact, ArtifactWriter, hold, open_artifact
 from medembed.recipes.fingerprint import fingerprint
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.schema import Recipe
@@ -153,7 +153,7 @@ def build(recipe: Recipe, places: Places, target: str = "publish") -> list[Built
     built: dict[str, Built] = {}
     publish.check_out(recipe.execution.out)
     shown = recipe.execution.progress
-    with room(work), hold(work, recipe.execution.lock_wait_s), Reporter(log_path, progress=shown) as reporter:
+    with hold(work, recipe.execution.lock_wait_s), Reporter(log_path, progress=shown) as reporter:
         reporter.log("run_started", recipe=recipe.name, steps={step.key: step.fingerprint for step in steps})
         for step in steps:
             built[step.key] = _build_step(places, step, built, reporter)

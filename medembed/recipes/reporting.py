@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from medembed.terminal import Terminal
 
 
 class Task:
@@ -61,7 +62,7 @@ class Reporter:
     """
 
     def __init__(self, log_path: Path | None = None, *, progress: bool = True) -> None:
-        self.console = Console(stderr=True)
+        self.console = Terminal(stderr=True)
         self._log: IO[str] | None = None
         if log_path is not None:
             log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ class Reporter:
         self.console.print(text, highlight=False)
 
 
-def _bars(console: Console) -> Progress:
+def _bars(console: Terminal) -> Progress:
     columns = (TextColumn("{task.description:<12}"), BarColumn(bar_width=30), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     return Progress(*columns, *times, console=console)

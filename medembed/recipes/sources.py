@@ -2,10 +2,12 @@
 
 import csv
 import functools
+import http.client
 import json
 import re
 import shutil
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ from medembed.extras import require
 from medembed.recipes.fingerprint import folder_sha256
 from medembed.recipes.schema import Development, Execution, Source
 from medembed.rows.files import open_text
-from medembed.storage.durable import file_sha256
+from medembed.storage import paths
+from medembed.storage.durable import file_sha256, whole
 
 Row = Mapping[str, Any]
 
@@ -125,6 +128,8 @@ def download(source: Source, name: str, target: Path) -> Path:
 
     Raises:
         SourceError: No URL, no declared hash, the server cannot be reached, or the content is not what was declared.
+        StorageFullError: The disk or the quota is used up.
+        UnsafePathError: The source's path leads out of ``target``.
     """
     if not source.url or not source.sha256 or not source.path:
         raise SourceError(
@@ -132,22 +137,24 @@ def download(source: Source, name: str, target: Path) -> Path:
         )
     if not source.url.startswith(("https://", "http://")):
         raise SourceError(f"source '{name}': {source.url} is not an http(s) address")
-    final = target / source.path
+    final = paths.below(target, source.path)
     if final.is_file() and file_sha256(final) == source.sha256:
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    aside = final.with_name(final.name + ".aside")
-    try:
-        with urllib.request.urlopen(source.url, timeout=60) as reply, aside.open("wb") as file:  # noqa: S310  scheme checked above
-            shutil.copyfileobj(reply, file)
-        if (found := file_sha256(aside)) != source.sha256:
+    with whole(final) as made:
+        _fetch(source.url, name, made)
+        if (found := file_sha256(made)) != source.sha256:
             raise SourceError(f"source '{name}': {source.url} gave sha256 {found}, the recipe names {source.sha256}")
-        aside.replace(final)
-    except OSError as error:
-        raise SourceError(f"source '{name}': {source.url} cannot be fetched: {error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
     return final
+
+
+def _fetch(url: str, name: str, path: Path) -> None:
+    with path.open("wb") as file:
+        try:
+            with urllib.request.urlopen(url, timeout=60) as reply:  # noqa: S310  callers check the scheme
+                shutil.copyfileobj(reply, file)
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            raise SourceError(f"source '{name}': {url} cannot be fetched: {error}") from error
 
 
 def rows(source: Source, name: str, places: Places) -> Iterator[Row]:

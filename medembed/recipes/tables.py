@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from medembed.recipes.artifacts import MANIFEST, broken_files, open_manifest
@@ -13,6 +12,7 @@ from medembed.recipes.load import load_recipe
 from medembed.recipes.pipeline import Built, Step
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from medembed.terminal import Terminal
 
 
 def print_plan(recipe: Recipe, places: Places, steps: Sequence[Step]) -> None:
@@ -22,7 +22,7 @@ def print_plan(recipe: Recipe, places: Places, steps: Sequence[Step]) -> None:
         manifest = open_manifest(step.folder)
         rows = None if manifest is None else manifest["summary"].get("rows")
         table.add_row(step.key, step.fingerprint, _state(step), "" if rows is None else f"{rows:,}")
-    console = Console(emoji=False)
+    console = Terminal(emoji=False)
     console.print(table)
     costs = _table("cost estimate", "amount", "how")
     for line in estimate(recipe, places, {step.key: open_manifest(step.folder) for step in steps}):
@@ -37,7 +37,7 @@ def print_summary(recipe: Recipe, built: Sequence[Built]) -> None:
         summary = item.artifact.summary
         seconds = "reused" if item.reused else f"{item.seconds:.1f}"
         table.add_row(item.step.key, item.step.fingerprint, _number(summary.get("rows")), seconds, _counts(summary))
-    console = Console(emoji=False)
+    console = Terminal(emoji=False)
     console.print(table)
     console.print(f"{built[-1].step.stage.makes}: {built[-1].step.folder}", highlight=False)
 
@@ -50,7 +50,7 @@ def print_status(steps: Sequence[Step]) -> None:
         table.add_row(
             step.key, _state(step), _number(manifest["summary"].get("rows")) if manifest else "", str(step.folder)
         )
-    Console(emoji=False).print(table)
+    Terminal(emoji=False).print(table)
 
 
 def print_catalog(entries: Sequence[Entry]) -> None:
@@ -59,7 +59,7 @@ def print_catalog(entries: Sequence[Entry]) -> None:
     for entry in entries:
         recipe = load_recipe(entry.file)
         table.add_row(recipe.name, recipe.base.model, recipe.hardware, recipe.description)
-    Console(emoji=False).print(table)
+    Terminal(emoji=False).print(table)
 
 
 def _state(step: Step) -> str:

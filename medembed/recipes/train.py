@@ -21,6 +21,7 @@ from medembed.recipes.retrieval import read_sets
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, set_identity
 from medembed.recipes.stage import Stage, StageRun, Summary
+from medembed.storage import paths
 from medembed.storage.durable import write_text_whole
 from medembed.vectors import Floats
 
@@ -173,7 +174,7 @@ def _start_folder(stage: StageRun, base: Any, scratch: Path) -> Path:
     if (base.folder / tensors.WHOLE).is_file():
         return Path(base.folder)
     exported = scratch / f"base-{os.environ.get('RANK', '0')}"
-    shutil.rmtree(exported, ignore_errors=True)
+    paths.remove_folder(scratch, exported.name)
     checkpoint.export(base, exported)
     return exported
 

@@ -5,6 +5,7 @@ import gzip
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from medembed.errors import InputFileError
 from medembed.extras import require
+from medembed.storage.durable import whole
 
 ROWS_AT_A_TIME = 4096
 
@@ -145,7 +147,8 @@ class VectorWriter:
         dimension: Length of a vector.
 
     Raises:
-        InputFileError: Unknown ending, a folder that does not exist or may not be written to, or a folder of that name.
+        InputFileError: Unknown ending, a folder that does not exist, or a folder of that name.
+        WriteError: The folder may not be written to, or the disk is full.
     """
 
     def __init__(self, path: Path, dimension: int) -> None:
@@ -157,12 +160,10 @@ class VectorWriter:
             raise InputFileError(f"there is no folder {path.parent}: make it first")
         if path.is_dir():
             raise InputFileError(f"{path} is a folder: name a file")
-        self._path, self._aside = path, path.with_name(path.name + ".partial")
-        try:
-            self._sink: _Sink = sinks[path.suffix](self._aside, dimension)
-        except OSError as error:
-            raise InputFileError(f"{path} cannot be written ({error.strerror}): name a file elsewhere") from error
         self.n_rows = 0
+        with ExitStack() as files:
+            self._sink: _Sink = sinks[path.suffix](files.enter_context(whole(path)), dimension)
+            self._files = files.pop_all()
 
     def write(self, rows: NDArray[np.float32]) -> None:
         """Append vectors. *Shape:* ``(n, dimension)``."""
@@ -177,11 +178,10 @@ class VectorWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish and move into place, or remove what was written."""
-        self._sink.close(self.n_rows)
-        if kind is None:
-            self._aside.replace(self._path)
-        else:
-            self._aside.unlink(missing_ok=True)
+        with self._files:
+            self._sink.close(self.n_rows)
+            if error is not None:
+                raise error
 
 
 class _Npy:

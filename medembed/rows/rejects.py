@@ -3,11 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 from medembed.rows.read import Reject, Row
 from medembed.rows.seen import SeenIds
+from medembed.storage import paths
+from medembed.storage.durable import whole
 
 REJECTS = "rejects.jsonl"
 
@@ -16,11 +20,13 @@ class Rejects:
     """The file of rows that were left out; it appears when the run has come to its end."""
 
     def __init__(self, folder: Path) -> None:
-        self._path, self._aside = folder / REJECTS, folder / f"{REJECTS}.aside"
+        self._folder = folder
         self.counts: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
-        self._file = self._aside.open("w", encoding="utf-8")
+        self._lasting = ExitStack()
+        made = self._lasting.enter_context(whole(self._folder / REJECTS))
+        self._file = self._lasting.enter_context(made.open("w", encoding="utf-8"))
         return self
 
     def write(self, reject: Reject) -> None:
@@ -29,14 +35,12 @@ class Rejects:
         self._file.write(json.dumps(told, ensure_ascii=False) + "\n")
         self.counts[reject.reason] += 1
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        if kind is None and self.counts:
-            self._aside.replace(self._path)
-        else:
-            self._aside.unlink(missing_ok=True)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lasting.__exit__(kind, error, trace)
         if kind is None and not self.counts:
-            self._path.unlink(missing_ok=True)
+            paths.remove(self._folder, REJECTS)
 
 
 def accepted(stream: Iterable[Row | Reject], seen: SeenIds, rejects: Rejects) -> Iterator[Row]:

@@ -1,14 +1,22 @@
-"""Files that appear whole, folders held by one process at a time, and hashes that find a changed byte."""
+"""Files and folders that appear whole, folders held by one process at a time, and hashes that find a changed byte."""
 
+import errno
 import hashlib
+import json
 import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medembed.errors import MedEmbedError
+from medembed.errors import MedEmbedError, StorageFullError, WriteError
 from medembed.extras import require
+from medembed.storage import asides, paths
+
+# what a folder that replaces an earlier one names its own files in
+LISTING = "medembed-files.json"
+# hexadecimal digits of a file's hash in its name: no two of 10⁸ files are likely to share them
+SHORT = 16
 
 
 def file_sha256(path: Path) -> str:
@@ -23,28 +31,53 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Fill a file beside its place, and move it there at the end; after an error nothing is left.
+
+    Its permissions are those of the process's umask, whatever the library that writes it would give it.
+
+    Args:
+        path: Where it belongs; its folder exists. What is there is replaced; of a link, the link.
+
+    Yields:
+        An empty file with the same name in another folder.
+
+    Raises:
+        StorageFullError: The disk or the quota is used up.
+        WriteError: The folder cannot be written to.
+    """
+    with disk_errors(path), asides.beside(path) as made:
+        mode = _new_file(made)
+        yield made
+        _settle(made, mode)
+        if path.is_dir() and not path.is_symlink():
+            raise WriteError(f"{path} is a folder: name a file")
+        made.replace(path)
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have a file written aside and move it into place; after an error nothing is left.
+    """Have a file filled beside its place and moved there; see :func:`whole`.
 
     Args:
         path: Where it belongs.
         write: Fills the file it is given.
 
     Raises:
-        OSError: The disk is full, broken or read-only.
+        StorageFullError: The disk or the quota is used up.
+        WriteError: The folder cannot be written to.
     """
-    # two processes may write the same file at once: each writes its own aside
-    aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
-    try:
-        write(aside)
-        flush(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole(path) as made:
+        write(made)
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a small text file as UTF-8; see :func:`whole`."""
+    write_whole(path, lambda made: made.write_text(text, encoding="utf-8"))
 
 
 def write_hashed(folder: Path, name: Callable[[str], str], write: Callable[[Path], object]) -> tuple[Path, str]:
-    """Have a file written aside, hash it, and move it into place under a name that holds the hash.
+    """Have a file filled, and move it into place under a name that holds its hash; see :func:`whole`.
 
     Args:
         folder: Where it belongs.
@@ -55,26 +88,134 @@ def write_hashed(folder: Path, name: Callable[[str], str], write: Callable[[Path
         The file and its SHA-256.
 
     Raises:
-        OSError: The disk is full, broken or read-only.
+        StorageFullError: The disk or the quota is used up.
+        WriteError: The folder cannot be written to.
     """
-    aside = folder / f"{name('new')}.{os.getpid()}.aside"
+    path = folder / name("new")
+    with disk_errors(path), asides.beside(path) as made:
+        mode = _new_file(made)
+        write(made)
+        _settle(made, mode)
+        digest = file_sha256(made)
+        return made.replace(folder / name(digest)), digest
+
+
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Have a folder filled beside its place and moved there; after an error nothing is left, and an earlier one stays.
+
+    Permissions are those of the process's umask, as with :func:`whole`.
+
+    Args:
+        path: Where it belongs. A folder that is there is replaced: callers make sure that it is theirs.
+        write: Fills the empty folder it is given.
+
+    Raises:
+        StorageFullError: The disk or the quota is used up.
+        WriteError: The parent cannot be written to.
+    """
+    with disk_errors(path), asides.beside(path) as made:
+        mode = _new_file(made)
+        made.unlink()
+        made.mkdir()
+        folder_mode = made.stat().st_mode & 0o7777
+        write(made)
+        paths.check_tree(made)
+        for item in (made, *made.rglob("*")):
+            if item.is_dir():
+                item.chmod(folder_mode)
+            else:
+                _settle(item, mode)
+        _replace_folder(path, made)
+
+
+def _replace_folder(path: Path, made: Path) -> None:
+    if not os.path.lexists(path):
+        made.replace(path)
+        return
+    earlier = asides.put_away(path, made)
     try:
-        write(aside)
-        flush(aside)
-        digest = file_sha256(aside)
-        return aside.replace(folder / name(digest)), digest
+        made.replace(path)
+    except OSError:
+        earlier.replace(path)
+        raise
+
+
+def _new_file(path: Path) -> int:
+    """Make an empty file; returns the permissions that the umask gives it."""
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return os.fstat(number).st_mode & 0o777
     finally:
-        aside.unlink(missing_ok=True)
+        os.close(number)
 
 
-def write_text_whole(path: Path, text: str) -> None:
-    """Write a small text file aside and move it into place."""
-    write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+def _settle(path: Path, mode: int) -> None:
+    """Give a finished file its permissions, which the library that wrote it may have changed, and force it to disk."""
+    if path.stat().st_mode & 0o777 != mode:
+        path.chmod(mode)
+    flush(path)
+
+
+@contextmanager
+def disk_errors(
+    path: Path, advice: str = "Make room there, or name a place on another disk; then run the same command again"
+) -> Iterator[None]:
+    """Turn the errors that libraries raise on a full disk into one of ours.
+
+    Args:
+        path: What is written.
+        advice: What to do.
+
+    Raises:
+        StorageFullError: The disk or the quota is used up.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise StorageFullError.of(
+            f"no room left on the disk of {path}: what was finished is kept, and nothing half-written. {advice}",
+            errno.ENOSPC,
+        ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    """Errors of the system carry a number; safetensors and Arrow put it into words."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    words = [f"(os error {number})" for number in numbers] + [os.strerror(number) for number in numbers]
+    return (isinstance(error, OSError) and error.errno in numbers) or any(word in str(error) for word in words)
+
+
+def write_listing(folder: Path) -> None:
+    """Name the files of a folder with their SHA-256, so that a later version may replace it."""
+    names = {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
+    write_text_whole(folder / LISTING, json.dumps(dict(sorted(names.items())), indent=1) + "\n")
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds what :func:`write_listing` named, unchanged, and nothing else; an empty one does.
+
+    Raises:
+        UnsafePathError: It holds a link.
+    """
+    paths.check_tree(folder)
+    present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    listing = present.pop(LISTING, None)
+    if listing is None:
+        return not any(folder.iterdir())
+    try:
+        named = json.loads(listing.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return bool(named == {name: file_sha256(path) for name, path in present.items()})
 
 
 @contextmanager
 def hold(folder: Path, wait_s: float, busy: type[MedEmbedError], advice: str) -> Iterator[None]:
     """Keep a folder to ourselves; the system frees it when the process dies, however it dies.
+
+    What killed processes left half-written in it is removed.
 
     Args:
         folder: Made if missing.
@@ -84,10 +225,12 @@ def hold(folder: Path, wait_s: float, busy: type[MedEmbedError], advice: str) ->
 
     Raises:
         MedEmbedError: Of type ``busy``; the message names the process that holds the folder.
+        UnsafePathError: The folder's lock is a link, or a file with a second name elsewhere.
     """
     filelock = require("filelock")
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / "holder.txt"
+    paths.check_own(folder / ".lock")
     lock = filelock.FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=wait_s)
@@ -95,7 +238,8 @@ def hold(folder: Path, wait_s: float, busy: type[MedEmbedError], advice: str) ->
         who = holder.read_text().strip() if holder.exists() else "an unknown process"
         raise busy(f"{folder} is in use by {who}. {advice}") from error
     try:
-        holder.write_text(f"process {os.getpid()} on {platform.node() or 'this machine'}\n")
+        asides.sweep_tree(folder)
+        write_text_whole(holder, f"process {os.getpid()} on {platform.node() or 'this machine'}\n")
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from medembed import __version__
 from medembed.errors import (
@@ -18,10 +19,15 @@ from medembed.errors import (
     CorpusUnfinishedError,
     CorpusVersionError,
 )
+from medembed.storage import paths
 from medembed.storage.durable import file_sha256, hold, write_text_whole
 
 MANIFEST, SHARDS = "manifest.json", "shards"
 Mode = Literal["new", "append", "overwrite"]
+FileName = Annotated[str, AfterValidator(paths.plain_name)]
+"""A manifest's name of a file below its folder; one that leads out of it makes the manifest unreadable."""
+# names that only these folders' writers give; nothing else is ever swept
+OURS = re.compile(r"((\d{6}|codec)\.[0-9a-f]+|deleted|lists)\.[0-9a-f]+\.(parquet|arrow|safetensors)")
 
 Read = TypeVar("Read", bound=BaseModel)
 
@@ -65,7 +71,9 @@ def read_manifest(path: Path, kind: Kind, manifest: type[Read]) -> Read:
         CorpusUnfinishedError: Shards, but no manifest yet.
         CorpusVersionError: Written by a newer medembed.
         CorpusDamagedError: Not readable as a manifest.
+        UnsafePathError: The folder holds a link.
     """
+    paths.check_tree(path)
     file = path / MANIFEST
     if not file.is_file():
         if (path / SHARDS).is_dir():
@@ -101,7 +109,9 @@ def writing(folder: Path, kind: Kind) -> Iterator[None]:
     Raises:
         CorpusBusyError: Another process writes to it.
         CorpusError: Nothing can be written there, or the disk is full; what is whole stays.
+        UnsafePathError: The folder holds a link.
     """
+    paths.check_tree(folder)
     try:
         with hold(folder, 0, CorpusBusyError, "Wait until it has ended, or write to another folder"):
             (folder / SHARDS).mkdir(exist_ok=True)
@@ -133,7 +143,8 @@ def is_intact(folder: Path, file: str, digest: str) -> bool:
 
 
 def sweep(folder: Path, named: Collection[str], patterns: Collection[str]) -> None:
-    """Remove files that a finished manifest does not name: those of earlier runs, and what was left aside."""
-    for path in [path for pattern in (f"{SHARDS}/*", "*.aside", *patterns) for path in folder.glob(pattern)]:
-        if path.is_file() and path.relative_to(folder).as_posix() not in named:
-            path.unlink(missing_ok=True)
+    """Remove files of earlier runs, which a finished manifest does not name."""
+    for path in [path for pattern in (f"{SHARDS}/*", *patterns) for path in folder.glob(pattern)]:
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and OURS.fullmatch(path.name) and name not in named:
+            paths.remove(folder, name)

@@ -56,6 +56,10 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(
     again = pipeline.build(*loaded(f"execution.out={tmp_path / 'out'}"))  # nothing left to build, and still delivered
     assert all(item.reused for item in again)
     folder = tmp_path / "out"
+    pipeline.build(*loaded(f"execution.out={folder}"))  # and once more in the place of the first
+    models = [folder, *(tmp_path / "work").glob("*/*/model")]
+    modes = {path.stat().st_mode & 0o777 for model in models for path in model.rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "work").stat().st_mode & 0o666}  # a folder's mode is the umask's too
     texts = ["gout is treated with rest", "a fracture of the knee"]
     with MedEmbed(str(folder), threads=1, precision="fp32") as model:
         ours = model.encode(texts)
@@ -112,7 +116,7 @@ def _check_merge(rest: Path, tune: Artifact, merge: Artifact) -> None:
 def test_a_folder_of_something_else_is_not_replaced_by_the_model(loaded: Loaded, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("years of work")
-    with pytest.raises(RecipeConfigError, match="is no model folder"):
+    with pytest.raises(RecipeConfigError, match="is not a model folder as a recipe published it"):
         pipeline.build(*loaded(f"execution.out={tmp_path / 'home'}"))
     assert (tmp_path / "home" / "thesis.txt").exists()
     assert not (tmp_path / "work").exists()

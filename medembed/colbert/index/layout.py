@@ -22,7 +22,7 @@ from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import Bits
 from medembed.errors import CorpusDamagedError, CorpusModelError
 from medembed.storage import shard_folders
-from medembed.storage.shard_folders import MANIFEST, Kind
+from medembed.storage.shard_folders import MANIFEST, FileName, Kind
 
 FORMAT = 1
 # hexadecimal digits of a hash in a file's name
@@ -72,7 +72,7 @@ class Row(NamedTuple):
 class Part(BaseModel):
     """A file of an index: its name below the folder, the hash of its bytes, and of what it was made of."""
 
-    file: str
+    file: FileName
     sha256: str
     content: str = ""
 

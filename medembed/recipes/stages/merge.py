@@ -15,6 +15,7 @@ from medembed.recipes import models, retrieval
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, set_identity
 from medembed.recipes.stage import Stage, StageRun, Summary
+from medembed.storage import paths
 from medembed.storage.durable import write_text_whole
 
 Weights = dict[str, NDArray[Any]]
@@ -151,7 +152,8 @@ def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Sequ
             scores = retrieval.measure_dense(base, stage.recipe, sets, stage.task)
         else:
             scratch = stage.out.scratch("merged")
-            shutil.rmtree(scratch)
+            paths.remove_folder(scratch.parent, scratch.name)
+            scratch.mkdir()
             write_merged(base, tuned, ratio, scratch)
             scores = retrieval.measure_all(scratch, stage.recipe, sets, stage.task)
         part = stage.out.write_part("scores", index, "json", lambda path: path.write_text(json.dumps(scores)))

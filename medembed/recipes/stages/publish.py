@@ -1,6 +1,7 @@
 """Stage ``publish``: a folder that MedEmbed, sentence-transformers and transformers load alike. ``python -m medembed.recipes.stages.publish``."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from medembed.recipes.schema import Execution, Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import Stage, StageRun, Summary
 from medembed.recipes.training import directions
+from medembed.storage.durable import LISTING, is_ours, write_folder, write_listing
 
 
 def config(recipe: Recipe, _places: Places, _round: int) -> Any:
@@ -33,14 +35,16 @@ def run(stage: StageRun) -> Summary:
 
 
 def check_out(out: Path | None) -> None:
-    """Refuse, before anything is built, to replace a folder that is no model: it would be lost.
+    """Refuse, before anything is built, to replace a folder that no recipe published: it would be lost.
 
     Raises:
-        RecipeConfigError: ``execution.out`` is a file, or a folder of something else.
+        RecipeConfigError: ``execution.out`` is a file or a link, or a folder with anything that a recipe did not put there.
+        UnsafePathError: ``execution.out`` holds a link.
     """
-    if out is not None and out.exists() and not (out / "modules.json").is_file() and not _is_empty(out):
+    if out is not None and os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or not is_ours(out)):
         raise RecipeConfigError(
-            f"execution.out={out} exists and is no model folder (no modules.json): it would be replaced whole. Name a new folder"
+            f"execution.out={out} exists, and is not a model folder as a recipe published it, unchanged (see {LISTING} in such a "
+            "one): replacing it would remove files of yours. Name a new folder"
         )
 
 
@@ -109,17 +113,15 @@ def _declare(path: Path, key: str, value: object) -> None:
     path.write_text(json.dumps(model_files.read_json(path) | {key: value}, indent=2) + "\n", encoding="utf-8")
 
 
-def _is_empty(path: Path) -> bool:
-    return path.is_dir() and next(path.iterdir(), None) is None
-
-
 def _copy_out(folder: Path, out: Path) -> None:
-    """Copy to where the user wants it; aside first, so that a half-copied model is never found there."""
-    aside = out.with_name(out.name + ".aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(folder, aside)
-    shutil.rmtree(out, ignore_errors=True)
-    aside.replace(out)
+    """Copy to where the user wants it; a half-copied model is never found there."""
+    check_out(out)  # hours may have passed since the start
+
+    def fill(target: Path) -> None:
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+        write_listing(target)
+
+    write_folder(out, fill)
 
 
 def _push(folder: Path, repo: str) -> str:

@@ -5,15 +5,16 @@
 
 import copy
 import json
-import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from medembed.recipes.reporting import Task
-from medembed.storage.durable import write_text_whole
+from medembed.storage import paths
+from medembed.storage.durable import write_folder, write_text_whole
 
 WHOLE = "whole"  # marks a checkpoint that was written to its end
 BEST_SCORE = "eval_sequential_score"
@@ -64,11 +65,7 @@ class KeepBest(TrainerCallback):
         found = float(metrics[BEST_SCORE])
         if (held := best_so_far(self._folder)) is not None and held["score"] >= found:
             return
-        aside, final = self._folder / "model.aside", self._folder / "model"
-        shutil.rmtree(aside, ignore_errors=True)
-        self._save(model, aside)
-        shutil.rmtree(final, ignore_errors=True)
-        aside.replace(final)
+        write_folder(self._folder / "model", partial(self._save, model))
         write_text_whole(self._folder / "best.json", json.dumps({"score": found, "step": state.global_step}))
 
 
@@ -88,7 +85,7 @@ def last_checkpoint(folder: Path) -> Path | None:
         if (path / WHOLE).is_file():
             whole.append(path)
         else:
-            shutil.rmtree(path)
+            paths.remove_folder(folder, path.name)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from medembed.extras import require
+from medembed.storage.durable import write_whole
 
 
 def draw(history: list[dict[str, Any]], path: Path) -> None:
@@ -30,7 +31,5 @@ def draw(history: list[dict[str, Any]], path: Path) -> None:
         axis.set(title=title, xlabel="step")
         if len(keys) > 1:
             axis.legend(fontsize="x-small")
-    aside = path.with_name(path.name + ".aside")
-    figure.savefig(aside, format="png", dpi=110)
+    write_whole(path, lambda made: figure.savefig(made, format="png", dpi=110))
     pyplot.close(figure)
-    aside.replace(path)

@@ -24,6 +24,7 @@ from medembed.recipes.training import directions
 from medembed.runtime.batching import plan_batches
 from medembed.runtime.engines import load_engine
 from medembed.runtime.streams import Streams
+from medembed.storage.durable import SHORT
 
 # tokens of a file of states, and computed again at most after a crash: 50 MB at 384 dimensions
 TOKENS_A_PART = 1 << 16
@@ -126,7 +127,7 @@ def compute_states(
         The states, mapped.
     """
     started = time.perf_counter()
-    kind = f"states-{hashlib.sha256(b'-'.join(rows)).hexdigest()[:12]}"
+    kind = f"states-{hashlib.sha256(b'-'.join(rows)).hexdigest()[:SHORT]}"
     engine = load_engine(encoder, device=execution.device, precision=precision, threads=execution.threads)
     parts: list[Path] = []
     with closing(Streams(engine)) as streams:

@@ -1,6 +1,5 @@
 """A teacher's scores of every query of a batch with every passage of it: late interaction, the dense model and BM25 together."""
 
-import hashlib
 import time
 import warnings
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from medembed.colbert.model import MedColBERT
 from medembed.model import MedEmbed
 from medembed.recipes import models, schema, schema_train
 from medembed.recipes.artifacts import ArtifactWriter
-from medembed.recipes.records import Triplet
+from medembed.recipes.records import Triplet, content_id
 from medembed.recipes.reporting import Task
 from medembed.runtime.lifecycle import ClosedByWith
 from medembed.runtime.tokenizer import TruncationWarning
@@ -123,7 +122,4 @@ def _shares(index: Bm25, queries: Sequence[str], places: slice) -> Floats:
 
 
 def _mark(rows: Sequence[Triplet]) -> str:
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(f"{row.query}\0{row.positive}\0".encode())
-    return digest.hexdigest()[:12]
+    return content_id(*(text for row in rows for text in (row.query, row.positive)))
