@@ -5,7 +5,7 @@ fingerprints, and so their finished stages and their promises.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -100,7 +100,7 @@ class Llm(Section):
 
     model: str = "meta-llama/Llama-3.1-70B-Instruct"
     revision: str | None = None
-    prompt: str = "pairs-v1"
+    prompt: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]*$")] = "pairs-v1"  # a name: a path would read any file
     pairs_per_note: Positive = 6
     query_types: tuple[QueryType, ...] = ("keyword", "question", "care", "claim", "lay", "code")
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.8
@@ -237,8 +237,54 @@ class Development(Section):
     max_documents: Positive | None = None  # what the kept queries need is kept, and others drawn by hash
 
 
+class VllmOptions(Section):
+    """Options of vLLM's engine that change speed and memory alone, None for vLLM's own choice.
+
+    vLLM has others that run code from a model's repository or from a named class. Those are no settings here, wherever they
+    are written: start ``vllm serve`` with them and use ``pairs.writer = "openai_endpoint"``.
+    """
+
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None = None
+    quantization: Annotated[str, Field(pattern="^[a-z0-9_]+$")] | None = None
+    kv_cache_dtype: Annotated[str, Field(pattern="^[a-z0-9_]+$")] | None = None
+    max_model_len: Positive | None = None
+    max_num_seqs: Positive | None = None
+    max_num_batched_tokens: Positive | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    cpu_offload_gb: Annotated[float, Field(ge=0.0)] | None = None
+    block_size: Positive | None = None
+    enforce_eager: bool | None = None
+    enable_prefix_caching: bool | None = None
+    enable_chunked_prefill: bool | None = None
+    disable_custom_all_reduce: bool | None = None
+
+
 class Execution(Section):
-    """Where and how fast, never what: nothing in here enters a fingerprint."""
+    """Where and how fast, never what: nothing in here enters a fingerprint.
+
+    A recipe may come from anybody. So its file sets only what is named in `FILE_MAY_SET`, which is speed. Addresses, names of
+    secrets and places are the choice of whoever starts the run. A setting added later is closed to files until it is named.
+    """
+
+    FILE_MAY_SET: ClassVar[frozenset[str]] = frozenset(
+        {
+            "device",
+            "threads",
+            "concurrency",
+            "timeout_s",
+            "retries",
+            "tensor_parallel",
+            "llm_batch",
+            "vllm_options",
+            "ray_workers",
+            "lock_wait_s",
+            "save_every_steps",
+            "progress",
+            "hourly_price",
+            "llm_tokens_per_s",
+            "train_pairs_per_s",
+        }
+    )
 
     work: Path = Path("work")
     data: Path | None = None
@@ -246,13 +292,13 @@ class Execution(Section):
     device: str = "auto"
     threads: Positive | None = None
     endpoint: str = "http://127.0.0.1:8000/v1"
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = None  # None: no key is sent
     concurrency: Positive = 64
     timeout_s: Annotated[float, Field(gt=0.0)] = 120.0
     retries: Count = 6
     tensor_parallel: Positive = 1
     llm_batch: Positive = 256
-    vllm_options: dict[str, Any] = {}
+    vllm_options: VllmOptions = VllmOptions()
     ray: str | None = None  # pairs are written by Ray actors: "local", "auto" or a cluster's address
     ray_workers: Positive = 2  # each with a writer, concurrency and, for vllm_local, tensor_parallel GPUs of its own
     lock_wait_s: Annotated[float, Field(ge=0.0)] = 0.0

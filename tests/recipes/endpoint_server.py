@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -33,13 +33,19 @@ class Server:
         requests: Bodies received.
         asked: How often each note was asked for.
         keys: Keys that were given.
+        headers: Values of all headers received.
+        connections: How often somebody connected, whether or not a request followed.
         most_at_once: Requests seen in flight together.
     """
 
-    def __init__(self, answer: Callable[[str, int], Answer], port: int = 0) -> None:
+    def __init__(
+        self, answer: Callable[[str, int], Answer], port: int = 0, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.asked: Counter[str] = Counter()
         self.keys: set[str | None] = set()
+        self.headers: set[str] = set()
+        self.connections = 0
         self.most_at_once = self._now = 0
         server, lock = self, threading.Lock()
 
@@ -53,6 +59,7 @@ class Server:
                 with lock:
                     server.requests.append(body)
                     server.keys.add(self.headers["Authorization"])
+                    server.headers.update(self.headers.values())
                     server.asked[note] += 1
                     attempt = server.asked[note]
                     server._now += 1
@@ -62,6 +69,8 @@ class Server:
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")
                     self.send_header("Content-Length", str(len(data)))
+                    for name, value in (headers or {}).items():
+                        self.send_header(name, value)
                     self.end_headers()
                     self.wfile.write(data)
                 except BrokenPipeError:
@@ -78,6 +87,10 @@ class Server:
             daemon_threads = True
             allow_reuse_address = True
             block_on_close = False
+
+            def verify_request(self, *args: object) -> bool:
+                server.connections += 1
+                return True
 
             def handle_error(self, *args: object) -> None:
                 pass  # clients that give up are part of the test

@@ -1,7 +1,6 @@
 """Pairs from any OpenAI-compatible server: bounded concurrency, retries with back-off, answers held to a JSON schema."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from medembed.errors import PairWriterError
 from medembed.extras import require
 from medembed.recipes.records import Failure, Note
 from medembed.recipes.schema import Execution, Llm
+from medembed.recipes.writers.api_key import api_key
 from medembed.recipes.writers.interface import Written
 from medembed.recipes.writers.replies import messages, parse_reply, reply_schema
 
@@ -36,15 +36,20 @@ class EndpointWriter:
         self._openai = require("openai")
         self._tenacity = require("tenacity")
         self._settings, self._execution, self._seed = settings, execution, seed
+        key = api_key(execution)
         self._loop = asyncio.new_event_loop()
         # One connection a request in flight; the client's own limit of 1,000 is far above. Retries are ours: the client's
         # waits end after eight seconds, a server that restarts takes longer.
         self._client = self._openai.AsyncOpenAI(
             base_url=execution.endpoint,
-            api_key=os.environ.get(execution.api_key_env) or "none",
+            api_key=key or "none",
             timeout=execution.timeout_s,
             max_retries=0,
+            # a redirect would carry the note to an address that nobody here has chosen
+            http_client=self._openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
+        # the client reads these two from the environment; who asks for them names them nowhere
+        self._client.organization = self._client.project = None
 
     def write(self, notes: Sequence[Note]) -> Iterator[Written]:
         """Pairs of each note, in the order in which the answers come.
@@ -105,6 +110,11 @@ class EndpointWriter:
         try:
             reply = await retrying(self._request, note)
         except openai.APIStatusError as error:
+            if 300 <= error.status_code < 400:
+                raise PairWriterError(
+                    f"{self._execution.endpoint} answers with a redirect ({error.status_code}), and notes are sent only to the address "
+                    "that you name. Find out where it leads, and name that address if you trust it: execution.endpoint=URL"
+                ) from None
             reason = _status_reason(error)
             return Written(note.note_id, failures=[Failure(note.note_id, reason)], transient=self._is_transient(error))
         except openai.APITimeoutError:

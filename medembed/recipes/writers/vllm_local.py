@@ -30,13 +30,14 @@ class VllmWriter:
         self._sampling = require("vllm.sampling_params")
         self._settings, self._batch, self._seed = settings, execution.llm_batch, seed
         options: dict[str, Any] = {
+            "trust_remote_code": False,
             "model": settings.model,
             "revision": settings.revision,
             "seed": seed,
             "tensor_parallel_size": execution.tensor_parallel,
             "structured_outputs_config": _STRUCTURED,
         }
-        self._llm: Any = self._vllm.LLM(**(options | execution.vllm_options))
+        self._llm: Any = self._vllm.LLM(**(options | execution.vllm_options.model_dump(exclude_none=True)))
         self._tokenizer = self._llm.get_tokenizer()
         self._context: int = self._llm.llm_engine.model_config.max_model_len
 
