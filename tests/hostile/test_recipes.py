@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medembed.errors import RecipeConfigError, RecipeError, UnknownModelError, UnsupportedModelError
+from medembed.errors import PairWriterError, RecipeConfigError, UnknownModelError, UnsupportedModelError
 from medembed.recipes import pipeline
 from medembed.recipes.load import load_recipe
 from medembed.recipes.schema import Execution
@@ -133,8 +133,8 @@ def test_a_key_that_is_none_is_named_before_anything_is_sent(
 def test_no_note_follows_a_redirect(status: int, serve: Serve, run: Callable[..., None]) -> None:
     elsewhere = serve(lambda note, attempt: good(note))
     asked = serve(lambda note, attempt: (status, b""), {"Location": f"{elsewhere.url}/chat/completions"})
-    with pytest.raises(RecipeError):
-        run(ASKS, f"execution.endpoint={asked.url}", "execution.retries=0")
+    with pytest.raises(PairWriterError, match=rf"server answered {status}\. It redirects"):
+        run(ASKS, f"execution.endpoint={asked.url}")
     assert asked.requests
     assert elsewhere.connections == 0
 

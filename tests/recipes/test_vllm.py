@@ -22,7 +22,7 @@ from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Execution, Llm, VllmOptions
 from medembed.recipes.writers.interface import PairWriter, Written
 from medembed.recipes.writers.openai_endpoint import EndpointWriter
-from medembed.recipes.writers.replies import reply_schema
+from medembed.recipes.writers.prompts import reply_schema
 
 pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
 
