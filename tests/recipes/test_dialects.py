@@ -167,7 +167,7 @@ def test_the_prompt_alone_says_the_form(notes: list[Note]) -> None:
 
 def test_a_schema_without_bounds_has_none(notes: list[Note]) -> None:
     for passage in ("span", "sentence"):
-        settings = Llm(schema_bounds=False, passage=passage)  # type: ignore[arg-type]
+        settings = Llm(schema_bounds=False, passage=passage)
         assert bounds_nothing(json.loads(request_body(notes[0], settings, 7))) is None
 
 

@@ -398,12 +398,26 @@ def test_a_key_in_the_servers_words_is_not_shown(
         written_by(writer(server, api_key_env="CLINIC_KEY"), notes)
 
 
+def withdrawn_after(count: int, answered: set[str]) -> Callable[[str, int], Answer]:
+    """Answer so many notes, and take no key from then on."""
+
+    def answer(note: str, attempt: int) -> Answer:
+        if len(answered) >= count:
+            return 401, b"{}"
+        answered.add(note)
+        return good(note)
+
+    return answer
+
+
 def test_a_key_withdrawn_midway_stops_the_run_soon(serve: Serve) -> None:
-    server = serve(lambda note, attempt: good(note) if len(server.asked) <= 20 else (401, b"{}"))
+    answered: set[str] = set()
+    server = serve(withdrawn_after(20, answered))
     asking = writer(server, concurrency=4)
     with pytest.raises(PairWriterError, match="401"):
         list(asking.write(many(60)))
     asking.close()
+    assert len(answered) == 20
     assert len(server.asked) < 30
 
 
@@ -557,7 +571,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_journal_costs_its_damaged_lines_alone(
     serve: Serve, loaded: Loaded, damage: str, tmp_path: Path
 ) -> None:
-    server = serve(lambda note, attempt: good(note) if len(server.asked) <= 30 else (401, b"{}"))
+    server = serve(withdrawn_after(30, set()))
     with pytest.raises(PairWriterError):
         pipeline.build(*loaded(ENDPOINT, f"execution.endpoint={server.url}", "execution.concurrency=1"), "pairs")
     [journal] = (tmp_path / "work").glob("pairs/*/scratch/replies/*.jsonl")
