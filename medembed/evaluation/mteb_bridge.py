@@ -27,10 +27,11 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.results import TaskResult
 from mteb.types import PromptType
 
-from medembed.errors import ResultsError, TaskDownloadError, UnknownTaskError
+from medembed.errors import ResultsError, TaskDownloadError, UnknownModelError, UnknownTaskError, UnsupportedModelError
 from medembed.evaluation import details
 from medembed.evaluation.arrow_tables import read_folder
 from medembed.evaluation.models import ModelRef, Setup
+from medembed.evaluation.remote_code import runs_remote_code
 from medembed.evaluation.tasks import TASK_SETS, TaskRef
 from medembed.model import MedEmbed
 from medembed.rows import beir
@@ -214,7 +215,7 @@ def load_model(ref: ModelRef, setup: Setup) -> Any:
     if ref.kind == "medembed":
         return MedEmbedEncoder(ref, setup)
     if ref.kind == "mteb":
-        return mteb.get_model(ref.source, device=None if setup.device == "auto" else setup.device)
+        return _entry(ref.source).load_model(device=None if setup.device == "auto" else setup.device)
     from sentence_transformers import SentenceTransformer
 
     device = None if setup.device == "auto" else setup.device
@@ -235,12 +236,33 @@ def load_model(ref: ModelRef, setup: Setup) -> Any:
 def model_meta(ref: ModelRef) -> ModelMeta:
     """Describe a model as mteb does, without asking the hub."""
     if ref.kind == "mteb":
-        return mteb.get_model_meta(ref.source)
+        return _entry(ref.source)
     known = {key: value for key, value in ref.facts.items() if value is not None}
     identity = {"name": ref.name, "revision": ref.revision, "experiment_kwargs": dict(ref.variant) or None}
     return ModelMeta.create_empty(
         overwrites={**known, **identity, "framework": ["Sentence Transformers"], "languages": ["eng-Latn"]}
     )
+
+
+def _entry(name: str) -> ModelMeta:
+    """A model's entry in mteb, which may not switch on code from the model's repository.
+
+    Raises:
+        UnknownModelError: mteb has no such entry.
+        UnsupportedModelError: It does, or its loader does.
+    """
+    try:
+        meta = mteb.get_model_meta(name)
+    except KeyError as error:
+        raise UnknownModelError(
+            f"mteb:{name}: mteb has no entry of this name. A model of the hub is measured by its id, without 'mteb:'"
+        ) from error
+    if runs_remote_code(meta):
+        raise UnsupportedModelError(
+            f"mteb:{name}: mteb loads this model with code from its repository (trust_remote_code), which medembed never runs. "
+            "Measure it with mteb itself, on a machine without patients' texts, and compare the result files: medembed compare"
+        )
+    return meta
 
 
 def meta_source(fields: Mapping[str, Any]) -> str:

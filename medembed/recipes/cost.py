@@ -9,7 +9,7 @@ from medembed.errors import SourceError
 from medembed.recipes import sources
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
-from medembed.recipes.writers.replies import prompt_text
+from medembed.recipes.writers.prompts import prompt_text
 
 _TOKENS_A_WORD = 1.4  # English medical text in LLaMA's and BERT's vocabularies
 _TOKENS_A_PAIR = 120  # a query, its type, a copied passage of some sentences, and the JSON around them

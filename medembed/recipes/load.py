@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from medembed.errors import RecipeConfigError
-from medembed.recipes.schema import Recipe
+from medembed.recipes.schema import Execution, Recipe
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -29,7 +29,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeConfigError(f"{path} cannot be read as TOML: {error}") from error
-    problems = [problem for text in overrides if (problem := _apply(values, text))]
+    problems = closed_to_files(values)
+    problems += [problem for text in overrides if (problem := _apply(values, text))]
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -38,6 +39,22 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise RecipeConfigError(f"{path} has {len(problems)} problem(s):\n{lines}")
     return recipe
+
+
+def closed_to_files(values: dict[str, Any]) -> list[str]:
+    """Problems with settings that a recipe's file names but only the person who starts it may choose.
+
+    Args:
+        values: The file's content, before settings from the command line are put on top of it.
+    """
+    execution = values.get("execution")
+    named = set(execution) if isinstance(execution, dict) else set()
+    closed = sorted((named & set(Execution.model_fields)) - Execution.FILE_MAY_SET)
+    return [
+        f"execution.{name}: no recipe's file may say where things are sent or kept, or which secret is used. Take the line out; "
+        f"if you want it, say it on the command line: execution.{name}=VALUE"
+        for name in closed
+    ]
 
 
 def _apply(values: dict[str, Any], override: str) -> str | None:

@@ -3,11 +3,12 @@
 import dataclasses
 import gzip
 import json
-import os
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.records import Failure, Note, Pair, write_parquet
@@ -15,6 +16,7 @@ from medembed.recipes.schema import Recipe
 from medembed.recipes.writers import load_writer
 from medembed.recipes.writers.interface import Written
 from medembed.storage import paths
+from medembed.storage.durable import write_whole
 
 
 class Block:
@@ -30,7 +32,7 @@ class Block:
     def __init__(self, out: ArtifactWriter, index: int, notes: list[Note], *, journalled: bool) -> None:
         self.index, self.notes, self._out, self._journalled = index, notes, out, journalled
         self._journal = out.scratch("replies") / f"block-{index:05d}.jsonl"
-        found = _resume(self._journal)
+        found = _resume(self._journal, notes)
         self._written = {result.note_id: result for result in found}
         self._counts = Counter(result.note_id for result in found)  # equal notes may stand in a block: they have one id
 
@@ -47,10 +49,12 @@ class Block:
         return missing
 
     def add(self, result: Written) -> None:
-        """Take what came of one note."""
+        """Take what came of one note; where that is nothing, the note stays missing."""
+        if result.unanswered:
+            return
         self._written[result.note_id] = result
         self._counts[result.note_id] += 1
-        if self._journalled and not result.transient:
+        if self._journalled:
             with paths.appending(self._journal.parent, self._journal.name) as file:
                 file.write(json.dumps(dataclasses.asdict(result)) + "\n")
 
@@ -83,21 +87,29 @@ def write_here(recipe: Recipe, blocks: Iterator[Block]) -> Results:
                 yield block, result
 
 
-def _resume(journal: Path) -> list[Written]:
-    """Results a killed run had already received; a torn last line is dropped, so that it is asked again."""
+_RESULT = TypeAdapter(Written)
+
+
+def _resume(journal: Path, notes: list[Note]) -> list[Written]:
+    """Results that an earlier run received of some notes; a torn or damaged line is dropped, and its note asked about again."""
     if not journal.exists():
         return []
     paths.check_own(journal)
-    found = []
-    lines = journal.read_bytes().split(b"\n")
-    for line in lines[:-1]:  # what follows the last newline is empty, or torn
-        value = json.loads(line)
-        pairs, failures = (
-            [Pair(**pair) for pair in value["pairs"]],
-            [Failure(**failure) for failure in value["failures"]],
-        )
-        found.append(Written(value["note_id"], pairs, failures, value["reply"]))
-    os.truncate(journal, sum(len(line) + 1 for line in lines[:-1]))
+    open_ids = Counter(note.note_id for note in notes)
+    kept: list[bytes] = []
+    found: list[Written] = []
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for line in lines:
+        try:
+            result = _RESULT.validate_json(line, strict=True)
+        except ValidationError:  # its message holds the line
+            continue
+        if line.endswith(b"\n") and open_ids[result.note_id]:
+            open_ids[result.note_id] -= 1
+            kept.append(line)
+            found.append(result)
+    if len(kept) < len(lines):
+        write_whole(journal, lambda aside: aside.write_bytes(b"".join(kept)))
     return found
 
 

@@ -17,6 +17,7 @@ from medembed.recipes.pair_blocks import Block, Results
 from medembed.recipes.records import Note
 from medembed.recipes.schema import Recipe
 from medembed.recipes.writers import load_writer
+from medembed.recipes.writers.api_key import api_key
 from medembed.recipes.writers.interface import PairWriter, Written
 
 # how long to wait for the first actor before saying what it waits for
@@ -74,8 +75,7 @@ class _Crew:
 
     def _hire(self) -> None:
         actor = self._ray.remote(_Worker).options(num_cpus=1, num_gpus=self._gpus)
-        key = os.environ.get(self._recipe.execution.api_key_env)
-        worker = actor.remote(self._recipe, key)
+        worker = actor.remote(self._recipe, api_key(self._recipe.execution))
         self._busy[worker.ready.remote()] = worker, None
 
     def write(self, blocks: Iterator[Block]) -> Results:
@@ -151,8 +151,9 @@ class _Worker:
 
     def __init__(self, recipe: Recipe, key: str | None) -> None:
         self._recipe = recipe
-        if key is not None:
-            os.environ[recipe.execution.api_key_env] = key  # the driver's: other machines need not have it
+        name = recipe.execution.api_key_env
+        if key is not None and name is not None:
+            os.environ[name] = key  # the driver's: other machines need not have it
 
     def ready(self) -> None:
         """Return once the actor runs."""

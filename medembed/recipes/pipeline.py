@@ -22,7 +22,7 @@ from medembed.recipes.stages import filters, merge, negatives, notes, pairs, pub
 STAGES = (notes, pairs, filters, negatives, triplets, train, merge, score, publish)
 NAMES = tuple(module.STAGE.name for module in STAGES)
 # Raised versions of these change results, so a manifest says which were used; they are no part of fingerprints.
-_LIBRARIES = ("medembed", "numpy", "torch", "transformers", "sentence-transformers", "bm25s", "vllm", "openai")
+_LIBRARIES = ("medembed", "numpy", "torch", "transformers", "sentence-transformers", "bm25s", "vllm")
 
 
 @dataclass(frozen=True)

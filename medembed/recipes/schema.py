@@ -5,7 +5,7 @@ fingerprints, and so their finished stages and their promises.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -96,19 +96,40 @@ class Extractive(Section):
 
 
 class Llm(Section):
-    """The language model that writes pairs, and how it is asked."""
+    """The language model that writes pairs, how it is asked, and the dialect of its server.
+
+    Attributes:
+        temperature: Left out of requests where it is None; some models refuse it.
+        top_p: As ``temperature``.
+        max_tokens: Tokens of a reply, those of thinking included.
+        limit_name: The name that the server has for ``max_tokens``.
+        seed_name: The name that the server has for the seed, or ``"none"`` to send none.
+        response_format: How the form of a reply is asked for: by a JSON schema, as any JSON object, or by the prompt alone.
+        schema_bounds: Whether the schema bounds lengths and numbers; they are checked here in any case.
+        passage: ``"sentence"`` puts the note's own sentences into the schema, so that nothing else can be named.
+    """
 
     model: str = "meta-llama/Llama-3.1-70B-Instruct"
     revision: str | None = None
-    prompt: str = "pairs-v1"
-    pairs_per_note: Positive = 6
+    prompt: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]*$")] = "pairs-v1"  # a name: a path would read any file
+    pairs_per_note: Annotated[int, Field(ge=1, le=100)] = 6
     query_types: tuple[QueryType, ...] = ("keyword", "question", "care", "claim", "lay", "code")
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.8
-    top_p: Ratio = 0.95
-    max_tokens: Positive = 2048
-    passage: Literal["span", "sentence"] = "span"  # "sentence": the grammar allows nothing but the note's own sentences
-    max_query_chars: Positive = 300
-    max_passage_chars: Positive = 1500
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
+    top_p: Ratio | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=131_072)] = 2048
+    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    seed_name: Literal["seed", "random_seed", "none"] = "seed"
+    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
+    schema_bounds: bool = True
+    passage: Literal["span", "sentence"] = "span"
+    max_query_chars: Annotated[int, Field(ge=1, le=10_000)] = 300
+    max_passage_chars: Annotated[int, Field(ge=1, le=100_000)] = 1500
+
+    @model_validator(mode="after")
+    def _sentences_need_a_schema(self) -> "Llm":
+        if self.passage == "sentence" and self.response_format != "json_schema":
+            raise ValueError("passage = 'sentence' is held by the JSON schema: say response_format = 'json_schema'")
+        return self
 
 
 class Pairs(Section):
@@ -237,8 +258,55 @@ class Development(Section):
     max_documents: Positive | None = None  # what the kept queries need is kept, and others drawn by hash
 
 
+class VllmOptions(Section):
+    """Options of vLLM's engine that change speed and memory alone, None for vLLM's own choice.
+
+    vLLM has others that run code from a model's repository or from a named class. Those are no settings here, wherever they
+    are written: start ``vllm serve`` with them and use ``pairs.writer = "openai_endpoint"``.
+    """
+
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None = None
+    quantization: Annotated[str, Field(pattern="^[a-z0-9_]+$")] | None = None
+    kv_cache_dtype: Annotated[str, Field(pattern="^[a-z0-9_]+$")] | None = None
+    max_model_len: Positive | None = None
+    max_num_seqs: Positive | None = None
+    max_num_batched_tokens: Positive | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    cpu_offload_gb: Annotated[float, Field(ge=0.0)] | None = None
+    block_size: Positive | None = None
+    enforce_eager: bool | None = None
+    enable_prefix_caching: bool | None = None
+    enable_chunked_prefill: bool | None = None
+    disable_custom_all_reduce: bool | None = None
+
+
 class Execution(Section):
-    """Where and how fast, never what: nothing in here enters a fingerprint."""
+    """Where and how fast, never what: nothing in here enters a fingerprint.
+
+    A recipe may come from anybody. So its file sets only what is named in `FILE_MAY_SET`, which is speed. Addresses, names of
+    secrets and places are the choice of whoever starts the run. A setting added later is closed to files until it is named.
+    """
+
+    FILE_MAY_SET: ClassVar[frozenset[str]] = frozenset(
+        {
+            "device",
+            "threads",
+            "concurrency",
+            "timeout_s",
+            "retries",
+            "patience_s",
+            "tensor_parallel",
+            "llm_batch",
+            "vllm_options",
+            "ray_workers",
+            "lock_wait_s",
+            "save_every_steps",
+            "progress",
+            "hourly_price",
+            "llm_tokens_per_s",
+            "train_pairs_per_s",
+        }
+    )
 
     work: Path = Path("work")
     data: Path | None = None
@@ -246,15 +314,20 @@ class Execution(Section):
     device: str = "auto"
     threads: Positive | None = None
     endpoint: str = "http://127.0.0.1:8000/v1"
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: Positive = 64
-    timeout_s: Annotated[float, Field(gt=0.0)] = 120.0
-    retries: Count = 6
+    api_key_env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = None  # None: no key is sent
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 64  # at most; a server that bears less is asked for less
+    timeout_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 120.0
+    retries: Annotated[int, Field(ge=0, le=100)] = 6
+    patience_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = (
+        600.0  # a server that answers nothing for longer ends the run
+    )
     tensor_parallel: Positive = 1
     llm_batch: Positive = 256
-    vllm_options: dict[str, Any] = {}
+    vllm_options: VllmOptions = VllmOptions()
     ray: str | None = None  # pairs are written by Ray actors: "local", "auto" or a cluster's address
-    ray_workers: Positive = 2  # each with a writer, concurrency and, for vllm_local, tensor_parallel GPUs of its own
+    ray_workers: Annotated[int, Field(ge=1, le=10_000)] = (
+        2  # each with a writer, concurrency and, for vllm_local, tensor_parallel GPUs of its own
+    )
     lock_wait_s: Annotated[float, Field(ge=0.0)] = 0.0
     report_to: str = "none"
     save_every_steps: Positive = 200

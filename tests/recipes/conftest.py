@@ -13,7 +13,7 @@ from medembed.recipes.load import load_recipe
 from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
-from tests.recipes.endpoint_server import Answer, Server
+from tests.recipes.endpoint_server import Anything, Server
 
 CONDITIONS = [
     "gout",
@@ -161,12 +161,14 @@ def notes() -> list[Note]:
     return [Note(content_id(text), f"doc-{index}", "made", "", "", text) for index, text in enumerate(texts)]
 
 
-def run_recipe(folder: Path, work: Path, *arguments: str, stage: str = "train") -> subprocess.Popen[str]:
+def run_recipe(folder: Path, work: Path, *arguments: str, until: str = "publish") -> subprocess.Popen[str]:
     """Start a recipe in a process of its own."""
     command = [
         sys.executable,
         "-m",
-        f"medembed.recipes.{stage}",
+        "medembed.recipes.train",
+        "--until",
+        until,
         "--recipe",
         str(folder),
         f"execution.work={work}",
@@ -180,8 +182,8 @@ def start(recipe_folder: Path, tmp_path: Path) -> Iterator[Callable[..., subproc
     """Start the small recipe; whatever still runs at the end is killed."""
     running: list[subprocess.Popen[str]] = []
 
-    def start_one(*arguments: str, work: Path | None = None, stage: str = "train") -> subprocess.Popen[str]:
-        running.append(run_recipe(recipe_folder, work or tmp_path / "work", *arguments, stage=stage))
+    def start_one(*arguments: str, work: Path | None = None, until: str = "publish") -> subprocess.Popen[str]:
+        running.append(run_recipe(recipe_folder, work or tmp_path / "work", *arguments, until=until))
         return running[-1]
 
     yield start_one
@@ -195,7 +197,7 @@ def serve() -> Iterator[Callable[..., Server]]:
     """Start servers; all are stopped at the end."""
     running: list[Server] = []
 
-    def start(answer: Callable[[str, int], Answer], port: int = 0) -> Server:
+    def start(answer: Callable[[str, int], Anything], port: int = 0) -> Server:
         running.append(Server(answer, port))
         return running[-1]
 

@@ -15,7 +15,8 @@ from medembed.recipes.records import Failure, Note, Pair, content_id, read_parqu
 from medembed.recipes.schema import Extractive, Llm, Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.writers.extractive import RULES, ExtractiveWriter
-from medembed.recipes.writers.replies import find_span, load_prompt, messages, parse_reply, reply_schema
+from medembed.recipes.writers.prompts import load_prompt, messages, reply_schema
+from medembed.recipes.writers.replies import find_span, parse_reply
 from medembed.recipes.writers.scripted import ScriptedWriter
 
 Loaded = Callable[..., tuple[Recipe, Places]]
@@ -183,10 +184,107 @@ def test_a_bad_reply_is_counted_by_its_reason_and_kept(notes: list[Note], text: 
     assert written.reply == text
 
 
-def test_good_pairs_survive_beside_a_bad_one_and_a_fence(notes: list[Note]) -> None:
-    written = parse_reply(notes[0], f"```json\n{reply(pair(), pair(passage='none'))}\n```", Llm())
+def test_good_pairs_survive_beside_a_bad_one(notes: list[Note]) -> None:
+    written = parse_reply(notes[0], reply(pair(), pair(passage="none")), Llm())
     assert [item.passage for item in written.pairs] == ["The fever went down at once."]
     assert written.failures == [Failure(f"{notes[0].note_id}:1", "passage not in note")]
+
+
+WHOLE = reply(pair(), pair(query="visit in March", passage="A visit in March was normal."))
+INDENTED = json.dumps(json.loads(WHOLE), indent=2)
+DRESSED = {
+    "bare": WHOLE,
+    "blanks": f"\n\n  {INDENTED}\n",
+    "byte order mark": f"\ufeff{WHOLE}",
+    "fence": f"```json\n{INDENTED}\n```",
+    "fence without a language": f"```\n{WHOLE}\n```",
+    "fence never closed": f"```json\n{WHOLE}",
+    "words before": f"Here are the pairs you asked for:\n{WHOLE}",
+    "words after": f"{WHOLE}\nI hope that helps.",
+    "words and a fence": f"Sure!\n\n```json\n{INDENTED}\n```\n\nLet me know.",
+    "thoughts": f"<think>Which query? Perhaps fever.</think>\n{WHOLE}",
+    "thoughts, other tag": f"<thinking>Well.</thinking>{WHOLE}",
+    "thoughts never opened": f"Well, the note says so.\n</think>\n\n{WHOLE}",
+    "thoughts with another list": f"<think>{reply(pair(query='draft'))}</think>{WHOLE}",
+    "the form in words": f'The form is {{"pairs": [...]}} and so: {WHOLE}',
+    "comma too many": WHOLE.replace("}]}", "},]}"),
+    "brace too few": WHOLE[:-1],
+    "score as a float": WHOLE.replace('_score": 5', '_score": 5.0'),
+}
+
+
+@pytest.mark.parametrize("dress", DRESSED)
+def test_pairs_are_read_whatever_stands_around_them(notes: list[Note], dress: str) -> None:
+    written = parse_reply(notes[0], DRESSED[dress], Llm())
+    assert [item.query for item in written.pairs] == ["fever in January", "visit in March"]
+    assert written.failures == []
+
+
+@pytest.mark.parametrize("cut", range(1, len(WHOLE), 7))
+def test_a_reply_cut_anywhere_keeps_its_whole_pairs_and_is_counted(notes: list[Note], cut: int) -> None:
+    text = WHOLE[:cut]
+    whole = text.count('"relevance_score": 5}')
+    for before in ("", "```json\n", "<think>Well.</think>"):
+        written = parse_reply(notes[0], before + text, Llm(), cut=True)
+        assert len(written.pairs) == whole
+        assert [failure.reason for failure in written.failures] == ["reply cut at the token limit"] or text.endswith("]")
+
+
+def test_a_reply_cut_in_its_thoughts_is_counted_as_cut(notes: list[Note]) -> None:
+    written = parse_reply(notes[0], "<think>Which query? Per", Llm(), cut=True)
+    assert [failure.reason for failure in written.failures] == ["reply cut at the token limit"]
+
+
+def test_more_pairs_or_longer_ones_than_asked_for_are_counted(notes: list[Note]) -> None:
+    settings = Llm(pairs_per_note=2, max_query_chars=20, max_passage_chars=40)
+    long = [pair(query="a" * 21), pair(passage=notes[0].text)]
+    written = parse_reply(notes[0], reply(*long, pair(), *[pair()] * 50), settings)
+    assert [failure.reason for failure in written.failures] == ["more pairs than asked for", *["longer than allowed"] * 2]
+    assert written.pairs == []
+
+
+@pytest.mark.parametrize("score", [0, 6, -1, 10**30, 4.5, "4", True, None, [], {}])
+def test_a_score_is_a_whole_number_from_one_to_five(notes: list[Note], score: object) -> None:
+    assert parse_reply(notes[0], reply(pair(relevance_score=score)), Llm()).pairs == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"pairs": ' + "[" * 100_000,
+        '{"pairs": [{"query": ' + '{"a": ' * 50_000,
+        '{"pairs": [' * 50_000,
+        "</think>" * 100_000,
+        "```" * 100_000,
+        "{" * 1_000_000,
+        '{"pairs": [' + " " * 1_000_000,
+        '{"pairs": [' + '{"query": "x"},' * 100_000,
+        '{"pairs": [{"relevance_score": ' + "9" * 100_000 + "}]}",
+        '{"pairs": [{"query": "' + "x" * 3_000_000 + '"}]}',
+        reply(pair(passage="x " * 500_000)),
+    ],
+    ids=range(12),
+)
+def test_no_reply_takes_long_or_fails(notes: list[Note], text: str) -> None:
+    started = time.process_time()
+    for settings in (Llm(), Llm(passage="sentence")):
+        written = parse_reply(notes[0], text, settings)
+        assert written.pairs == []
+        assert written.failures
+        assert len(written.failures) < 10
+    assert time.process_time() - started < 2.0
+
+
+@given(st.text(), st.integers(0, 400), st.sampled_from(["", "[", "{", "\\", '"', "\ud800", "\x00", "]}", "null"]))
+def test_any_change_to_a_reply_gives_pairs_of_the_note_or_a_reason(text: str, place: int, put: str) -> None:
+    note = Note("0" * 16, "d", "s", "", "", "Gout was found. The fever went down at once. A visit in March was normal.")
+    for changed in (text, WHOLE[:place] + put + WHOLE[place:], WHOLE[:place] + text + WHOLE[place + 1 :]):
+        written = parse_reply(note, changed, Llm())
+        assert written.pairs or written.failures
+        for found in written.pairs:
+            assert note.text[found.start : found.end] == found.passage
+            found.query.encode()
 
 
 @given(st.lists(st.text(min_size=1), min_size=1), st.data())

@@ -175,7 +175,7 @@ def test_a_run_killed_in_any_stage_and_resumed_equals_an_undisturbed_one(
 def test_a_run_killed_while_training_goes_on_at_its_checkpoint(start: Start, loaded: Loaded, tmp_path: Path) -> None:
     """The fast one of the kind: killed once, after a checkpoint, and the steps before it are not trained again."""
     settings = ["train.max_steps=4", "execution.save_every_steps=1", "train.evaluations=0", "merge.ratios=[1.0]"]
-    process = start(*settings, stage="train")
+    process = start(*settings)
     work, deadline = tmp_path / "work", time.monotonic() + 120
     while not list(work.glob("train/*/scratch/training/checkpoints/checkpoint-2/whole")):
         assert process.poll() is None, process.communicate()[1]
@@ -198,11 +198,11 @@ def test_a_run_killed_while_training_goes_on_at_its_checkpoint(start: Start, loa
 def test_a_second_run_on_the_same_folder_is_refused_and_one_that_waits_gets_it(start: Start, tmp_path: Path) -> None:
     work = tmp_path / "work"
     with hold(work, 0):
-        refused = start(stage="notes")
+        refused = start(until="notes")
         assert refused.wait() == 1
         assert refused.stderr is not None
         assert "is in use by process" in refused.stderr.read()
-        waiting = start("execution.lock_wait_s=60", stage="notes")
+        waiting = start("execution.lock_wait_s=60", until="notes")
         time.sleep(1.0)
         assert waiting.poll() is None
     assert waiting.wait() == 0

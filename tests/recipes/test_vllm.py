@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from medembed.recipes.records import Note, content_id
-from medembed.recipes.schema import Execution, Llm
+from medembed.recipes.schema import Execution, Llm, VllmOptions
 from medembed.recipes.writers.interface import PairWriter, Written
 from medembed.recipes.writers.openai_endpoint import EndpointWriter
-from medembed.recipes.writers.replies import reply_schema
+from medembed.recipes.writers.prompts import reply_schema
 
 pytest.importorskip("vllm", reason="vLLM has an environment of its own: make test-vllm")
 
@@ -118,7 +118,7 @@ def medical_notes() -> list[Note]:
 def in_process(llama: Path) -> Iterator[PairWriter]:
     from medembed.recipes.writers.vllm_local import VllmWriter
 
-    options = {"dtype": "bfloat16", "max_model_len": 2048, "enforce_eager": True, "max_num_seqs": 8}
+    options = VllmOptions(dtype="bfloat16", max_model_len=2048, enforce_eager=True, max_num_seqs=8)
     writer = VllmWriter(settings(str(llama), passage="sentence"), Execution(vllm_options=options), seed=7)
     yield writer
     writer.close()

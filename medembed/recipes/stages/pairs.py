@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from medembed.errors import PairWriterError
 from medembed.recipes.pair_blocks import Block, write_here
 from medembed.recipes.records import Failure, Note, Pair, content_id, count_rows, read_parquet, write_parquet
 from medembed.recipes.schema import PairSource, Recipe
 from medembed.recipes.sources import Places, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
-from medembed.recipes.writers.replies import prompt_text
+from medembed.recipes.writers.prompts import prompt_text
 
 NOTES_A_BLOCK = 256  # a kill loses nothing of a costly writer: its replies are journalled one by one
 ROWS_A_BLOCK = 8192
@@ -57,12 +58,22 @@ def _write_notes(stage: StageRun, first: int) -> int:
         from medembed.recipes.pairs_ray import write_on_ray
 
         results = write_on_ray(stage.recipe, unfinished, stage.task.reporter.say)
+    unanswered: Counter[str] = Counter()
     with closing(results):
         for block, result in results:
             block.add(result)
+            if result.unanswered:
+                unanswered[result.failures[0].reason] += 1
+                continue
             stage.task.advance(failed=None if result.pairs or not result.failures else result.failures[0].reason)
             if block.is_whole:
                 block.store()
+    if unanswered:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(unanswered.items()))
+        raise PairWriterError(
+            f"{unanswered.total():,} of {n_notes:,} notes got no answer, while others did ({reasons}). Run the same command: it asks "
+            "for these alone"
+        )
     return first + math.ceil(n_notes / NOTES_A_BLOCK)
 
 

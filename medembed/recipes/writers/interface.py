@@ -16,14 +16,14 @@ class Written:
         pairs: Its pairs, each passage a span of the note.
         failures: What was lost, by reason.
         reply: The language model's raw answer; None for writers that have none.
-        transient: The note failed for a reason outside it, such as a time-out: worth another try in a later run.
+        unanswered: Nothing came of it, for a reason outside the note: it stays missing, and a later run asks again.
     """
 
     note_id: str
     pairs: list[Pair] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     reply: str | None = None
-    transient: bool = False
+    unanswered: bool = False
 
 
 class PairWriter(Protocol):

@@ -1,72 +1,104 @@
-"""Pairs from any OpenAI-compatible server: bounded concurrency, retries with back-off, answers held to a JSON schema."""
+"""Pairs from any OpenAI-compatible server: as much at once as it bears, and a result only from an answer or a refusal of the note."""
 
 import asyncio
-import os
+import heapq
+import itertools
+import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 from medembed.errors import PairWriterError
-from medembed.extras import require
 from medembed.recipes.records import Failure, Note
 from medembed.recipes.schema import Execution, Llm
+from medembed.recipes.writers.advice import what_to_do
+from medembed.recipes.writers.chat import Answered, Busy, ChatClient, Fault, Outcome, Refused
 from medembed.recipes.writers.interface import Written
-from medembed.recipes.writers.replies import messages, parse_reply, reply_schema
+from medembed.recipes.writers.pacing import Pace, wait_s
+from medembed.recipes.writers.prompts import request_body
+from medembed.recipes.writers.replies import parse_reply
 
-_FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 30.0
+# Asked to tell a fault of the server from one of a note. It is nobody's text, so what the server says of it may be shown.
+PROBE = Note(
+    "0" * 16,
+    "probe",
+    "probe",
+    "",
+    "",
+    "Gout is a disease of the joints. Crystals of uric acid cause sudden pain, most often in the big toe. Allopurinol lowers the "
+    "uric acid in the blood. Drinking enough water helps too.",
+)
+_TRIES_OF_PROBE = 3
+_MOST_TIMEOUTS = 2  # each costs the whole time-out
 
 
-class _CutOffError(Exception):
-    """A body that is no JSON; it never leaves this module."""
+@dataclass(order=True)
+class _Open:
+    """A note without a result.
+
+    Attributes:
+        ready_at: It is not sent earlier.
+        order: Among those that are ready, the first of the notes goes first.
+        note: The note.
+        body: Its request.
+        first_sent: When it was first sent.
+        sent: When it was last sent.
+        faults: How often it failed midway.
+        timeouts: How many of these were time-outs.
+        is_last_try: It is asked alone, after all others; a fault is its own then.
+    """
+
+    ready_at: float
+    order: int
+    note: Note = field(compare=False)
+    body: bytes = field(compare=False)
+    first_sent: float | None = field(compare=False, default=None)
+    sent: float = field(compare=False, default=0.0)
+    faults: int = field(compare=False, default=0)
+    timeouts: int = field(compare=False, default=0)
+    is_last_try: bool = field(compare=False, default=False)
 
 
 class EndpointWriter:
     """Asks a server for each note's pairs.
 
-    A time-out, a refused connection, 408, 409, 429 or 5xx is tried again with growing waits. A note that fails for good is
-    counted by its reason; when as many notes in a row fail as are asked at once, nobody is answering and the run stops.
+    A failure counts as the note's own only if the server answers another question after it. Otherwise it is the server's: the
+    run stops with the reason, and notes without a result stay missing. What fails in passing (429, 503, no connection) is
+    asked again for as long as the server answers anything within ``execution.patience_s``. What fails midway (500, a cut
+    connection, a time-out, no chat completion) is asked again ``execution.retries`` times, and once more alone at the end.
 
     Args:
-        settings: Model, prompt and sampling.
-        execution: Server, concurrency, time-out and retries.
+        settings: Model, prompt, sampling and dialect.
+        execution: Server, concurrency, time-out, retries and patience.
         seed: Seed of the sampling.
+
+    Raises:
+        MissingExtraError: ``httpx2`` is not installed.
+        RecipeConfigError: The address or the key cannot be used.
     """
 
     def __init__(self, settings: Llm, execution: Execution, *, seed: int) -> None:
-        self._openai = require("openai")
-        self._tenacity = require("tenacity")
         self._settings, self._execution, self._seed = settings, execution, seed
+        self._client = ChatClient(execution)
+        self._pace = Pace(execution.concurrency)
+        self._reached = False  # something answered since this writer was made
+        self._alive_at = 0.0  # when a request was last answered
+        self._proof = float("-inf")  # when the latest of the answered requests was sent
         self._loop = asyncio.new_event_loop()
-        # One connection a request in flight; the client's own limit of 1,000 is far above. Retries are ours: the client's
-        # waits end after eight seconds, a server that restarts takes longer.
-        self._client = self._openai.AsyncOpenAI(
-            base_url=execution.endpoint,
-            api_key=os.environ.get(execution.api_key_env) or "none",
-            timeout=execution.timeout_s,
-            max_retries=0,
-        )
 
     def write(self, notes: Sequence[Note]) -> Iterator[Written]:
         """Pairs of each note, in the order in which the answers come.
 
         Raises:
-            PairWriterError: Nobody answers any more.
+            PairWriterError: The server takes no request, or nobody answers any more.
         """
+        self._alive_at = time.monotonic()
         stream = self._stream(notes)
-        failed_in_a_row = 0
         try:
             while True:
                 try:
-                    written = self._loop.run_until_complete(anext(stream))
+                    yield self._loop.run_until_complete(anext(stream))
                 except StopAsyncIteration:
                     return
-                failed_in_a_row = failed_in_a_row + 1 if written.transient else 0
-                if failed_in_a_row >= min(self._execution.concurrency, max(2, len(notes))):
-                    raise PairWriterError(
-                        f"{failed_in_a_row} notes in a row got no answer from {self._execution.endpoint} "
-                        f"({written.failures[0].reason}). Start the server, then run the same command: it goes on with what is missing"
-                    )
-                yield written
         finally:
             self._loop.run_until_complete(stream.aclose())
 
@@ -76,82 +108,149 @@ class EndpointWriter:
         self._loop.close()
 
     async def _stream(self, notes: Sequence[Note]) -> AsyncGenerator[Written, None]:
-        """Keep ``concurrency`` requests in flight; whatever is done first is yielded first."""
-        waiting = iter(notes)
-        running: set[asyncio.Task[Written]] = set()
+        """Keep as many requests in flight as the server bears; whatever is done first is yielded first."""
+        waiting = [_Open(0.0, order, note, self._body(note)) for order, note in enumerate(notes)]
+        aside: list[_Open] = []
+        running: dict[asyncio.Task[Outcome], _Open] = {}
+        orders = itertools.count(len(notes))
         try:
-            while True:
-                while len(running) < self._execution.concurrency and (note := next(waiting, None)) is not None:
-                    running.add(asyncio.create_task(self._ask(note)))
-                if not running:
-                    return
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    yield task.result()
+            while waiting or running or aside:
+                if not waiting and not running:
+                    last = aside.pop()
+                    last.is_last_try, last.ready_at = True, time.monotonic() + wait_s(1)
+                    waiting.append(last)
+                self._launch(waiting, running)
+                for task in await self._next_done(waiting, running):
+                    asked = running.pop(task)
+                    written = await self._settle(asked, task.result())
+                    if written is not None:
+                        yield written
+                    elif self._is_exhausted(asked) and not asked.is_last_try:
+                        await self._prove(asked.first_sent or 0.0)
+                        aside.append(asked)
+                    else:
+                        asked.order = next(orders)
+                        heapq.heappush(waiting, asked)
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _ask(self, note: Note) -> Written:
-        """One note's pairs, or the reason why there are none."""
-        openai, tenacity = self._openai, self._tenacity
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(self._is_transient),
-            wait=tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
-            stop=tenacity.stop_after_attempt(self._execution.retries + 1),
-            reraise=True,
+    def _body(self, note: Note) -> bytes:
+        return request_body(note, self._settings, self._seed)
+
+    def _launch(self, waiting: list[_Open], running: dict["asyncio.Task[Outcome]", _Open]) -> None:
+        """Send what may be sent now."""
+        now = time.monotonic()
+        while waiting and len(running) < self._pace.limit and max(waiting[0].ready_at, self._pace.not_before) <= now:
+            asked = heapq.heappop(waiting)
+            asked.sent = now
+            asked.first_sent = now if asked.first_sent is None else asked.first_sent
+            running[asyncio.create_task(self._client.ask(asked.body))] = asked
+
+    async def _next_done(
+        self, waiting: list[_Open], running: dict["asyncio.Task[Outcome]", _Open]
+    ) -> "set[asyncio.Task[Outcome]]":
+        """Wait for an outcome, or until the next note may be sent."""
+        pause = None
+        if waiting and len(running) < self._pace.limit:
+            pause = max(0.0, max(waiting[0].ready_at, self._pace.not_before) - time.monotonic())
+        if not running:
+            await asyncio.sleep(pause or 0.0)
+            return set()
+        done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+        return done
+
+    async def _settle(self, asked: _Open, outcome: Outcome) -> Written | None:
+        """What became of a note, or None where it is to be asked again."""
+        note_id = asked.note.note_id
+        if isinstance(outcome, Answered):
+            self._take_answer(asked.sent)
+            return parse_reply(asked.note, outcome.text, self._settings, cut=outcome.cut, declined=outcome.declined)
+        if isinstance(outcome, Refused):
+            # a request too long for the model is the note's own, unless nothing is short enough
+            of_length = outcome.reason != f"server answered {outcome.status}"
+            await self._prove(float("-inf") if of_length else asked.sent)
+            return Written(note_id, failures=[Failure(note_id, outcome.reason)])
+        now = time.monotonic()
+        self._note_trouble(asked.sent, now, outcome)
+        if isinstance(outcome, Busy):
+            asked.ready_at = now
+            if now - (asked.first_sent or now) > self._execution.patience_s:
+                return Written(note_id, failures=[Failure(note_id, outcome.reason)], unanswered=True)
+            return None
+        if asked.is_last_try:
+            await self._prove(asked.sent)
+            return Written(note_id, failures=[Failure(note_id, outcome.reason)])
+        asked.faults += 1
+        asked.timeouts += outcome.timed_out
+        asked.ready_at = now + wait_s(asked.faults)
+        return None
+
+    def _is_exhausted(self, asked: _Open) -> bool:
+        return asked.faults > self._execution.retries or asked.timeouts >= min(
+            _MOST_TIMEOUTS, self._execution.retries + 1
         )
-        try:
-            reply = await retrying(self._request, note)
-        except openai.APIStatusError as error:
-            reason = _status_reason(error)
-            return Written(note.note_id, failures=[Failure(note.note_id, reason)], transient=self._is_transient(error))
-        except openai.APITimeoutError:
-            return Written(note.note_id, failures=[Failure(note.note_id, "time-out")], transient=True)
-        except openai.APIConnectionError:
-            return Written(note.note_id, failures=[Failure(note.note_id, "no connection")], transient=True)
-        except (openai.APIError, _CutOffError):
-            return Written(
-                note.note_id, failures=[Failure(note.note_id, "answer is no chat completion")], transient=True
-            )
-        return parse_reply(note, reply, self._settings)
 
-    async def _request(self, note: Note) -> str:
-        settings = self._settings
-        schema = {"name": "pairs", "strict": True, "schema": reply_schema(note, settings)}
-        try:
-            answer = await self._client.chat.completions.create(
-                model=settings.model,
-                messages=messages(note, settings),
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                max_tokens=settings.max_tokens,
-                seed=self._seed,
-                # as extra body: the client would walk through the whole schema for every request, a fifth of its time
-                extra_body={"response_format": {"type": "json_schema", "json_schema": schema}},
-            )
-        except ValueError as error:  # the body is no JSON: the connection was cut, or something else listens there
-            raise _CutOffError from error
-        return _content(answer)
+    def _take_answer(self, sent: float) -> None:
+        self._pace.answered()
+        self._reached, self._alive_at = True, time.monotonic()
+        self._proof = max(self._proof, sent)
 
-    def _is_transient(self, error: BaseException) -> bool:
-        openai = self._openai
-        if isinstance(error, openai.APIStatusError):
-            return error.status_code in (408, 409, 429) or error.status_code >= 500
-        return isinstance(error, (openai.APIError, _CutOffError))
+    def _note_trouble(self, sent: float, now: float, outcome: Busy | Fault) -> None:
+        """Ask the server for less, and stop once there is nothing to wait for.
 
+        Raises:
+            PairWriterError: Nobody listens, nothing was answered for longer than the patience, or the server asks for more of it.
+        """
+        patience_s = self._execution.patience_s
+        if isinstance(outcome, Fault):
+            self._reached = True
+            if outcome.timed_out:
+                self._pace.too_much(sent, now)
+        else:
+            self._reached |= outcome.reached
+            self._pace.busy(sent, now, outcome.retry_after_s)
+            if (outcome.retry_after_s or 0.0) > patience_s:
+                raise self._stop(
+                    outcome, f", and asks to be left alone for longer than execution.patience_s={patience_s:g} seconds"
+                )
+            if not self._reached and self._pace.refusals > self._execution.retries:
+                raise self._stop(outcome)
+        if now - self._alive_at > patience_s:
+            raise self._stop(outcome, f", and nothing was answered for {now - self._alive_at:.0f} seconds")
 
-def _content(answer: Any) -> str:
-    """The text of an answer; whatever else came instead counts as an empty reply."""
-    choices = getattr(answer, "choices", None)
-    message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
-    content = getattr(message, "content", None)
-    return content if isinstance(content, str) else ""
+    async def _prove(self, since: float) -> None:
+        """Make sure that the server answers what was sent after a time, so that a failure is not the server's.
 
+        Args:
+            since: The time; nothing is asked where an answer proves it already.
 
-def _status_reason(error: Any) -> str:
-    """A refusal in a few words; the server's own message may quote the note, so it is not repeated."""
-    if error.status_code == 400 and "context" in str(getattr(error, "message", "")).lower():
-        return "prompt beyond the model's context"
-    return f"server answered {error.status_code}"
+        Raises:
+            PairWriterError: The server does not answer.
+        """
+        body = self._body(PROBE)
+        faults = 0
+        while self._proof < since or self._proof == float("-inf"):
+            await asyncio.sleep(max(0.0, self._pace.not_before - time.monotonic()))
+            sent = time.monotonic()
+            outcome = await self._client.ask(body)
+            if isinstance(outcome, Answered):
+                self._take_answer(sent)
+                continue
+            if isinstance(outcome, Refused):
+                raise self._stop(outcome)
+            self._note_trouble(sent, time.monotonic(), outcome)
+            if isinstance(outcome, Fault):
+                faults += 1
+                if faults >= _TRIES_OF_PROBE:
+                    raise self._stop(outcome)
+                await asyncio.sleep(wait_s(faults))
+
+    def _stop(self, outcome: Busy | Fault | Refused, more: str = "") -> PairWriterError:
+        """The error that ends a run; the server's own words are those about our own text."""
+        said = f" ('{outcome.said}')" if isinstance(outcome, Refused) and outcome.said else ""
+        return PairWriterError(
+            f"{self._execution.endpoint}: {outcome.reason}{said}{more}. {what_to_do(outcome, self._execution, self._settings)}. "
+            "Then run the same command: answers are kept, and it asks only for what is missing"
+        )

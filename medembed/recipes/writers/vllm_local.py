@@ -8,7 +8,8 @@ from medembed.extras import require, switches
 from medembed.recipes.records import Failure, Note, content_id
 from medembed.recipes.schema import Execution, Llm
 from medembed.recipes.writers.interface import Written
-from medembed.recipes.writers.replies import messages, parse_reply, reply_schema
+from medembed.recipes.writers.prompts import messages, reply_schema
+from medembed.recipes.writers.replies import parse_reply
 
 # xgrammar, vLLM's default, lets raw control characters through in strings of limited length, which no JSON parser takes
 # (seen with 0.32); guidance does not. Without free blanks between tokens a weak model cannot run on for ever.
@@ -30,6 +31,7 @@ class VllmWriter:
         self._sampling = require("vllm.sampling_params")
         self._settings, self._batch, self._seed = settings, execution.llm_batch, seed
         options: dict[str, Any] = {
+            "trust_remote_code": False,
             "model": settings.model,
             "revision": settings.revision,
             "seed": seed,
@@ -37,7 +39,7 @@ class VllmWriter:
             "structured_outputs_config": _STRUCTURED,
         }
         with switches(VLLM_NO_USAGE_STATS="1"):
-            self._llm: Any = self._vllm.LLM(**(options | execution.vllm_options))
+            self._llm: Any = self._vllm.LLM(**(options | execution.vllm_options.model_dump(exclude_none=True)))
         self._tokenizer = self._llm.get_tokenizer()
         self._context: int = self._llm.llm_engine.model_config.max_model_len
 
@@ -64,21 +66,25 @@ class VllmWriter:
         answers = self._llm.chat(conversations, [self._parameters(note) for note in notes], use_tqdm=False)
         for note, answer in zip(notes, answers, strict=True):
             output = answer.outputs[0]
-            if output.finish_reason == "length":
-                failure = Failure(note.note_id, "reply cut at max_tokens")
-                yield Written(note.note_id, failures=[failure], reply=output.text)
-            else:
-                yield parse_reply(note, output.text, self._settings)
+            yield parse_reply(note, output.text, self._settings, cut=output.finish_reason == "length")
 
     def _parameters(self, note: Note) -> Any:
         settings = self._settings
+        sampling = {"temperature": settings.temperature, "top_p": settings.top_p}
         return self._vllm.SamplingParams(
-            temperature=settings.temperature,
-            top_p=settings.top_p,
             max_tokens=settings.max_tokens,
             seed=int(content_id(str(self._seed), note.note_id)[:8], 16) % 2**31,
-            structured_outputs=self._sampling.StructuredOutputsParams(json=json.dumps(reply_schema(note, settings))),
+            structured_outputs=self._form(note),
+            **{name: value for name, value in sampling.items() if value is not None},
         )
+
+    def _form(self, note: Note) -> Any:
+        """What the grammar allows, or None for anything."""
+        if self._settings.response_format == "none":
+            return None
+        if self._settings.response_format == "json_object":
+            return self._sampling.StructuredOutputsParams(json_object=True)
+        return self._sampling.StructuredOutputsParams(json=json.dumps(reply_schema(note, self._settings)))
 
     def _fits(self, note: Note) -> bool:
         tokens = self._tokenizer.apply_chat_template(
