@@ -66,6 +66,24 @@ class InputFileError(MedEmbedError, ValueError):
 class OverlongTextError(MedEmbedError, ValueError):
     """With ``overlong="error"``: a text has more tokens than the model reads."""
 
+    index = 0
+
+    @classmethod
+    def of(cls, index: int, problem: str) -> Self:
+        """The error for one text.
+
+        Args:
+            index: Its place in the caller's input, from 0.
+            problem: What follows ``text N``.
+        """
+        error = cls(f"text {index} {problem}")
+        error.index = index
+        return error
+
+    def at(self, place: str) -> Self:
+        """The same error, with another name for the text."""
+        return type(self)(str(self).replace(f"text {self.index}", place, 1))
+
 
 class UnsafePathError(MedEmbedError, ValueError):
     """A name or a link in data from elsewhere that leads out of its folder; nothing was written or removed there."""

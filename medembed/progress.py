@@ -4,6 +4,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 # a call shorter than this needs no bar
 DELAY_S = 2.0
@@ -38,3 +39,50 @@ def bar(total: int | None, show: bool | None, *, unit: str = "text") -> Iterator
 
 def _nothing(_: int) -> None:
     """No bar is shown."""
+
+
+class RowBar:
+    """Progress in rows, with a total that is estimated from how many bytes the rows read so far took."""
+
+    def __init__(self, drawn: Any, n_bytes: int | None) -> None:
+        """Nothing is read yet; without ``drawn`` nothing is shown."""
+        self._drawn, self._all_bytes = drawn, n_bytes
+        self._bytes = self._rows = 0
+        self._lock = threading.Lock()
+
+    def read(self, n_bytes: int) -> None:
+        """Note bytes that were read."""
+        self._bytes += n_bytes
+
+    def add(self, n_rows: int) -> None:
+        """Note rows that were read."""
+        self._rows += n_rows
+        if self._drawn is not None and self._all_bytes and self._bytes:
+            with self._lock:
+                self._drawn.total = max(self._rows, round(self._rows * self._all_bytes / self._bytes))
+
+    def advance(self, n_rows: int) -> None:
+        """Note rows that are done, from any thread."""
+        if self._drawn is not None:
+            with self._lock:
+                self._drawn.update(n_rows)
+
+
+@contextlib.contextmanager
+def row_bar(n_bytes: int | None, show: bool | None = None) -> Iterator[RowBar]:
+    """Show progress over the rows of files on standard error.
+
+    Args:
+        n_bytes: Size of all files; None where it is not known, and with it the total.
+        show: As :func:`bar` has it.
+
+    Yields:
+        What to tell of bytes read, rows read and rows done.
+    """
+    if show is False or (show is None and not sys.stderr.isatty()):
+        yield RowBar(None, n_bytes)
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(unit="row", delay=0.0 if show else DELAY_S, file=sys.stderr) as drawn:
+        yield RowBar(drawn, n_bytes)

@@ -98,20 +98,21 @@ def test_encode_writes_the_vectors_the_class_gives(tmp_path: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["encode", "missing.txt", "-o", "v.npy"], 1, "there is no file missing.txt"),
-        (["encode", ".", "-o", "v.npy"], 1, ". is a folder: name one file of it"),
+        (["encode", "empty", "-o", "v.npy"], 1, "empty holds no file that can be read: expected .jsonl"),
         (["encode", "in.txt", "-o", "v.csv"], 1, "the ending '.csv' is unknown"),
         (["encode", "in.txt"], 2, "Missing option '--output'"),
         (["encode", "in.txt", "-o", "v.npy", "--model", "medium"], 1, "no model 'medium'"),
         (["encode", "in.txt", "-o", "v.npy", "--model", "small"], 1, "is not on this disk"),
         (["encode", "in.txt", "-o", "v.npy", "--precision", "fp16"], 1, "'fp16' is for GPUs"),
         (["encode", "in.txt", "-o", "v.npy", "--precision", "int7"], 2, "int7"),
-        (["encode", "in.txt", "-o", "v.npy", "--overlong", "error"], 1, "text 0 has"),
+        (["encode", "in.txt", "-o", "v.npy", "--overlong", "error"], 1, "in.txt, line 1: the text has"),
         (["sing"], 2, "No such command 'sing'"),
     ],
     ids=["missing", "folder", "ending", "option", "model", "uncached", "precision", "choice", "overlong", "command"],
 )
 def test_mistakes_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
     (tmp_path / "in.txt").write_text("fever " * 600)
+    (tmp_path / "empty").mkdir()
     ran = medembed(*arguments, cwd=tmp_path)
     assert ran.returncode == code, ran.stderr
     assert says in " ".join(ran.stderr.replace("│", " ").split())

@@ -16,10 +16,11 @@ from medembed.corpus.layout import Stored
 from medembed.corpus.pool import pooled
 from medembed.corpus.shards import Runner
 from medembed.model import MedEmbed
-from medembed.progress import bar
+from medembed.progress import row_bar
 from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.rejects import REJECTS
+from medembed.rows.sources import Found
 from medembed.terminal import say
 
 
@@ -40,9 +41,13 @@ def index(
     number_rows: options.NumberRows = False,
     keep: Annotated[
         list[str] | None,
-        typer.Option(help="Keep a column for filters: NAME, or NAME:int, NAME:float, NAME:bool; repeat."),
+        typer.Option(help="Keep a column for filters: NAME, or NAME:int, NAME:float, NAME:bool, NAME:date; repeat."),
     ] = None,
     format: options.Format = None,  # noqa: A002 - what it is called everywhere
+    delimiter: options.Delimiter = None,
+    quote: options.Quote = '"',
+    encoding: options.Encoding = "utf-8",
+    header: options.Header = True,
     vectors: Annotated[VectorsName, typer.Option(help="How vectors are stored.")] = VectorsName.float32,
     batch_rows: Annotated[
         int, typer.Option(min=1, help="Rows a shard: embedded at a time, and lost at most when the process is killed.")
@@ -71,13 +76,15 @@ def index(
 
     Examples: [bold]medembed index notes/*.jsonl -o corpus/[/bold] · [bold]medembed index new.csv.gz -o corpus/ --append[/bold]
 
-    Exit code 3 says that rows were left out; rejects.jsonl in the folder says which and why.
+    Exit code 3 says that rows or files were left out; rejects.jsonl in the folder says which rows and why.
     """
     mode = options.mode(append=append, overwrite=overwrite)
     columns = Columns(tuple(text_column or ["text"]), None if number_rows else id_column, _kept(keep or []))
     stored: Stored = vectors.value
     settings = Settings(columns, stored, batch_rows, store_text, mode)
     chosen = None if format is None else format.value
+    written = options.dialect(delimiter, quote, encoding, header=header)
+    found = sources.find(inputs, chosen, dialect=written, outputs=[output])
     devices = device.split(",")
     started = time.perf_counter()
     with (
@@ -90,20 +97,19 @@ def index(
             overlong=overlong.value,
         ) as embedder,
         stopping() as stopped,
-        bar(sources.total_size(sources.find(inputs, chosen)), None, unit="B") as advance,
+        row_bar(found.size()) as progress,
     ):
         runner = _runner(embedder, workers, devices, ray, gpus)
         summary = embed.index(
-            inputs,
+            found,
             output,
             embedder,
             settings,
-            format=chosen,
             runner=runner,
-            on_bytes=advance,
+            progress=progress,
             stop=lambda: bool(stopped),
         )
-    _tell(summary, output, time.perf_counter() - started)
+    _tell(summary, found, output, time.perf_counter() - started)
 
 
 def _runner(model: MedEmbed, workers: int, devices: list[str], ray: str | None, gpus: float) -> Runner | None:
@@ -120,7 +126,7 @@ def _kept(given: list[str]) -> dict[str, str]:
     return {name: kind or "string" for name, _, kind in (item.partition(":") for item in given)}
 
 
-def _tell(summary: Summary, output: Path, seconds: float) -> None:
+def _tell(summary: Summary, found: Found, output: Path, seconds: float) -> None:
     rate = f", {summary.embedded / seconds:.0f}/s" if summary.embedded else ""
     say(
         f"{output}: {summary.n_rows} rows ({summary.embedded} embedded now in {seconds:.1f} s{rate}; {summary.kept} were there)",
@@ -131,4 +137,4 @@ def _tell(summary: Summary, output: Path, seconds: float) -> None:
             f"{summary.truncated} texts are longer than the model reads and were cut: --overlong chunk embeds them whole, or index passages",
             error=True,
         )
-    options.tell_rejected(summary.rejected, output / REJECTS, indexed=summary.n_rows)
+    options.tell_rejected(found, summary.rejected, output / REJECTS, indexed=summary.n_rows)

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from medembed.errors import SettingError
+from medembed.rows.dialect import Dialect
+from medembed.rows.readers import known_endings
+from medembed.rows.sources import Found, told_left_out
 from medembed.storage.shard_folders import Mode
 from medembed.terminal import say
 
@@ -71,6 +74,23 @@ Format = Annotated[
     FormatName | None,
     typer.Option(help="Format of all inputs, instead of by their endings; files: a text a file, lines: a text a line."),
 ]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the fields of a CSV or TSV, for instance ';' or tab; found out by itself if usual."
+    ),
+]
+Quote = Annotated[
+    str, typer.Option(help="What quotes fields of a CSV or TSV; none where quotes are ordinary characters.")
+]
+Encoding = Annotated[str, typer.Option(help="Encoding of text files, for instance cp1252 or utf-16.")]
+Header = Annotated[
+    bool,
+    typer.Option(
+        "--header/--no-header",
+        help="Whether a CSV or TSV begins with the names of its columns; otherwise they are 1, 2, ...",
+    ),
+]
 Append = Annotated[bool, typer.Option("--append", help="Add to what is there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 StoreText = Annotated[
@@ -92,15 +112,42 @@ def mode(*, append: bool, overwrite: bool) -> Mode:
     return "append" if append else "overwrite" if overwrite else "new"
 
 
-def tell_rejected(rejected: Mapping[str, int], path: Path, *, indexed: int) -> None:
-    """Say how many rows were left out and why, and end with an exit code of its own.
+def dialect(delimiter: str | None, quote: str, encoding: str, *, header: bool) -> Dialect:
+    """How text files are written, from the options for it."""
+    return Dialect(delimiter, None if quote == "none" else quote, encoding, header)
+
+
+def tell_left_out(found: Found) -> None:
+    """Say which files of folders were not read, and end with an exit code of its own.
+
+    Raises:
+        typer.Exit: Some were left out because of their ending.
+    """
+    _say_passed(found)
+    if found.left_out:
+        raise typer.Exit(SOME_REJECTED)
+
+
+def _say_passed(found: Found) -> None:
+    if found.left_out:
+        say(f"files that were not read: {told_left_out(found.left_out)}; expected {known_endings()}", error=True)
+    if found.n_hidden:
+        say(f"{found.n_hidden} hidden files were not read", error=True)
+    if found.n_stores:
+        say(f"{found.n_stores} folders that medembed made were not read", error=True)
+
+
+def tell_rejected(found: Found, rejected: Mapping[str, int], path: Path, *, indexed: int) -> None:
+    """Say how many rows and files were left out and why, and end with an exit code of its own.
 
     Raises:
         typer.Exit: Some were.
     """
+    _say_passed(found)
     if rejected:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in rejected.items())
         say(f"left out: {reasons}; see {path}", error=True)
         if indexed == 0:
             say("nothing was indexed: --text-column and --id-column name the columns of your rows", error=True)
+    if rejected or found.left_out:
         raise typer.Exit(SOME_REJECTED)

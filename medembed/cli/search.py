@@ -24,9 +24,9 @@ from medembed.corpus.search import Hit
 from medembed.corpus.store import EmbeddedCorpus
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
-from medembed.rows.read import KEPT_TYPES
 from medembed.runtime.tokenizer import TruncationWarning
 from medembed.terminal import Terminal, say
+from medembed.typed import typed
 
 SHOWN = 300
 # what papers on late interaction put in a new order
@@ -171,7 +171,7 @@ def _chosen(given: list[str], kept: dict[str, str]) -> dict[str, object]:
         if not equals or name not in types:
             raise SettingError(f"--where {item}: expected NAME=VALUE with a name of {', '.join(types)}")
         try:
-            chosen[name] = value.lower() in ("true", "1") if types[name] == "bool" else KEPT_TYPES[types[name]](value)
+            chosen[name] = typed(value, types[name])
         except ValueError as error:
             raise SettingError(f"--where {item}: {name} is of type {types[name]}") from error
     return chosen

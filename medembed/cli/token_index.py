@@ -17,6 +17,7 @@ from medembed.progress import bar
 from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.rejects import REJECTS
+from medembed.rows.sources import Found
 from medembed.terminal import say
 
 
@@ -30,6 +31,10 @@ def token_index(
     id_column: options.IdColumn = "id",
     number_rows: options.NumberRows = False,
     format: options.Format = None,  # noqa: A002 - what it is called everywhere
+    delimiter: options.Delimiter = None,
+    quote: options.Quote = '"',
+    encoding: options.Encoding = "utf-8",
+    header: options.Header = True,
     bits: Annotated[
         int,
         typer.Option(help="Bits a dimension of a token's vector: 2, 4 or 8; 128 dimensions take 34, 66 or 130 bytes."),
@@ -61,6 +66,8 @@ def token_index(
     settings = TokenSettings(cast("Bits", bits), pool_factor, batch_rows, store_text)
     chosen = None if format is None else format.value
     columns = Columns(tuple(text_column or ["text"]), None if number_rows else id_column)
+    written = options.dialect(delimiter, quote, encoding, header=header)
+    found = sources.find(inputs, chosen, dialect=written, outputs=[output])
     reading = files.Reading(columns, chosen, mode)
     started = time.perf_counter()
     with (
@@ -73,13 +80,13 @@ def token_index(
             overlong=overlong.value,
         ) as encoder,
         stopping() as stopped,
-        bar(sources.total_size(sources.find(inputs, chosen)), None, unit="B") as advance,
+        bar(found.size(), None, unit="B") as advance,
     ):
-        summary = files.index(inputs, output, encoder, settings, reading, on_bytes=advance, stop=lambda: bool(stopped))
-    _tell(summary, output, time.perf_counter() - started)
+        summary = files.index(found, output, encoder, settings, reading, on_bytes=advance, stop=lambda: bool(stopped))
+    _tell(summary, found, output, time.perf_counter() - started)
 
 
-def _tell(summary: files.Summary, output: Path, seconds: float) -> None:
+def _tell(summary: files.Summary, found: Found, output: Path, seconds: float) -> None:
     rate = f", {summary.encoded / seconds:.0f}/s" if summary.encoded else ""
     say(
         f"{output}: {summary.n_rows} rows, {summary.n_tokens} token vectors ({summary.encoded} rows encoded now in {seconds:.1f} s{rate})",
@@ -90,4 +97,4 @@ def _tell(summary: files.Summary, output: Path, seconds: float) -> None:
             f"{summary.truncated} texts are longer than the model reads and were cut: --overlong chunk reads them whole, or index passages",
             error=True,
         )
-    options.tell_rejected(summary.rejected, output / REJECTS, indexed=summary.n_rows)
+    options.tell_rejected(found, summary.rejected, output / REJECTS, indexed=summary.n_rows)

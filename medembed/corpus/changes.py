@@ -15,7 +15,7 @@ from medembed.extras import require
 from medembed.rows import read as rows
 from medembed.rows.read import Columns, Row
 from medembed.rows.seen import SeenIds
-from medembed.rows.sources import Source
+from medembed.rows.source import Reject, Source
 from medembed.storage import paths
 from medembed.storage.durable import write_hashed
 from medembed.storage.shard_folders import Mode, is_intact, write_manifest, writing
@@ -35,7 +35,7 @@ def rows_of(given: Iterable[Mapping[str, Any]], columns: Columns) -> Iterator[Ro
         if not isinstance(values, Mapping):
             raise CorpusError(f"row {number} is a {type(values).__name__}; expected a mapping with an id and a text")
         row = rows.row_of(values, source, number, columns)
-        if isinstance(row, rows.Reject):
+        if isinstance(row, Reject):
             raise CorpusError(f"row {number} cannot be used: {row.reason}")
         if not seen.add(row.id):
             raise CorpusError(f"row {number} cannot be used: its id came before")

@@ -11,11 +11,14 @@ from medembed.corpus.layout import CORPUS, Manifest, Shard, Stored
 from medembed.corpus.shards import Job, Runner
 from medembed.errors import CorpusError, IndexingStoppedError
 from medembed.model import MedEmbed
+from medembed.progress import RowBar
 from medembed.rows import read as rows
 from medembed.rows import sources
-from medembed.rows.read import Columns, Reject, Row
+from medembed.rows.read import Columns, Row
 from medembed.rows.rejects import Rejects, accepted
 from medembed.rows.seen import SeenIds
+from medembed.rows.source import Reject
+from medembed.rows.sources import Found
 from medembed.storage import paths, shard_folders
 from medembed.storage.shard_folders import MANIFEST, SHARDS, Mode, write_manifest, writing
 
@@ -71,26 +74,26 @@ class Summary:
 
 
 def index(
-    inputs: Sequence[str],
+    inputs: Sequence[str] | Found,
     folder: Path,
     model: MedEmbed,
     settings: Settings | None = None,
     *,
     format: str | None = None,  # noqa: A002 - what the option is called
     runner: Runner | None = None,
-    on_bytes: Callable[[int], object] = _nothing,
+    progress: RowBar | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Embed the rows of files into a corpus on disk; run again after a crash, it goes on where it was.
 
     Args:
-        inputs: Files, folders, globs, URLs; see :func:`medembed.rows.sources.find`.
+        inputs: Files, folders, globs, URLs, or what :func:`medembed.rows.sources.find` made of them.
         folder: The corpus; made if missing.
         model: What embeds; its document prompt is put before each text.
         settings: Columns, storage, mode; None for the defaults.
         format: Format of all inputs; None to go by their endings.
         runner: Who embeds; None for ``model`` in this process.
-        on_bytes: Called with numbers of bytes of the inputs as they are read.
+        progress: Is told of bytes and rows as they are read, and of rows as they are embedded, or found embedded.
         stop: Asked between two shards; once it says True, the shards begun are finished and ``IndexingStoppedError`` raised.
 
     Returns:
@@ -103,9 +106,11 @@ def index(
         IndexingStoppedError: ``stop`` said so.
     """
     settings = settings or Settings()
-    found = sources.find(inputs, format)
-    stream = (item for source in found for item in rows.read(source, settings.columns, on_bytes))
-    return index_rows(stream, folder, model, settings, inputs=list(inputs), runner=runner, stop=stop)
+    found = sources.found_in(inputs, format, [folder])
+    told = progress or RowBar(None, None)
+    stream = rows.read(found, settings.columns, told.read)
+    patterns = list(found.patterns)
+    return index_rows(stream, folder, model, settings, inputs=patterns, runner=runner, progress=told, stop=stop)
 
 
 def index_rows(
@@ -116,6 +121,7 @@ def index_rows(
     *,
     inputs: list[str],
     runner: Runner | None = None,
+    progress: RowBar | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """:func:`index` for rows that are read already; ``inputs`` is what the manifest says of their origin."""
@@ -124,11 +130,14 @@ def index_rows(
     with writing(folder, CORPUS):
         base = _base(folder, model, settings, inputs)
         paths.remove_folder(folder, f"{SHARDS}/staging")
-        run = _Run(folder, base, settings, stop)
+        told = progress or RowBar(None, None)
+        run = _Run(folder, base, settings, stop, told)
         with Rejects(folder) as rejects:
             pending = run.pending(accepted(stream, run.seen(), rejects))
-            for shard in (runner or local(model))(pending, folder, base):
+            for shard in (runner or local(model, told.advance))(pending, folder, base):
                 run.done(shard)
+                if runner is not None:
+                    told.advance(shard.n_rows)
             if run.stopped:
                 raise IndexingStoppedError(
                     f"stopped with {run.n_rows} rows in whole shards of {folder}: run the same command again to go on"
@@ -141,12 +150,12 @@ def index_rows(
     return Summary(manifest.n_rows - deleted, run.embedded, run.kept, manifest.rejected, truncated)
 
 
-def local(model: MedEmbed) -> Runner:
+def local(model: MedEmbed, on_rows: Callable[[int], object] = _nothing) -> Runner:
     """Embeds in this process."""
 
     def run(jobs: Iterable[Job], folder: Path, manifest: Manifest) -> Iterator[Shard]:
         for job in jobs:
-            table = shards.embed_shard(job.rows, model, manifest)
+            table = shards.embed_shard(job.rows, model, manifest, on_rows)
             yield shards.write_shard(folder, job.index, job.content, table)
 
     return run
@@ -155,8 +164,16 @@ def local(model: MedEmbed) -> Runner:
 class _Run:
     """One run of indexing: which shards there are, which are still to be made."""
 
-    def __init__(self, folder: Path, base: Manifest, settings: Settings, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        base: Manifest,
+        settings: Settings,
+        stop: Callable[[], bool],
+        progress: RowBar,
+    ) -> None:
         self._folder, self._base, self._settings, self._stop = folder, base, settings, stop
+        self._progress = progress
         self._made: dict[int, Shard] = {}
         self.embedded, self.kept, self.stopped = 0, 0, False
 
@@ -181,11 +198,13 @@ class _Run:
             group = list(islice(accepted, self._settings.shard_rows))
             if not group:
                 return
+            self._progress.add(len(group))
             table = shards.table_of(group, self._base)
             job = Job(number, layout.content_hash(settings, table), table)
             if (there := shards.find_shard(self._folder, job)) is not None:
                 self._made[number] = there
                 self.kept += there.n_rows
+                self._progress.advance(there.n_rows)
             else:
                 yield job
 

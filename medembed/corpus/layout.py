@@ -194,7 +194,13 @@ def read_manifest(path: Path) -> Manifest:
 def schema(manifest: Manifest) -> Any:
     """Arrow schema of a shard."""
     arrow = require("pyarrow")
-    types = {"string": arrow.string(), "int": arrow.int64(), "float": arrow.float64(), "bool": arrow.bool_()}
+    types = {
+        "string": arrow.string(),
+        "int": arrow.int64(),
+        "float": arrow.float64(),
+        "bool": arrow.bool_(),
+        "date": arrow.date32(),
+    }
     return arrow.schema(
         [
             arrow.field("id", arrow.string(), nullable=False),

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medembed import vectors
 from medembed.corpus import layout
 from medembed.corpus.layout import Manifest, Shard
+from medembed.errors import OverlongTextError
 from medembed.extras import require
 from medembed.model import MedEmbed
 from medembed.rows.read import Row
@@ -20,6 +23,8 @@ from medembed.storage.shard_folders import SHARDS, intact_files
 TRUNCATED = "medembed.truncated"
 # hexadecimal digits of the file's hash in its name
 SHORT = 16
+# rows embedded between two reports of progress
+PIECE_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -60,23 +65,27 @@ def table_of(rows: Sequence[Row], manifest: Manifest) -> Any:
     return arrow.table(columns, schema=schema.remove(schema.get_field_index("vector")))
 
 
-def embed_shard(rows: Any, model: MedEmbed, manifest: Manifest) -> Any:
+def embed_shard(
+    rows: Any, model: MedEmbed, manifest: Manifest, on_rows: Callable[[int], object] = lambda _: None
+) -> Any:
     """Embed the rows of one shard. Pure: the same rows and model give the same table, here or on another machine.
 
     Args:
         rows: Arrow table of all columns but the vector.
         model: The model of the corpus.
         manifest: What is stored, and how.
+        on_rows: Called with numbers of rows as they are embedded.
 
     Returns:
         Arrow table with the corpus's schema.
+
+    Raises:
+        OverlongTextError: A text is too long and may not be cut; the message has its file and line.
     """
     arrow = require("pyarrow")
     told = manifest.embedding
     before = model.truncated.texts
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TruncationWarning)  # counted, and told once for the whole corpus
-        matrix = model.encode_document(rows.column("text").to_pylist(), show_progress=False)
+    matrix = _vectors(rows, model, on_rows)
     stored = vectors.quantise(matrix, told.vectors, told.ranges_array())
     if not manifest.text_stored:
         place = rows.schema.get_field_index("text")
@@ -84,6 +93,23 @@ def embed_shard(rows: Any, model: MedEmbed, manifest: Manifest) -> Any:
     column = layout.to_column(stored, layout.vector_type(told))
     schema = layout.schema(manifest).with_metadata({TRUNCATED: str(model.truncated.texts - before)})
     return arrow.Table.from_arrays([*rows.combine_chunks().columns, column], schema=schema)
+
+
+def _vectors(rows: Any, model: MedEmbed, on_rows: Callable[[int], object]) -> Any:
+    """Vectors of a shard, embedded in pieces so that progress shows. *Shape:* ``(rows, dimension)``."""
+    texts: list[str] = rows.column("text").to_pylist()
+    pieces = []
+    for start in range(0, len(texts), PIECE_ROWS):
+        piece = texts[start : start + PIECE_ROWS]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", TruncationWarning)  # counted, and told once for the whole corpus
+                pieces.append(model.encode_document(piece, show_progress=False))
+        except OverlongTextError as error:
+            row = rows.slice(start + error.index, 1).to_pylist()[0]
+            raise error.at(f"{row['source']}, line {row['line']}: the text") from None
+        on_rows(len(piece))
+    return np.concatenate(pieces)
 
 
 def write_shard(folder: Path, index: int, content: str, table: Any) -> Shard:

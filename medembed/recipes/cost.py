@@ -110,7 +110,7 @@ def _source_rows(recipe: Recipe, places: Places, section: str) -> int | None:
             return None
         if path.is_file() and path.stat().st_size > _COUNTED_BYTES:
             return None
-        total += sum(1 for _ in sources.READERS[source.format](path)) * recipe.scale
+        total += sum(1 for _ in sources.rows(source, name, places, {})) * recipe.scale
     return round(total)
 
 

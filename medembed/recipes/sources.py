@@ -1,27 +1,29 @@
 """Where a recipe's text comes from: files found, downloaded and verified; rows read one at a time."""
 
-import csv
 import functools
 import http.client
-import json
+import logging
 import re
 import shutil
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medembed.errors import SourceError
+from medembed.errors import InputFileError, SourceError
 from medembed.extras import require
 from medembed.recipes.fingerprint import folder_sha256
 from medembed.recipes.schema import Development, Execution, Source
-from medembed.rows.files import open_text
+from medembed.rows import names, readers
+from medembed.rows import sources as finding
+from medembed.rows.source import Reject
+from medembed.rows.wanted import Wanted
 from medembed.storage import paths
 from medembed.storage.durable import file_sha256, whole
 
+logger = logging.getLogger("medembed")
 Row = Mapping[str, Any]
 
 
@@ -157,68 +159,68 @@ def _fetch(url: str, name: str, path: Path) -> None:
             raise SourceError(f"source '{name}': {url} cannot be fetched: {error}") from error
 
 
-def rows(source: Source, name: str, places: Places) -> Iterator[Row]:
+def rows(source: Source, name: str, places: Places, columns: Mapping[str, str]) -> Iterator[Row]:
     """Rows of a source in their order, at most ``source.limit`` of them.
 
+    Args:
+        source: The source.
+        name: Its name in the recipe, for messages.
+        places: Where to look.
+        columns: Columns its rows must have, each with the setting that names it, for instance ``"notes.sources.NAME.text"``.
+
     Raises:
-        SourceError: The source is missing, is not the declared one, or a line cannot be read; the message has the line number.
+        SourceError: The source is missing, is not the declared one, has no such column, or a row cannot be read; the message has file
+            and line.
     """
     if source.format == "hub":
-        read: Iterator[Row] = _hub_rows(source)
+        read: Iterator[Row] = _hub_rows(source, columns)
     else:
-        read = READERS[source.format](verified(source, name, places))
-    for index, row in enumerate(_located(read, name)):
+        read = _file_rows(source, name, places, columns)
+    for index, row in enumerate(read):
         if index == source.limit:
             return
         yield row
 
 
-def _located(read: Iterator[Row], name: str) -> Iterator[Row]:
-    """The same rows; a row that cannot be read becomes an error that names it, without its content."""
-    index = 0
-    while True:
-        try:
-            row = next(read)
-        except StopIteration:
-            return
-        except SourceError:
-            raise
-        except (ValueError, OSError, EOFError) as error:
-            raise SourceError(f"source '{name}': row {index} cannot be read ({type(error).__name__})") from error
-        if not isinstance(row, Mapping):
-            raise SourceError(
-                f"source '{name}': row {index} is a {type(row).__name__}, expected an object with named columns"
-            )
-        yield row
-        index += 1
+def _file_rows(source: Source, name: str, places: Places, columns: Mapping[str, str]) -> Iterator[Row]:
+    path = verified(source, name, places)
+    wanted = Wanted({column: f"name it with {setting}" for column, setting in columns.items()})
+    try:
+        found = _files(source, path)
+        if found.left_out:
+            logger.warning("source '%s': files that were not read: %s", name, finding.told_left_out(found.left_out))
+        for file in found:
+            below = file.name.removeprefix(path.as_posix()).lstrip("/") or path.name
+            for item in readers.records(file, wanted, _nothing):
+                if isinstance(item, Reject):
+                    raise SourceError(
+                        f"source '{name}': {item.source}, line {item.line}: {item.reason}; mend or remove it"
+                    )
+                # two files of one name in two folders are two documents
+                yield {"id": below, "title": "", **_without_id(item.values)} if source.format == "text" else item.values
+    except InputFileError as error:
+        raise SourceError(f"source '{name}': {error}") from None
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
-    with open_text(path) as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
+def _files(source: Source, path: Path) -> finding.Found:
+    """The files of a source; of a folder those with an ending of its format."""
+    kind = {"articles": "jsonl", "text": "files"}.get(source.format, source.format)
+    endings = {ending: known for ending, known in readers.BY_ENDING.items() if known == kind}
+    if kind == "csv":
+        endings = {ending: known for ending, known in readers.BY_ENDING.items() if known in ("csv", "tsv")}
+    of_its_ending = endings.get(readers.ending_of(path.name), kind)
+    return finding.find([str(path)], None if path.is_dir() else of_its_ending, by_ending=endings)
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(sys.maxsize)  # a note may well be longer than the module's default of 128 kB
-    with open_text(path) as file:
-        yield from csv.DictReader(file)
+def _without_id(values: Mapping[str, Any]) -> Row:
+    return {name: value for name, value in values.items() if name != "id"}
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    parquet = require("pyarrow.parquet")
-    for file in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
-        for batch in parquet.ParquetFile(file).iter_batches(batch_size=1024):
-            yield from batch.to_pylist()
+def _nothing(_: int) -> None:
+    """Progress is counted in rows, by the stage."""
 
 
-def _text_rows(path: Path) -> Iterator[Row]:
-    for file in sorted(path.rglob("*.txt")) if path.is_dir() else [path]:
-        yield {"text": file.read_text(encoding="utf-8", errors="replace"), "id": file.name, "title": ""}
-
-
-def _hub_rows(source: Source) -> Iterator[Row]:
+def _hub_rows(source: Source, columns: Mapping[str, str]) -> Iterator[Row]:
     datasets = require("datasets")
     commit = hub_commit(source)
     try:
@@ -229,7 +231,12 @@ def _hub_rows(source: Source) -> Iterator[Row]:
         raise _unreadable(source, type(error).__name__) from error
     except ValueError as error:  # no such split or configuration: the message lists those there are
         raise _unreadable(source, str(error)) from error
-    yield from loaded
+    for index, row in enumerate(loaded):
+        if index == 0 and (missing := [column for column in columns if column not in row]):
+            raise SourceError(
+                f"dataset {source.dataset}: no column {missing[0]!r}, but {names.shown(list(row))}: name it with {columns[missing[0]]}"
+            )
+        yield row
 
 
 @functools.cache
@@ -257,12 +264,3 @@ def _unreadable(source: Source, reason: str) -> SourceError:
         f"dataset {source.dataset}@{source.revision} cannot be read ({reason}). Run where the hub can be reached and the "
         "dataset may be read, or give a copy: format='parquet' and path"
     )
-
-
-READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    "jsonl": _json_rows,
-    "articles": _json_rows,
-    "csv": _csv_rows,
-    "parquet": _parquet_rows,
-    "text": _text_rows,
-}

@@ -4,16 +4,18 @@ Layout: ``corpus.jsonl`` and ``queries.jsonl`` (each may end in ``.gz``), ``qrel
 Accepted without a word: a byte-order mark, CRLF line ends, blank lines, integer ids, judgements without header line.
 """
 
-import gzip
 import hashlib
-import json
 import logging
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from medembed.errors import TaskDataError
+from medembed.errors import InputFileError, TaskDataError
+from medembed.rows import readers, sources
+from medembed.rows.dialect import Dialect
+from medembed.rows.source import Reject
+from medembed.rows.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +124,7 @@ def read_queries(folder: BeirFolder) -> Iterator[Query]:
     for number, row, row_id in _rows(folder.queries):
         query = Query(row_id, _text(folder.queries, number, row, "text"))
         if not query.text.strip():
-            raise _fault(folder.queries, number, f"query {row_id!r} is empty; give it a text or remove the line")
+            raise _fault(folder.queries, number, "the query is empty; give it a text or remove the line")
         yield query
 
 
@@ -142,18 +144,18 @@ def read_qrels(folder: BeirFolder, query_ids: set[str], document_ids: set[str]) 
             relevant document at all.
     """
     qrels: Qrels = {}
-    for number, line in _lines(folder.qrels):
-        fields = line.split("\t")
+    for number, values in _records(folder.qrels, "lines"):
+        fields = str(values["text"]).split("\t")
         if number == 1 and len(fields) == 3 and not _is_number(fields[2]) and fields[0].lower().startswith("query"):
             continue
         query_id, document_id, score = _judgement(folder.qrels, number, fields)
         if query_id not in query_ids:
-            raise _fault(folder.qrels, number, f"query {query_id!r} is not in {folder.queries.name}")
+            raise _fault(folder.qrels, number, f"its query is not in {folder.queries.name}")
         if document_id not in document_ids:
-            raise _fault(folder.qrels, number, f"document {document_id!r} is not in {folder.corpus.name}")
+            raise _fault(folder.qrels, number, f"its document is not in {folder.corpus.name}")
         judged = qrels.setdefault(query_id, {})
         if document_id in judged:
-            raise _fault(folder.qrels, number, f"the pair {query_id!r}, {document_id!r} was judged before; keep one")
+            raise _fault(folder.qrels, number, "the same query and document were judged before; keep one")
         judged[document_id] = score
     if not any(score > 0 for judged in qrels.values() for score in judged.values()):
         raise TaskDataError(f"{folder.qrels}: no query has a relevant document (a score above 0); nothing to measure")
@@ -185,40 +187,34 @@ def _choose_qrels(path: Path, split: str | None) -> Path:
     return found[split]
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines from 1, decoded, without line ends; blank ones skipped."""
-    number = 0
+def _records(file: Path, format: str) -> Iterator[tuple[int, dict[str, Any]]]:  # noqa: A002
+    """Number and values of each line that is not blank.
+
+    Raises:
+        TaskDataError: The file or a line cannot be read.
+    """
     try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-            for number, raw in enumerate(stream, start=1):
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if line.strip():
-                    yield number, line
-    except UnicodeDecodeError as error:
-        raise _fault(file, number, f"not UTF-8 at byte {error.start} of the line; save the file as UTF-8") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _fault(file, number + 1, f"not a whole gzip file ({error}); copy or compress it again") from error
+        for source in sources.find([str(file)], format, dialect=Dialect()):
+            for item in readers.records(source, Wanted({}), lambda _: None):
+                if isinstance(item, Reject):
+                    raise _fault(file, item.line, item.reason)
+                if format != "lines" or item.values["text"].strip():
+                    yield item.line, item.values
+    except InputFileError as error:
+        raise TaskDataError(str(error)) from None
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, object], str]]:
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
     """Line number, JSON object and id of each line; ids are unique."""
     seen: dict[str, int] = {}
-    for number, line in _lines(file):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise _fault(
-                file, number, f"not JSON (column {error.colno}: {error.msg}); expected one object a line"
-            ) from None
-        if not isinstance(row, dict):
-            raise _fault(file, number, f"a JSON {type(row).__name__}; expected an object with '_id' and 'text'")
+    for number, row in _records(file, "jsonl"):
         row_id = row.get("_id")
         if isinstance(row_id, int) and not isinstance(row_id, bool):
             row_id = str(row_id)
         if not isinstance(row_id, str) or not row_id:
             raise _fault(file, number, f"'_id' is {type(row_id).__name__}; expected a string that is not empty")
         if row_id in seen:
-            raise _fault(file, number, f"id {row_id!r} was used before, at line {seen[row_id]}; ids must be unique")
+            raise _fault(file, number, f"its id was used before, at line {seen[row_id]}; ids must be unique")
         seen[row_id] = number
         yield number, row, row_id
     if not seen:
@@ -229,7 +225,7 @@ def _fault(file: Path, number: int, problem: str) -> TaskDataError:
     return TaskDataError(f"{file}:{number}: {problem}")
 
 
-def _text(file: Path, number: int, row: dict[str, object], field: str) -> str:
+def _text(file: Path, number: int, row: dict[str, Any], field: str) -> str:
     value = row.get(field, "" if field == "title" else None)
     if field == "title" and value is None:
         return ""
@@ -244,9 +240,7 @@ def _judgement(file: Path, number: int, fields: list[str]) -> tuple[str, str, in
         raise _fault(file, number, f"{len(fields)} tab-separated fields; expected 3: {expected}")
     query_id, document_id, score = (field.strip() for field in fields)
     if not _is_number(score) or float(score) != int(float(score)):
-        # A text in the wrong column may be a patient's: it is not repeated.
-        told = f"score {score!r} is not" if len(score) <= 12 else f"the score is a text of {len(score)} characters, not"
-        raise _fault(file, number, f"{told} a whole number")
+        raise _fault(file, number, "the score is not a whole number")
     return query_id, document_id, int(float(score))
 
 

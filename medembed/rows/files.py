@@ -1,11 +1,10 @@
-"""Texts from files and vectors to files, a bounded number of rows at a time."""
+"""Vectors to files, a bounded number of rows at a time; a file appears when it is whole."""
 
-import csv
-import gzip
+import errno
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -13,130 +12,24 @@ from typing import IO, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.errors import InputFileError
+from medembed.errors import InputFileError, WriteError
 from medembed.extras import require
 from medembed.storage.durable import whole
 
-ROWS_AT_A_TIME = 4096
-
-
-def read_texts(path: Path, column: str) -> Iterator[str]:
-    """Texts of a file, one by one.
-
-    Args:
-        path: ``.txt`` (one a line), ``.jsonl``, ``.csv``, ``.tsv``, each also with ``.gz``, or ``.parquet``.
-        column: Column or field that holds the text; of no meaning for ``.txt``.
-
-    Returns:
-        The texts, read as they are asked for.
-
-    Raises:
-        InputFileError: No such file, an unknown ending, a missing column, or a line that cannot be read.
-    """
-    if path.is_dir():
-        raise InputFileError(f"{path} is a folder: name one file of it, or embed all of them with `medembed index`")
-    if not path.is_file():
-        raise InputFileError(f"there is no file {path}")
-    readers = {".txt": _lines, ".jsonl": _json_lines, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
-    ending = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if ending not in readers:
-        raise InputFileError(
-            f"{path}: the ending {ending!r} is unknown; expected one of {', '.join(readers)} (text formats also with .gz)"
-        )
-    return readers[ending](path, column)
-
-
-def open_text(path: Path) -> IO[str]:
-    """Open a text file for reading, gzipped or not by its ending, line ends as they are, without a byte-order mark."""
-    # utf-8-sig drops the mark that some editors and spreadsheets put before the first character
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _lines(path: Path, _: str) -> Iterator[str]:
-    with open_text(path) as file:
-        for _number, line in _numbered(file, path):
-            yield line.rstrip("\r\n")
-
-
-def _numbered(file: IO[str], path: Path) -> Iterator[tuple[int, str]]:
-    number = 0
-    try:
-        for number, line in enumerate(file, 1):
-            yield number, line
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise InputFileError(f"{path}, after line {number}: {type(error).__name__}; expected UTF-8 text") from error
-
-
-def _json_lines(path: Path, column: str) -> Iterator[str]:
-    with open_text(path) as file:
-        for number, line in _numbered(file, path):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputFileError(f"{path}, line {number}: not valid JSON") from error
-            yield _field(row, column, f"{path}, line {number}")
-
-
-def _field(row: object, column: str, where: str) -> str:
-    if not isinstance(row, dict):
-        raise InputFileError(f"{where}: a {type(row).__name__}, not an object with the field {column!r}")
-    if column not in row:
-        raise InputFileError(
-            f"{where}: no text under {column!r}, but the fields {sorted(row)}: name the field with --text-column"
-        )
-    if not isinstance(text := row[column], str):
-        raise InputFileError(
-            f"{where}: {column!r} holds a {type(text).__name__}, not text: fill or drop missing values first"
-        )
-    return text
-
-
-def _csv(path: Path, column: str) -> Iterator[str]:
-    csv.field_size_limit(sys.maxsize)  # notes are longer than the default of 131,072 characters
-    with open_text(path) as file:
-        rows = csv.DictReader(
-            (line for _, line in _numbered(file, path)), delimiter="\t" if ".tsv" in path.suffixes else ","
-        )
-        if column not in (rows.fieldnames or []):
-            raise InputFileError(
-                f"{path}: no column {column!r}, but {rows.fieldnames}: name the column with --text-column"
-            )
-        for row in rows:
-            if row[column] is None:
-                raise InputFileError(f"{path}, line {rows.line_num}: the row ends before column {column!r}")
-            yield row[column]
-
-
-def _parquet(path: Path, column: str) -> Iterator[str]:
-    parquet = require("pyarrow.parquet")
-    try:
-        file = parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise InputFileError(f"{path} is not a Parquet file ({type(error).__name__})") from error
-    names = file.schema_arrow.names
-    if column not in names:
-        raise InputFileError(f"{path}: no column {column!r}, but {names}: name the column with --text-column")
-    start = 0
-    for batch in file.iter_batches(batch_size=ROWS_AT_A_TIME, columns=[column]):
-        for index, text in enumerate(batch.column(0).to_pylist(), start):
-            if not isinstance(text, str):
-                raise InputFileError(
-                    f"{path}, row {index}: {column!r} holds a {type(text).__name__}, not text: fill or drop missing values first"
-                )
-            yield text
-        start += batch.num_rows
+ENDINGS = (".npy", ".jsonl", ".parquet")
 
 
 class _Sink(Protocol):
     """Where rows go; the file is complete after close."""
 
-    def write(self, rows: NDArray[np.float32], start: int) -> None: ...
+    def write(self, rows: NDArray[np.float32], start: int, ids: Sequence[str] | None) -> None: ...
 
     def close(self, n_rows: int) -> None: ...
+
+
+def paths_of(path: Path, *, with_ids: bool) -> list[Path]:
+    """The files that :class:`VectorWriter` makes: ``.npy`` has no place for ids, which stand in ``.ids.json`` beside it."""
+    return [path, path.with_suffix(".ids.json")] if with_ids and path.suffix == ".npy" else [path]
 
 
 class VectorWriter:
@@ -145,29 +38,29 @@ class VectorWriter:
     Args:
         path: ``.npy``, ``.jsonl`` or ``.parquet``.
         dimension: Length of a vector.
+        with_ids: Whether each row has an id.
 
     Raises:
         InputFileError: Unknown ending, a folder that does not exist, or a folder of that name.
         WriteError: The folder may not be written to, or the disk is full.
     """
 
-    def __init__(self, path: Path, dimension: int) -> None:
-        """Open the file aside."""
+    def __init__(self, path: Path, dimension: int, *, with_ids: bool = False) -> None:
+        """Open the files aside."""
+        check_place(path)
         sinks: dict[str, type[Any]] = {".npy": _Npy, ".jsonl": _JsonLines, ".parquet": _Parquet}
-        if path.suffix not in sinks:
-            raise InputFileError(f"{path}: the ending {path.suffix!r} is unknown; expected one of {', '.join(sinks)}")
-        if not path.parent.is_dir():
-            raise InputFileError(f"there is no folder {path.parent}: make it first")
-        if path.is_dir():
-            raise InputFileError(f"{path} is a folder: name a file")
-        self.n_rows = 0
+        self._path, self._with_ids, self.n_rows = path, with_ids, 0
         with ExitStack() as files:
-            self._sink: _Sink = sinks[path.suffix](files.enter_context(whole(path)), dimension)
+            made = [files.enter_context(whole(item)) for item in paths_of(path, with_ids=with_ids)]
+            self._sinks: list[_Sink] = [sinks[path.suffix](made[0], dimension, with_ids)]
+            self._sinks += [_Ids(item) for item in made[1:]]
             self._files = files.pop_all()
 
-    def write(self, rows: NDArray[np.float32]) -> None:
-        """Append vectors. *Shape:* ``(n, dimension)``."""
-        self._sink.write(rows, self.n_rows)
+    def write(self, rows: NDArray[np.float32], ids: Sequence[str] | None = None) -> None:
+        """Append vectors, and their ids where the file has these. *Shape:* ``(n, dimension)``."""
+        with self._refused():
+            for sink in self._sinks:
+                sink.write(rows, self.n_rows, ids if self._with_ids else None)
         self.n_rows += len(rows)
 
     def __enter__(self) -> Self:
@@ -179,15 +72,50 @@ class VectorWriter:
     ) -> None:
         """Finish and move into place, or remove what was written."""
         with self._files:
-            self._sink.close(self.n_rows)
+            # after an error the files are removed, and what cannot be closed any more is not told beside it
+            with self._refused() if error is None else suppress(OSError):
+                for sink in self._sinks:
+                    sink.close(self.n_rows)
             if error is not None:
                 raise error
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        """Name the file where the system refuses to write; a full disk is named by what holds the file.
+
+        Raises:
+            WriteError: It refused.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            why = os.strerror(error.errno) if error.errno else type(error).__name__
+            raise WriteError.of(
+                f"{self._path} cannot be written ({why}): name a file elsewhere", error.errno
+            ) from error
+
+
+def check_place(path: Path) -> None:
+    """See that a file of vectors can be named so.
+
+    Raises:
+        InputFileError: Unknown ending, no such folder, or a folder of that name.
+    """
+    if path.suffix not in ENDINGS:
+        raise InputFileError(f"{path}: the ending {path.suffix!r} is unknown; expected one of {', '.join(ENDINGS)}")
+    if not path.parent.is_dir():
+        raise InputFileError(f"there is no folder {path.parent}: make it first")
+    if path.is_dir():
+        raise InputFileError(f"{path} is a folder: name a file")
 
 
 class _Npy:
     """numpy leaves room in its header for a growing first axis, so the header can be rewritten in place at the end."""
 
-    def __init__(self, path: Path, dimension: int) -> None:
+    def __init__(self, path: Path, dimension: int, with_ids: bool) -> None:
+        del with_ids
         self._file, self._dimension = path.open("wb"), dimension
         self._header(0)
 
@@ -195,8 +123,8 @@ class _Npy:
         shape = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, self._dimension)}
         np.lib.format.write_array_header_1_0(self._file, shape)
 
-    def write(self, rows: NDArray[np.float32], start: int) -> None:
-        del start
+    def write(self, rows: NDArray[np.float32], start: int, ids: Sequence[str] | None) -> None:
+        del start, ids
         self._file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
 
     def close(self, n_rows: int) -> None:
@@ -205,15 +133,33 @@ class _Npy:
             self._header(n_rows)
 
 
+class _Ids:
+    """A JSON list of the ids of a file of vectors."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[str] = path.open("w", encoding="utf-8")
+
+    def write(self, rows: NDArray[np.float32], start: int, ids: Sequence[str] | None) -> None:
+        del rows
+        for number, name in enumerate(ids or (), start):
+            self._file.write(f"{',' if number else '['}\n{json.dumps(name, ensure_ascii=False)}")
+
+    def close(self, n_rows: int) -> None:
+        with self._file:
+            self._file.write("\n]\n" if n_rows else "[]\n")
+
+
 class _JsonLines:
-    def __init__(self, path: Path, dimension: int) -> None:
-        del dimension
+    def __init__(self, path: Path, dimension: int, with_ids: bool) -> None:
+        del dimension, with_ids
         self._file = path.open("w", encoding="utf-8")
 
-    def write(self, rows: NDArray[np.float32], start: int) -> None:
-        for index, row in enumerate(rows, start):
+    def write(self, rows: NDArray[np.float32], start: int, ids: Sequence[str] | None) -> None:
+        for index, row in enumerate(rows):
+            name = f'"id": {json.dumps(ids[index], ensure_ascii=False)}, ' if ids is not None else ""
             # nine significant digits bring a float32 back exactly
-            self._file.write(f'{{"row": {index}, "vector": [{", ".join(f"{x:.9g}" for x in row.tolist())}]}}\n')
+            vector = ", ".join(f"{x:.9g}" for x in row.tolist())
+            self._file.write(f'{{"row": {start + index}, {name}"vector": [{vector}]}}\n')
 
     def close(self, n_rows: int) -> None:
         del n_rows
@@ -221,17 +167,19 @@ class _JsonLines:
 
 
 class _Parquet:
-    def __init__(self, path: Path, dimension: int) -> None:
+    def __init__(self, path: Path, dimension: int, with_ids: bool) -> None:
         self._arrow = require("pyarrow")
         self._type = self._arrow.list_(self._arrow.float32(), dimension)
-        self._schema = self._arrow.schema([("row", self._arrow.int64()), ("vector", self._type)])
+        ids = [("id", self._arrow.string())] if with_ids else []
+        self._schema = self._arrow.schema([("row", self._arrow.int64()), *ids, ("vector", self._type)])
         self._writer = require("pyarrow.parquet").ParquetWriter(path, self._schema)
 
-    def write(self, rows: NDArray[np.float32], start: int) -> None:
+    def write(self, rows: NDArray[np.float32], start: int, ids: Sequence[str] | None) -> None:
         flat = self._arrow.array(rows.ravel(), type=self._arrow.float32())
         vectors = self._arrow.FixedSizeListArray.from_arrays(flat, type=self._type)
         numbers = self._arrow.array(np.arange(start, start + len(rows)))
-        self._writer.write_table(self._arrow.Table.from_arrays([numbers, vectors], schema=self._schema))
+        names = [] if ids is None else [self._arrow.array(list(ids), type=self._arrow.string())]
+        self._writer.write_table(self._arrow.Table.from_arrays([numbers, *names, vectors], schema=self._schema))
 
     def close(self, n_rows: int) -> None:
         del n_rows

@@ -1,20 +1,15 @@
 """Sources → rows of id and text, one at a time; what cannot be used becomes a reject with line and reason."""
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 from medembed.errors import CorpusError, InputFileError
-from medembed.extras import require
-from medembed.rows.sources import Source
+from medembed.rows.readers import WITHOUT_COLUMNS, records
+from medembed.rows.source import Reject, Source
+from medembed.rows.wanted import ROWS_THAT_TELL, Wanted
+from medembed.typed import KEPT_TYPES, typed
 
-# A longer line is not a text but a mistake, and must not be held in memory to find out.
-MAX_LINE_BYTES = 16 << 20
-PIECE_BYTES = 1 << 20
-# what a kept column may hold
-KEPT_TYPES = {"string": str, "int": int, "float": float, "bool": bool}
 RESERVED = ("id", "text", "source", "line", "vector")
 
 
@@ -29,16 +24,6 @@ class Row:
     kept: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A row that was left out: where it is, why, and its id where it has one. Never its text."""
-
-    source: str
-    line: int
-    reason: str
-    id: str | None = None
-
-
 @dataclass(frozen=True)
 class Columns:
     """Which columns or fields mean what.
@@ -46,10 +31,10 @@ class Columns:
     Attributes:
         text: Hold the text; several are joined by a space, empty ones left out.
         id: Holds the id; None to make ids of file and line.
-        kept: Further columns to keep for filters, and their types: string, int, float or bool.
+        kept: Further columns to keep for filters, and their types: string, int, float, bool or date.
 
     Raises:
-        CorpusError: A kept column's name is taken, or its type unknown.
+        CorpusError: A kept column's name is taken or comes twice, or its type is unknown.
     """
 
     text: Sequence[str] = ("text",)
@@ -64,162 +49,75 @@ class Columns:
             if kind not in KEPT_TYPES:
                 raise CorpusError(f"column {name!r}: type {kind!r} is unknown; choose one of {', '.join(KEPT_TYPES)}")
 
-    def wanted(self) -> list[str]:
-        """All columns to read."""
-        return [*self.text, *([self.id] if self.id is not None else []), *self.kept]
+    def wanted(self, n_rows: int = ROWS_THAT_TELL) -> Wanted:
+        """All columns to read, with the options that name them, and how many rows tell that one is missing."""
+        advice = dict.fromkeys(self.text, "name the column with --text-column")
+        if self.id is not None:
+            advice.setdefault(
+                self.id, "name the column with --id-column, or make ids of file and line with --number-rows"
+            )
+        for name in self.kept:
+            advice.setdefault(name, "name the column with --keep")
+        # objects may leave a kept field out in a whole file, but not in all files
+        own = (*self.text, self.id)
+        return Wanted(advice, anywhere=[name for name in self.kept if name not in own], n_rows=n_rows)
 
 
-def read(source: Source, columns: Columns, on_bytes: Callable[[int], object]) -> Iterator[Row | Reject]:
-    """Rows and rejects of a source, in order.
+def read(
+    sources: Iterable[Source], columns: Columns, on_bytes: Callable[[int], object], *, blank: bool = False
+) -> Iterator[Row | Reject]:
+    """Rows and rejects of sources, in order.
 
     Args:
-        source: The file.
+        sources: The files.
         columns: Which columns mean what.
         on_bytes: Called with numbers of bytes as they are read.
+        blank: Whether a blank text makes a row, and the first row must have all columns. Otherwise a blank text makes a reject, and a
+            blank line of plain lines nothing.
 
     Raises:
-        InputFileError: The file as a whole cannot be read: no such column, damaged compression, it changed meanwhile.
+        InputFileError: A file as a whole cannot be read: no such column, damaged compression, it changed meanwhile.
     """
-    number = 0
-    with source.open(on_bytes) as stream:
-        try:
-            for item in READERS[source.format](stream, source, columns):
-                number = item.line
+    wanted = columns.wanted(1 if blank else ROWS_THAT_TELL)
+    for source in sources:
+        own = Columns(kept=columns.kept) if source.format in WITHOUT_COLUMNS else columns
+        for item in records(source, wanted, on_bytes):
+            if isinstance(item, Reject):
                 yield item
-        except OSError as error:
-            raise InputFileError(
-                f"{source.name}, after line {number}: cannot be read further ({error}): copy or compress it again"
-            ) from error
+            elif blank or source.format != "lines" or item.values["text"].strip():
+                yield row_of(item.values, source, item.line, own, blank=blank)
+    wanted.end_of_all()
 
 
-def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
-    """Numbered lines without their ends; None for one that is too long, which is skipped without being held."""
-    number = 0
-    while raw := stream.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(raw) > MAX_LINE_BYTES:
-            while raw and not raw.endswith(b"\n"):
-                raw = stream.readline(PIECE_BYTES)
-            yield number, None
-            continue
-        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-        yield number, line.rstrip(b"\r\n")
+def all_rows(sources: Iterable[Source], columns: Columns, on_bytes: Callable[[int], object]) -> Iterator[Row]:
+    """Rows of sources, blank ones too, where each must be usable: a vector per row is wanted, and the rows' order is their name.
+
+    Raises:
+        InputFileError: As :func:`read`, or a row that cannot be used, by file and line.
+    """
+    for item in read(sources, columns, on_bytes, blank=True):
+        if isinstance(item, Reject):
+            raise InputFileError(f"{item.source}, line {item.line}: {item.reason}; mend the row or remove it")
+        yield item
 
 
-def _too_long(source: Source, number: int) -> Reject:
-    return Reject(source.name, number, f"longer than {MAX_LINE_BYTES >> 20} MiB")
-
-
-def _json_lines(stream: IO[bytes], source: Source, columns: Columns) -> Iterator[Row | Reject]:
-    for number, line in _lines(stream):
-        if line is None:
-            yield _too_long(source, number)
-        elif line.strip():
-            yield _of_json(line, source, number, columns)
-
-
-def _of_json(line: bytes, source: Source, number: int, columns: Columns) -> Row | Reject:
-    try:
-        values = json.loads(line.decode())
-    except UnicodeDecodeError:
-        return Reject(source.name, number, "not UTF-8")
-    except (ValueError, RecursionError):
-        return Reject(source.name, number, "not valid JSON")
-    if not isinstance(values, dict):
-        return Reject(source.name, number, f"a JSON {type(values).__name__}, not an object")
-    return row_of(values, source, number, columns)
-
-
-def _csv(stream: IO[bytes], source: Source, columns: Columns) -> Iterator[Row | Reject]:
-    csv.field_size_limit(MAX_LINE_BYTES)
-    overlong: list[int] = []
-    # bytes that are not UTF-8 become surrogates, which no valid text holds: the row is found by them and rejected
-    lines = (_decoded(number, line, overlong) for number, line in _lines(stream))
-    reader = csv.reader(lines, delimiter="\t" if source.format == "tsv" else ",", strict=False)
-    header = next(reader, [])
-    if missing := [name for name in columns.wanted() if name not in header]:
-        raise InputFileError(f"{source.name}: no column {missing[0]!r}, but {header}: {_advice(columns, missing[0])}")
-    while True:
-        start = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            yield Reject(source.name, start, f"not valid CSV ({error})")
-            continue
-        yield from (_too_long(source, number) for number in overlong)
-        if fields and not overlong:
-            yield _of_fields(fields, header, source, start, columns)
-        overlong.clear()
-    yield from (_too_long(source, number) for number in overlong)
-
-
-def _decoded(number: int, line: bytes | None, overlong: list[int]) -> str:
-    if line is None:
-        overlong.append(number)
-        return "\n"
-    return line.decode(errors="surrogateescape") + "\n"
-
-
-def _of_fields(fields: list[str], header: list[str], source: Source, line: int, columns: Columns) -> Row | Reject:
-    if len(fields) != len(header):
-        return Reject(source.name, line, f"{len(fields)} fields, but the header has {len(header)}")
-    return row_of(dict(zip(header, fields, strict=True)), source, line, columns)
-
-
-def _parquet(stream: IO[bytes], source: Source, columns: Columns) -> Iterator[Row | Reject]:
-    try:
-        file = require("pyarrow.parquet").ParquetFile(stream)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise InputFileError(f"{source.name} is not a Parquet file ({type(error).__name__})") from error
-    names = file.schema_arrow.names
-    if missing := [name for name in columns.wanted() if name not in names]:
-        raise InputFileError(f"{source.name}: no column {missing[0]!r}, but {names}: {_advice(columns, missing[0])}")
-    number = 0
-    for batch in file.iter_batches(batch_size=1024, columns=columns.wanted()):
-        for values in batch.to_pylist():
-            number += 1
-            yield row_of(values, source, number, columns)
-
-
-def _plain_lines(stream: IO[bytes], source: Source, _: Columns) -> Iterator[Row | Reject]:
-    for number, line in _lines(stream):
-        if line is None:
-            yield _too_long(source, number)
-        elif line.strip():
-            yield _of_text(line, f"{source.short}:{number}", source, number)
-
-
-def _whole_file(stream: IO[bytes], source: Source, _: Columns) -> Iterator[Row | Reject]:
-    content = stream.read(MAX_LINE_BYTES + 1)
-    if len(content) > MAX_LINE_BYTES:
-        yield _too_long(source, 1)
-    else:
-        yield _of_text(content.removeprefix(b"\xef\xbb\xbf"), source.short, source, 1)
-
-
-def _of_text(content: bytes, name: str, source: Source, number: int) -> Row | Reject:
-    try:
-        return row_of({"id": name, "text": content.decode()}, source, number, Columns())
-    except UnicodeDecodeError:
-        return Reject(source.name, number, "not UTF-8", name)
-
-
-def row_of(values: Mapping[str, Any], source: Source, line: int, columns: Columns) -> Row | Reject:
+def row_of(
+    named: Mapping[str, Any], source: Source, line: int, columns: Columns, *, blank: bool = False
+) -> Row | Reject:
     """Named values as a row, or why they are none.
 
     Args:
-        values: By column.
+        named: By column.
         source: Where they come from.
         line: Their line or number there.
         columns: Which columns mean what.
+        blank: Whether a blank text makes a row.
     """
     name: str | None = None
     try:
-        name = _id_of(values, source, line, columns)
-        text = _text_of(values, columns)
-        kept = tuple(_converted(values.get(column), kind, column) for column, kind in columns.kept.items())
+        name = _id_of(named, source, line, columns)
+        text = _text_of(named, columns, blank=blank)
+        kept = tuple(_converted(named.get(column), kind, column) for column, kind in columns.kept.items())
     except _UnusableError as error:
         return Reject(source.name, line, str(error), name)
     return Row(name, text, source.name, line, kept)
@@ -229,10 +127,10 @@ class _UnusableError(Exception):
     """Why a row cannot be used; becomes a reject."""
 
 
-def _id_of(values: Mapping[str, Any], source: Source, line: int, columns: Columns) -> str:
+def _id_of(named: Mapping[str, Any], source: Source, line: int, columns: Columns) -> str:
     if columns.id is None:
-        return f"{source.short}:{line}"
-    name = values.get(columns.id)
+        return source.short if source.format == "files" else f"{source.short}:{line}"
+    name = named.get(columns.id)
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)
     if not isinstance(name, str) or not name:
@@ -242,17 +140,19 @@ def _id_of(values: Mapping[str, Any], source: Source, line: int, columns: Column
     return name
 
 
-def _text_of(values: Mapping[str, Any], columns: Columns) -> str:
-    if not any(column in values for column in columns.text):
+def _text_of(named: Mapping[str, Any], columns: Columns, *, blank: bool) -> str:
+    if not any(column in named for column in columns.text):
         raise _UnusableError(f"no text under {columns.text[0]!r}")
     texts: list[str] = []
     for column in columns.text:
-        text = values.get(column)
+        text = named.get(column)
         if not isinstance(text, str | None):
             raise _UnusableError(f"{column!r} holds {_kind(text)}, not text")
+        if text is None and blank and len(columns.text) == 1:
+            raise _UnusableError(f"{column!r} holds nothing: fill missing texts first")
         texts += [text] if text else []
     joined = " ".join(texts)
-    if not joined.strip():
+    if not blank and not joined.strip():
         raise _UnusableError("empty text")
     if not _is_unicode(joined):
         raise _UnusableError("not UTF-8")
@@ -270,38 +170,11 @@ def _is_unicode(text: str) -> bool:
 
 def _converted(value: Any, kind: str, column: str) -> Any:
     """A kept value in its type; empty is None."""
-    if value is None or (value == "" and kind != "string"):
-        return None
-    if kind == "bool":
-        known = {"true": True, "1": True, "false": False, "0": False}
-        if str(value).lower() in known:
-            return known[str(value).lower()]
-    elif kind != "string" or isinstance(value, str | int | float | bool):
-        try:
-            converted = KEPT_TYPES[kind](value)
-            fits = _is_unicode(converted) if kind == "string" else kind != "int" or -(2**63) <= converted < 2**63
-            if fits:
-                return converted
-        except (TypeError, ValueError, OverflowError):
-            pass  # told below, without the value
-    raise _UnusableError(f"{column!r} is not of type {kind}")
+    try:
+        return typed(value, kind)
+    except ValueError:
+        raise _UnusableError(f"{column!r} is not of type {kind}") from None
 
 
 def _kind(value: object) -> str:
     return "nothing" if value in (None, "") else f"a {type(value).__name__}"
-
-
-def _advice(columns: Columns, missing: str) -> str:
-    if missing == columns.id:
-        return "name the column with --id-column, or say --number-rows to make ids of file and line"
-    return f"name the column with {'--text-column' if missing in columns.text else '--keep'}"
-
-
-READERS: dict[str, Callable[[IO[bytes], Source, Columns], Iterator[Row | Reject]]] = {
-    "jsonl": _json_lines,
-    "csv": _csv,
-    "tsv": _csv,
-    "parquet": _parquet,
-    "lines": _plain_lines,
-    "files": _whole_file,
-}

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from medembed.rows.read import Reject, Row
+from medembed.rows.read import Row
 from medembed.rows.seen import SeenIds
+from medembed.rows.source import Reject
 from medembed.storage import paths
 from medembed.storage.durable import whole
 

@@ -1,166 +1,212 @@
-"""Where rows come from: files, folders, globs, URLs and standard input, opened and decompressed, watched for changes."""
+"""Where rows come from: files, folders, globs, URLs and standard input; what is left out is counted, never forgotten."""
 
-import io
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import IO, Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from medembed.errors import InputFileError
+from medembed.errors import InputFileError, SettingError
 from medembed.extras import require
+from medembed.rows.dialect import Dialect
+from medembed.rows.readers import BY_ENDING, FORMATS, READERS, ending_of, known_endings
+from medembed.rows.source import Source
 
 STDIN = "-"
-FORMATS = ("jsonl", "csv", "tsv", "parquet", "files", "lines")
-# a text file is a document of its own, as clinical systems export notes; --format lines for one text a line
-BY_ENDING = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".txt": "files",
-    ".md": "files",
-}
-COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 
 
 @dataclass(frozen=True)
-class Source:
-    """One file of rows.
+class Found:
+    """Files behind what was asked for.
 
     Attributes:
-        name: Its path or URL, as rows refer to it.
-        short: The same below the folder it was found in; what ids of whole files are made of.
-        format: One of :data:`FORMATS`.
-        size: Bytes on disk; None where that is not known.
-        system: The fsspec file system; None for standard input.
+        patterns: What was asked for.
+        files: At least one, in the order given; within a folder or a glob by name.
+        left_out: Files of folders that were left out because of their ending: how many of each, in lower case.
+        n_hidden: Files of folders that were left out because their name, or that of a folder above, begins with a full stop.
+        n_stores: Folders below that are a corpus or an index of ours, and are not read.
     """
 
-    name: str
-    short: str
-    format: str
-    size: int | None
-    system: Any = field(default=None, repr=False, compare=False)
+    patterns: tuple[str, ...]
+    files: list[Source]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    n_hidden: int = 0
+    n_stores: int = 0
 
-    @contextmanager
-    def open(self, on_bytes: Callable[[int], object]) -> Iterator[IO[bytes]]:
-        """The file's bytes, decompressed by its ending.
+    def __iter__(self) -> Iterator[Source]:
+        """The files."""
+        return iter(self.files)
 
-        Args:
-            on_bytes: Called with numbers of bytes as they are read from the file itself, before decompression.
+    def __len__(self) -> int:
+        """How many files."""
+        return len(self.files)
 
-        Raises:
-            InputFileError: It cannot be read, or it changed meanwhile: then what was read is neither the old nor the new.
-        """
-        if self.system is None:
-            yield sys.stdin.buffer
-            return
-        before = self._identity()
-        with ExitStack() as stack:
-            try:
-                raw = stack.enter_context(self.system.open(self.name, "rb"))
-            except (OSError, PermissionError) as error:
-                raise InputFileError(f"{self.name} cannot be opened ({type(error).__name__})") from error
-            counted = io.BufferedReader(_Counted(raw, on_bytes), buffer_size=1 << 20)
-            yield stack.enter_context(self._decompressed(counted))
-        if self._identity() != before:
-            raise InputFileError(
-                f"{self.name} changed while it was read: run the same command again when nothing writes to it; what has not changed "
-                "is not embedded twice"
-            )
-
-    def _identity(self) -> str:
-        """What tells one content of the file from another: size and time, or a store's tag."""
-        self.system.invalidate_cache()
-        try:
-            return str(self.system.ukey(self.name))
-        except FileNotFoundError as error:
-            raise InputFileError(f"{self.name} is not there any more") from error
-
-    def _decompressed(self, raw: Any) -> Any:
-        codec = COMPRESSED.get(os.path.splitext(self.name)[1])  # noqa: PTH122 - may be a URL
-        if codec is None:
-            return raw
-        arrow = require("pyarrow")  # unlike most readers, an error where the stream is cut short
-        stream = arrow.CompressedInputStream(arrow.PythonFile(raw, "r"), codec)
-        return io.BufferedReader(stream, buffer_size=1 << 20)
+    def size(self) -> int | None:
+        """Bytes of all files together; None where one is unknown."""
+        sizes = [source.size for source in self.files if source.size is not None]
+        return sum(sizes) if len(sizes) == len(self.files) else None
 
 
-class _Counted(io.RawIOBase):
-    """A file that tells how much of it is read."""
-
-    def __init__(self, file: Any, on_bytes: Callable[[int], object]) -> None:
-        self._file, self._on_bytes = file, on_bytes
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def readinto(self, buffer: Any) -> int:
-        read = self._file.read(len(buffer))
-        buffer[: len(read)] = read
-        self._on_bytes(len(read))
-        return len(read)
-
-
-def find(patterns: Sequence[str], format: str | None = None) -> list[Source]:  # noqa: A002 - what the option is called
+def find(
+    patterns: Sequence[str],
+    format: str | None = None,  # noqa: A002 - what the option is called
+    *,
+    dialect: Dialect | None = None,
+    outputs: Sequence[str | Path] = (),
+    by_ending: Mapping[str, str] = BY_ENDING,
+) -> Found:
     """Files behind paths, folders, globs and URLs, in the order given; within a folder or a glob by name.
 
     Args:
         patterns: ``notes.jsonl``, ``notes/``, ``notes/*.csv.gz``, ``s3://bucket/notes/*.parquet``; ``-`` is standard input.
-        format: One of :data:`FORMATS` for all; None to go by their endings. Standard input is JSON lines by default.
-
-    Returns:
-        At least one source.
+        format: One of :data:`medembed.rows.readers.FORMATS` for all; None to go by their endings. Standard input is JSON lines by default.
+        dialect: How the text files among them are written; None for the usual.
+        outputs: Files and folders that the same command writes. They are no inputs: below a folder they are passed over.
+        by_ending: Formats by ending.
 
     Raises:
-        InputFileError: Nothing is there, or an ending is unknown.
+        InputFileError: Nothing is there, an ending is unknown, or an input is an output, or lies in one or in a store of ours.
+        SettingError: The dialect means nothing for any of the files, or the format is unknown.
         MissingExtraError: A URL's file system needs a package that is not installed; the message names it.
     """
     if format is not None and format not in FORMATS:
         raise InputFileError(f"format {format!r} is unknown: choose one of {', '.join(FORMATS)}")
-    if not patterns:
-        raise InputFileError("nothing to index: give files, folders, globs, URLs, or - for standard input")
-    found = [source for pattern in patterns for source in _behind(os.fspath(pattern), format)]
-    names = [source.name for source in found]
-    if twice := sorted({name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()):
+    if isinstance(patterns, str | os.PathLike) or not patterns:
+        raise InputFileError("nothing to read: give a list of files, folders, globs, URLs, or - for standard input")
+    search = _Search(format, dialect or Dialect(), [os.path.realpath(path) for path in outputs], by_ending)
+    files = [source for pattern in patterns for source in search.behind(os.fspath(pattern))]
+    counted = Counter(source.name for source in files)
+    if twice := [name for name, count in counted.items() if count > 1]:
         raise InputFileError(f"{twice[0]} is named twice: every row of it would be a duplicate")
-    return found
+    if dialect is not None:
+        _check_dialect(dialect, files)
+    given = tuple(os.fspath(pattern) for pattern in patterns)
+    return Found(given, _told_apart(files), dict(sorted(search.left_out.items())), search.n_hidden, len(search.stores))
 
 
-def total_size(found: Sequence[Source]) -> int | None:
-    """Bytes of all sources together; None where one is unknown."""
-    sizes = [source.size for source in found if source.size is not None]
-    return sum(sizes) if len(sizes) == len(found) else None
+def found_in(inputs: Sequence[str] | Found, format: str | None, outputs: Sequence[str | Path]) -> Found:  # noqa: A002
+    """What :func:`find` gave, or its call for inputs that were not looked for yet."""
+    return inputs if isinstance(inputs, Found) else find(inputs, format, outputs=outputs)
 
 
-def _behind(pattern: str, format: str | None) -> list[Source]:  # noqa: A002
-    if pattern == STDIN:
-        return [Source("standard input", "standard input", format or "jsonl", None)]
-    system, path = _system(pattern)
-    if system.isdir(path):
-        base = path.rstrip("/") + "/"
-        names = [name for name in sorted(system.find(path)) if format is not None or _format(name) is not None]
+class _Search:
+    """One call of :func:`find`: what it looks for, and what it passes over."""
+
+    def __init__(self, format: str | None, dialect: Dialect, outputs: list[str], by_ending: Mapping[str, str]) -> None:  # noqa: A002
+        self._format, self._dialect, self._outputs, self._by_ending = format, dialect, outputs, by_ending
+        self.left_out: Counter[str] = Counter()
+        self.n_hidden = 0
+        self.stores: set[str] = set()
+        self._known: dict[str, bool] = {}
+
+    def behind(self, pattern: str) -> list[Source]:
+        """The files of one pattern."""
+        if pattern == STDIN:
+            return [Source("standard input", "standard input", self._format or "jsonl", None, self._dialect)]
+        system, path = _system(pattern)
+        if system.isdir(path):
+            return self._below(system, path.rstrip("/"), pattern)
+        is_glob = any(sign in pattern for sign in "*?[") and not system.exists(path)
+        names = [name for name in (sorted(system.glob(path)) if is_glob else [path]) if system.isfile(name)]
+        if is_glob and _is_local(system):
+            names = [name for name in names if not self._is_output(name)]
         if not names:
+            raise InputFileError(f"there is no file {pattern}")
+        for name in names:
+            self._refuse(system, name, pattern)
+        return [self._source(system, name, _last_parts(name, 2)) for name in names]
+
+    def _below(self, system: Any, folder: str, pattern: str) -> list[Source]:
+        self._refuse(system, folder, pattern)
+        names = sorted(system.find(folder))
+        outputs = self._outputs_below(folder) if _is_local(system) else set()
+        stores = _stores(names)
+        self.stores |= stores - outputs
+        if passed := stores | outputs:
+            names = [
+                name for name in names if name not in passed and not any(above in passed for above in _above(name))
+            ]
+        shown = [name for name in names if not _is_hidden(name.removeprefix(folder))]
+        self.n_hidden += len(names) - len(shown)
+        base = _last_parts(folder, 1)
+        files = []
+        for name in shown:
+            if self._format is None and ending_of(name) not in self._by_ending:
+                self.left_out[ending_of(name) or "no ending"] += 1
+            else:
+                files.append(self._source(system, name, f"{base}{name.removeprefix(folder)}".lstrip("/")))
+        if not files:
             raise InputFileError(
-                f"{pattern} holds no file that can be read: expected {', '.join(BY_ENDING)}, also with .gz or .zst"
+                f"{pattern} holds no file that can be read: expected {known_endings()}{self._others()}"
             )
-        return [_source(system, name, name.removeprefix(base), format) for name in names]
-    names = sorted(system.glob(path)) if any(sign in pattern for sign in "*?[") and not system.exists(path) else [path]
-    names = [name for name in names if system.isfile(name)]
-    if not names:
-        raise InputFileError(f"there is no file {pattern}")
-    return [_source(system, name, name.rsplit("/", 1)[-1], format) for name in names]
+        return files
+
+    def _others(self) -> str:
+        return f"; it holds {told_left_out(self.left_out)}" if self.left_out else ""
+
+    def _source(self, system: Any, name: str, short: str) -> Source:
+        chosen = self._format or self._by_ending.get(ending_of(name))
+        if chosen is None:
+            raise InputFileError(f"{name}: its ending is unknown; expected {known_endings()}, or say --format")
+        return Source(name, short, chosen, system.size(name), self._dialect, system)
+
+    def _outputs_below(self, folder: str) -> set[str]:
+        """Outputs that lie below a folder, named as its files are."""
+        real = os.path.realpath(folder) + os.sep
+        return {f"{folder}/{path.removeprefix(real)}" for path in self._outputs if path.startswith(real)}
+
+    def _is_output(self, name: str) -> bool:
+        real = os.path.realpath(name)
+        return any(real == path or real.startswith(path + os.sep) for path in self._outputs)
+
+    def _refuse(self, system: Any, name: str, pattern: str) -> None:
+        """Refuse a named input that is an output, lies in one, or in a store.
+
+        Raises:
+            InputFileError: It is.
+        """
+        if _is_local(system) and self._is_output(name):
+            raise InputFileError(f"{pattern} is what this command writes, or lies in it: write to another place")
+        for folder in (name, *_above(name)[:2]):
+            if folder not in self._known:
+                self._known[folder] = _is_store(system, folder)
+            if self._known[folder]:
+                raise InputFileError(
+                    f"{pattern} is or belongs to a corpus or an index of medembed, and its files are no rows: name the files it was made of"
+                )
+
+
+def told_left_out(left_out: Mapping[str, int]) -> str:
+    """Files that were left out, by ending: ``"1 .pdf, 2 .xml"``."""
+    return ", ".join(f"{count} {ending}" for ending, count in left_out.items())
+
+
+def _check_dialect(dialect: Dialect, files: Sequence[Source]) -> None:
+    readers = [READERS[source.format] for source in files]
+    if dialect.of_tables() and not any(reader.is_table for reader in readers):
+        raise SettingError(
+            "--delimiter, --quote and --no-header are for CSV and TSV, and none of the inputs is: leave them out"
+        )
+    if dialect.encoding != "utf-8" and not any(reader.is_text for reader in readers):
+        raise SettingError("--encoding is for files of text, and none of the inputs is: leave it out")
+
+
+def _told_apart(files: list[Source]) -> list[Source]:
+    """Files of the same name in folders of the same name get more of their path into what they are called."""
+    length = 2
+    while True:
+        counted = Counter(source.short for source in files)
+        same = {short for short, count in counted.items() if count > 1}
+        if not same:
+            return files
+        length += 1
+        files = [
+            replace(source, short=_last_parts(source.name, max(length, source.short.count("/") + 2)))
+            if source.short in same
+            else source
+            for source in files
+        ]
 
 
 def _system(pattern: str) -> tuple[Any, str]:
@@ -174,17 +220,34 @@ def _system(pattern: str) -> tuple[Any, str]:
     return system, path
 
 
-def _format(name: str) -> str | None:
-    for ending in COMPRESSED:
-        name = name.removesuffix(ending)
-    return BY_ENDING.get(os.path.splitext(name)[1])  # noqa: PTH122 - may be a URL
+def _is_local(system: Any) -> bool:
+    protocol = system.protocol
+    return "file" in (protocol if isinstance(protocol, tuple | list) else (protocol,))
 
 
-def _source(system: Any, name: str, short: str, format: str | None) -> Source:  # noqa: A002
-    chosen = format or _format(name)
-    if chosen is None:
-        raise InputFileError(
-            f"{name}: its ending is unknown; expected {', '.join(BY_ENDING)}, also with .gz or .zst, or say --format"
-        )
-    size = system.size(name)
-    return Source(name, short, chosen, size, system)
+def _last_parts(name: str, count: int) -> str:
+    return "/".join([part for part in name.replace("\\", "/").split("/") if part and part != "."][-count:])
+
+
+def _is_hidden(below: str) -> bool:
+    return any(part.startswith(".") for part in below.split("/"))
+
+
+def _above(name: str) -> list[str]:
+    """The folders that a file lies in, the nearest first."""
+    parts = name.split("/")
+    return ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1) if parts[:end] != [""]]
+
+
+def _stores(names: Sequence[str]) -> set[str]:
+    """Folders among these files' that are a store of ours, finished or not: shards, and a manifest or a lock beside them."""
+    present = set(names)
+    around = {name.rpartition("/shards/")[0] for name in names if "/shards/" in name}
+    around |= {name.removesuffix("/holder.txt") for name in names if name.endswith("/holder.txt")}
+    return {folder for folder in around if f"{folder}/manifest.json" in present or f"{folder}/.lock" in present}
+
+
+def _is_store(system: Any, folder: str) -> bool:
+    if not system.isdir(folder) or not system.isdir(f"{folder}/shards"):
+        return False
+    return bool(system.exists(f"{folder}/manifest.json") or system.exists(f"{folder}/.lock"))

@@ -173,9 +173,10 @@ class Tokenizer:
         return Tokenised(rows, owners, [len(ids) + around for ids in bare])
 
     def _too_long(self, index: int, tokens: int) -> OverlongTextError:
-        return OverlongTextError(
-            f"text {index} has {tokens} tokens, but the model reads {self.max_seq_length}: shorten it, "
-            "or use overlong='chunk' (embeds it whole in windows) or overlong='truncate'"
+        return OverlongTextError.of(
+            index,
+            f"has {tokens} tokens, but the model reads {self.max_seq_length}: shorten it, "
+            "or use overlong='chunk' (embeds it whole in windows) or overlong='truncate'",
         )
 
     def _windows(self, text: str, prompt: str) -> list[list[int]]:

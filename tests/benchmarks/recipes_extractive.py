@@ -3,20 +3,30 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Extractive
 from medembed.recipes.sentences import clean, windows
-from medembed.recipes.sources import READERS
 from medembed.recipes.writers.extractive import ExtractiveWriter
+from medembed.rows.readers import records
+from medembed.rows.source import Record
+from medembed.rows.sources import find
+from medembed.rows.wanted import Wanted
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    items = (item for source in find([str(path)]) for item in records(source, Wanted({}), lambda _: None))
+    return (item.values for item in items if isinstance(item, Record))
 
 
 def main(path: Path) -> None:
     notes: list[Note] = []
-    for row in islice(READERS["articles"](path), 300):
+    for row in islice(_rows(path), 300):
         for section in row["sections"]:
             text = clean(section["text"])
             for start, end in windows(text, 180):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -26,8 +27,11 @@ from medembed.checkpoints import checkpoint
 from medembed.recipes.records import Triplet
 from medembed.recipes.schema import Execution
 from medembed.recipes.schema_train import Train
-from medembed.recipes.sources import READERS
 from medembed.recipes.training import heap, losses, tuning
+from medembed.rows.readers import records
+from medembed.rows.source import Record
+from medembed.rows.sources import find
+from medembed.rows.wanted import Wanted
 
 BATCH = 64
 
@@ -79,13 +83,18 @@ def theirs(folder: Path, rows: list[dict[str, str]]) -> float:
     return rate(clock)
 
 
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    items = (item for source in find([str(path)]) for item in records(source, Wanted({}), lambda _: None))
+    return (item.values for item in items if isinstance(item, Record))
+
+
 def turn(who: str, steps: int, threads: int) -> float:
     """One run, in this process: what the recipe asks of the C library cannot be taken back."""
     torch.set_num_threads(threads)
     tuning.quiet()
     folder = Path(tempfile.mkdtemp()) / "base"
     checkpoint.export(checkpoint.fetch("mini"), folder)
-    pairs = list(READERS["jsonl"](Path("recipes/tiny/data/pairs.jsonl.gz")))
+    pairs = list(_rows(Path("recipes/tiny/data/pairs.jsonl.gz")))
     rows = [
         {"query": f"{row['query']} {i}", "positive": f"{row['positive']} {i}"}
         for i, row in enumerate(islice(cycle(pairs), BATCH * steps))

@@ -36,7 +36,9 @@ def takes_only(*names: str) -> Rule:
 def reasons(body: dict[str, Any]) -> str | None:
     """Models of the o-series and of GPT-5."""
     if "max_tokens" in body:
-        return "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+        return (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+        )
     for name in ("temperature", "top_p"):
         if name in body:
             return f"Unsupported value: '{name}' does not support {body[name]} with this model."
@@ -88,7 +90,12 @@ def _text(note: str) -> str:
 DIALECTS: dict[str, tuple[Rule, Callable[[str], Answer], dict[str, Any], list[str]]] = {
     "vLLM": (takes_only(*ASKED), plain, {}, []),
     "reasoning, limit": (reasons, plain, {}, ["limit_name=max_completion_tokens"]),
-    "reasoning, temperature": (reasons, plain, {"temperature": 0.8, "limit_name": "max_completion_tokens"}, ["temperature"]),
+    "reasoning, temperature": (
+        reasons,
+        plain,
+        {"temperature": 0.8, "limit_name": "max_completion_tokens"},
+        ["temperature"],
+    ),
     "reasoning, top_p": (reasons, plain, {"top_p": 0.9, "limit_name": "max_completion_tokens"}, ["top_p"]),
     "no bounds": (bounds_nothing, plain, {}, ["schema_bounds=false"]),
     "JSON mode": (knows_objects_only, plain, {}, ["response_format=json_object"]),

@@ -113,9 +113,70 @@ def test_a_missing_file_says_where_it_comes_from_and_how_to_give_it(loaded: Load
 @pytest.mark.parametrize("line", ["{broken", '["a list"]'], ids=["not JSON", "no object"])
 def test_a_line_that_cannot_be_read_is_named_without_its_text(loaded: Loaded, recipe_folder: Path, line: str) -> None:
     (recipe_folder / "bad.jsonl").write_text('{"text": "x"}\n' + line + "\n")
-    with pytest.raises(SourceError, match="source 'bad': row 1") as caught:
+    with pytest.raises(SourceError, match=r"source 'bad': .*bad.jsonl, line 2: ") as caught:
         build(loaded, "notes.sources.bad.format=jsonl", "notes.sources.bad.path=bad.jsonl")
     assert "broken" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "setting", "says"),
+    [
+        (
+            "csv",
+            "note,key\nx,1\n",
+            "",
+            "no column 'text', but the columns 'note', 'key': name it with notes.sources.odd.text",
+        ),
+        (
+            "csv",
+            "note;key\nx;1\n",
+            "notes.sources.odd.text=note,key",
+            "no column 'note,key', but the columns 'note', 'key'",
+        ),
+        ("csv", "text,key\nx,1\n", "notes.sources.odd.id=nr", "no column 'nr', .* name it with notes.sources.odd.id"),
+        ("jsonl", '{"note": "x"}\n', "", "its first row has no field 'text', but the columns 'note'"),
+        (
+            "jsonl",
+            '{"text": "x"}\n{"text": "y"}\n',
+            "notes.sources.odd.id=nr",
+            "none of its first 2 rows has a field 'nr'",
+        ),
+        ("csv", '1,"Fever, he said; seen today"\n', "", "columns whose names are not shown"),
+    ],
+    ids=["text", "separator", "id", "field", "id field", "no header"],
+)
+def test_a_wrong_column_is_an_error_by_the_first_rows(
+    loaded: Loaded, recipe_folder: Path, kind: str, content: str, setting: str, says: str
+) -> None:
+    (recipe_folder / f"odd.{kind}").write_text(content)
+    settings = [
+        f"notes.sources.odd.format={kind}",
+        f"notes.sources.odd.path=odd.{kind}",
+        *([setting] if setting else []),
+    ]
+    with pytest.raises(SourceError, match=says) as caught:
+        build(loaded, *settings)
+    assert "Fever" not in str(caught.value)
+
+
+def test_articles_whose_sections_are_none_are_counted(loaded: Loaded, recipe_folder: Path) -> None:
+    (recipe_folder / "odd.jsonl").write_text('{"sections": "fever"}\n{"sections": ["fever"]}\n{"sections": []}\n')
+    _, artifact = build(loaded, "notes.sources.odd.format=articles", "notes.sources.odd.path=odd.jsonl")
+    assert artifact.summary["counts"]["not text"] == 2
+
+
+def test_texts_of_one_name_in_two_folders_are_two_documents(
+    loaded: Loaded, recipe_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for ward in ("ward1", "ward2"):
+        (recipe_folder / "wards" / ward).mkdir(parents=True)
+        (recipe_folder / "wards" / ward / "NOTE.TXT").write_text(f"{SENTENCES} Seen on {ward}.")
+        (recipe_folder / "wards" / ward / "scan.PDF").write_text("?")
+    notes, _ = build(
+        loaded, "notes.sources.wards.format=text", "notes.sources.wards.path=wards", "notes.deduplicate=false"
+    )
+    assert {note.doc_id for note in notes if note.source == "wards"} == {"ward1/NOTE.TXT", "ward2/NOTE.TXT"}
+    assert "source 'wards': files that were not read: 2 .pdf" in caplog.text
 
 
 def test_sentences_end_where_they_end() -> None:

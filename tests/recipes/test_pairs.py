@@ -227,7 +227,9 @@ def test_a_reply_cut_anywhere_keeps_its_whole_pairs_and_is_counted(notes: list[N
     for before in ("", "```json\n", "<think>Well.</think>"):
         written = parse_reply(notes[0], before + text, Llm(), cut=True)
         assert len(written.pairs) == whole
-        assert [failure.reason for failure in written.failures] == ["reply cut at the token limit"] or text.endswith("]")
+        assert [failure.reason for failure in written.failures] == ["reply cut at the token limit"] or text.endswith(
+            "]"
+        )
 
 
 def test_a_reply_cut_in_its_thoughts_is_counted_as_cut(notes: list[Note]) -> None:
@@ -239,7 +241,10 @@ def test_more_pairs_or_longer_ones_than_asked_for_are_counted(notes: list[Note])
     settings = Llm(pairs_per_note=2, max_query_chars=20, max_passage_chars=40)
     long = [pair(query="a" * 21), pair(passage=notes[0].text)]
     written = parse_reply(notes[0], reply(*long, pair(), *[pair()] * 50), settings)
-    assert [failure.reason for failure in written.failures] == ["more pairs than asked for", *["longer than allowed"] * 2]
+    assert [failure.reason for failure in written.failures] == [
+        "more pairs than asked for",
+        *["longer than allowed"] * 2,
+    ]
     assert written.pairs == []
 
 

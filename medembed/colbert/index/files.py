@@ -15,10 +15,12 @@ from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.rejects import Rejects, accepted
 from medembed.rows.seen import SeenIds
+from medembed.rows.source import Reject
+from medembed.rows.sources import Found
 from medembed.runtime.tokenizer import TruncationWarning
 from medembed.storage.shard_folders import Mode, writing
 
-Rows = Iterable[rows.Row | rows.Reject]
+Rows = Iterable[rows.Row | Reject]
 
 
 def _nothing(_: int) -> None:
@@ -60,7 +62,7 @@ class Summary:
 
 
 def index(
-    inputs: Sequence[str],
+    inputs: Sequence[str] | Found,
     folder: Path,
     model: MedColBERT,
     settings: TokenSettings | None = None,
@@ -72,7 +74,7 @@ def index(
     """Encode the rows of files into a token index; bounded memory, and after a crash the same call goes on.
 
     Args:
-        inputs: Files, folders, globs, URLs; see :func:`medembed.rows.sources.find`.
+        inputs: Files, folders, globs, URLs, or what :func:`medembed.rows.sources.find` made of them.
         folder: The index; made if missing.
         model: What encodes.
         settings: Bits, pooling, shards; None for the defaults. An index that is appended to keeps its own.
@@ -89,11 +91,11 @@ def index(
         IndexingStoppedError: ``stop`` said so; what is whole stays.
     """
     reading = reading or Reading()
-    found = sources.find(inputs, reading.format)
+    found = sources.found_in(inputs, reading.format, [folder])
     if reading.mode == "append":
         layout.read_manifest(folder)  # says so before a folder is made where there is nothing to append to
     cut_before = model.truncated.texts
-    stream = (item for source in found for item in rows.read(source, reading.columns, on_bytes))
+    stream = rows.read(found, reading.columns, on_bytes)
     with writing(folder, INDEX), warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)  # told once, in the summary
         with Rejects(folder) as rejects:

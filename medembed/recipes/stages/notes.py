@@ -1,7 +1,7 @@
 """Stage ``notes``: sources → cleaned, deduplicated windows of text. ``python -m medembed.recipes.stages.notes`` runs up to here."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from medembed.recipes.records import Failure, Note, content_id, count_rows, write_parquet
@@ -66,7 +66,7 @@ def _found(stage: StageRun) -> Iterator[Note | Failure]:
     settings = stage.recipe.notes
     for name, source in settings.sources.items():
         read = _article_texts if source.format == "articles" else _plain_texts
-        for index, row in enumerate(rows(source, name, stage.places)):
+        for index, row in enumerate(rows(source, name, stage.places, _columns(source, name))):
             if not is_kept(index, content_id(name, str(index)), stage.recipe.scale, SCALE_FLOOR):
                 continue
             for doc_id, title, heading, text in read(source, f"{name}:{index}", row):
@@ -77,6 +77,14 @@ def _found(stage: StageRun) -> Iterator[Note | Failure]:
                     if isinstance(note, Note):
                         seen.add(note.note_id)
                     yield note
+
+
+def _columns(source: NoteSource, name: str) -> dict[str, str]:
+    """Columns that the rows of a source must have, with the settings that name them."""
+    if source.format in ("text", "articles"):
+        return {"sections": f"notes.sources.{name}.format"} if source.format == "articles" else {}
+    named = {"text": source.text, "id": source.id, "title": source.title}
+    return {column: f"notes.sources.{name}.{what}" for what, column in named.items() if column}
 
 
 def _cut(
@@ -106,8 +114,12 @@ def _plain_texts(source: NoteSource, fallback_id: str, row: Row) -> Iterator[tup
 
 def _article_texts(_source: NoteSource, fallback_id: str, row: Row) -> Iterator[tuple[str, str, str, Any]]:
     doc_id, title = str(row.get("doc_id") or fallback_id), clean(str(row.get("title") or ""))
-    for section in row.get("sections") or []:
-        yield doc_id, title, clean(str(section.get("heading") or "")), section.get("text")
+    sections = row.get("sections") or []
+    for section in sections if isinstance(sections, list) else [None]:
+        if isinstance(section, Mapping):
+            yield doc_id, title, clean(str(section.get("heading") or "")), section.get("text")
+        else:
+            yield doc_id, title, "", None  # counted as not text
 
 
 STAGE = Stage("notes", 1, "cleaned, deduplicated windows of text", config, run)

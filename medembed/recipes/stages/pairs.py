@@ -120,7 +120,7 @@ def _copy_ready_pairs(stage: StageRun) -> int:
 
 
 def _ready_pairs(stage: StageRun, name: str, source: PairSource) -> Iterator[Pair | Failure]:
-    for index, row in enumerate(rows(source, name, stage.places)):
+    for index, row in enumerate(rows(source, name, stage.places, _columns(source, name))):
         if not is_kept(index, content_id(name, str(index)), stage.recipe.scale, SCALE_FLOOR):
             continue
         query, passage = row.get(source.query), row.get(source.positive)
@@ -134,6 +134,13 @@ def _ready_pairs(stage: StageRun, name: str, source: PairSource) -> Iterator[Pai
         origin = str(row.get(source.source) or name) if source.source else name
         doc_id = str(row.get(source.id) or f"{name}:{index}") if source.id else f"{name}:{index}"
         yield Pair(content_id(query, passage), "", doc_id, origin, query, "given", passage, -1, -1, 5)
+
+
+def _columns(source: PairSource, name: str) -> dict[str, str]:
+    """Columns that the rows of a source must have, with the settings that name them; the usual source and id need not be there."""
+    chosen = {"query": source.query, "positive": source.positive}
+    chosen |= {what: getattr(source, what) for what in ("source", "id") if what in source.model_fields_set}
+    return {column: f"pairs.sources.{name}.{what}" for what, column in chosen.items() if column}
 
 
 def _blocks(parts: list[Path]) -> Iterator[list[Note]]:

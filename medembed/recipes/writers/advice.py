@@ -43,9 +43,7 @@ def _after_refusal(outcome: Refused, execution: Execution, settings: Llm) -> str
     if outcome.status in (401, 403):
         return f"It refuses the key in {execution.api_key_env}"
     if outcome.status == 404:
-        return (
-            f"It has no model '{settings.model}' (pairs.llm.model), or no chat completions at this address (execution.endpoint)"
-        )
+        return f"It has no model '{settings.model}' (pairs.llm.model), or no chat completions at this address (execution.endpoint)"
     if outcome.status in (402, 429):
         return "What the account may use is used up"
     if settings.response_format == "json_object" and "response_format" in outcome.said:
