@@ -19,6 +19,7 @@ EXTRAS := torch,recipes,evaluation,corpus
 # What CI installs, each file by its hash. torch is left out, with what only its CUDA build needs: a CPU build, which has
 # another hash, serves as well. pip refuses hashes beside an editable package, hence a step of its own.
 HASHED := --require-hashes --no-deps --requirement constraints-hashed.txt
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' medembed/__init__.py)
 COMPILE := --quiet --no-header --no-annotate --generate-hashes
 # No negatives, no articles, one ratio: what is left is training and two measurements.
 TINY_COLBERT := train.architecture=colbert train.negatives_per_query=0 train.batch_size=32 train.max_steps=8 train.evaluations=0 \
@@ -100,11 +101,14 @@ mini: $(VENV)/.full ## Make the bundled model from what the recipe mini-v4 publi
 golden: $(VENV)/.full ## Make the golden vectors of the bundled model again (FOLDER=its full-precision weights)
 	@$(BIN)/python -m tests.golden.make $(FOLDER)
 
+# The bill of materials is read off an environment with the wheel alone; cyclonedx-py knows no version that is not written out.
 wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/, with a bill of materials of the plain install
 	@$(BIN)/python -m build --outdir dist . > /dev/null
-	@$(BIN)/uv pip compile $(COMPILE) --constraint constraints.txt pyproject.toml --output-file dist/plain.txt
-	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library --output-reproducible --output-file dist/medembed.cdx.json dist/plain.txt
-	@rm dist/plain.txt
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/plain
+	@$(BIN)/uv pip install --quiet --python build/plain/bin/python --constraint constraints.txt dist/medembed-$(VERSION)-py3-none-any.whl
+	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > build/plain/pyproject.toml
+	@$(BIN)/cyclonedx-py environment --pyproject build/plain/pyproject.toml --mc-type library --output-reproducible \
+	  --output-file dist/medembed-$(VERSION).cdx.json build/plain/bin/python
 	@ls -l dist
 
 hashes: $(VENV)/.full ## Write constraints-hashed.txt anew from constraints.txt

@@ -92,6 +92,20 @@ def test_everything_light_and_every_extra_is_pinned_for_development() -> None:
     assert sorted((LIGHT | wanted - {"medembed"}) - pinned) == []
 
 
+def test_hashes_are_of_the_pinned_releases() -> None:
+    """Run `make hashes` after a change of constraints.txt or of the extras that CI installs."""
+    pinned = set((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
+    lines = (ROOT / "constraints-hashed.txt").read_text(encoding="utf-8").splitlines()
+    hashed = {line.split(" ")[0] for line in lines if "==" in line}
+    assert hashed <= pinned
+    names = {line.split("==")[0] for line in hashed}
+    groups = PYPROJECT["project"]["optional-dependencies"]
+    wanted = {
+        line.split(">")[0].split("[")[0] for extra in ("recipes", "evaluation", "corpus") for line in groups[extra]
+    }
+    assert sorted((LIGHT | wanted - {"medembed"}) - names) == []
+
+
 @pytest.mark.parametrize(("module", "extra"), EXTRAS.items(), ids=EXTRAS)
 def test_extra_named_in_an_error_installs_the_module(module: str, extra: str) -> None:
     extras: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
