@@ -17,8 +17,7 @@ from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.load import load_recipe
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.retrieval import measure, read_sets
-from medembed.recipes.schema import Execution, Recipe
-from medembed.recipes.schema_train import Train
+from medembed.recipes.schema import Execution, Recipe, Train
 from medembed.recipes.sources import Places
 from medembed.recipes.training import frozen, tuning
 from tests import tiny_bert
