@@ -140,7 +140,7 @@ def test_a_recipe_trains_the_projection_alone_and_compares_with_the_dense_base(
         ({"trainable": "projection"}, "need architecture 'colbert'"),
         ({"skip_punctuation": True}, "need architecture 'colbert'"),
         ({"architecture": "colbert", "projection": "principal"}, "needs trainable = 'projection'"),
-        ({"architecture": "colbert", "trainable": "projection", "lora": {"rank": 4}}, "freezes the encoder"),
+        ({"architecture": "colbert", "trainable": "projection", "lora_rank": 4}, "freezes the encoder"),
     ],
     ids=["frozen dense", "punctuation dense", "directions of nothing", "frozen and tuned"],
 )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from medembed import __version__
 from medembed.recipes import cards, pipeline, reporting
@@ -21,6 +20,7 @@ from medembed.recipes.sources import Places
 from medembed.recipes.stages import score
 from medembed.recipes.tables import print_summary
 from medembed.recipes.train import main
+from medembed.terminal import Terminal
 from tests import tiny_bert
 from tests.recipes.conftest import write_lines
 
@@ -126,7 +126,7 @@ def test_a_run_without_a_terminal_tells_lines(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(reporting, "LINE_EVERY_S", 0.0)
     said = io.StringIO()
     with Reporter() as reporter:
-        reporter.console = Console(file=said)
+        reporter.console = Terminal(file=said)
         with reporter.task("train", "pairs") as task:
             task.expect(2_000)
             task.advance(500)
