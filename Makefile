@@ -95,7 +95,7 @@ docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is
 	@$(BIN)/python -m docs.website
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-mini: $(VENV)/.full ## Make the bundled model from what the recipe mini-v4 published (FOLDER=)
+mini: $(VENV)/.full ## Make the bundled model from what the recipe mini published (FOLDER=)
 	@$(BIN)/python -m medembed.recipes.bundle $(FOLDER) medembed/weights/mini
 
 golden: $(VENV)/.full ## Make the golden vectors of the bundled model again (FOLDER=its full-precision weights)

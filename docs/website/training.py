@@ -1,8 +1,8 @@
 """How a shipped recipe's training went: loss over steps, nDCG@10 over merge ratios.
 
-    python -m docs.website.training WORK/merge/FINGERPRINT mini-v1
+    python -m docs.website.training WORK/merge/FINGERPRINT NAME
 
-collects both from a finished run into ``recipes/mini-v1/training.json``, which is committed; logs and weights are not.
+collects both from a finished run into ``training.json`` beside the recipe NAME, which is committed; logs and weights are not.
 """
 
 import json
@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from docs.website.lines import lines
-from docs.website.texts import ROOT
 from medembed.recipes.artifacts import open_manifest
+from medembed.recipes.catalog import Entry, find
 from medembed.storage.durable import write_text_whole
 
 FILE = "training.json"
-HEADING = "## How the training went"
+HEADING = "How the training went:"
 
 
-def section(folder: Path) -> str:
-    """Pictures and table of a recipe's folder; empty where nothing was collected."""
-    path = folder / FILE
-    if not path.is_file():
+def section(entry: Entry) -> str:
+    """Pictures and table of a recipe; empty where nothing was collected."""
+    found = entry.beside(FILE)
+    if not found:
         return ""
-    found = json.loads(path.read_text(encoding="utf-8"))
     losses = {f"round {number}": points for number, points in enumerate(found["losses"], 1)}
     ratios = found["ndcg@10"]
     sets = sorted(next(iter(ratios.values())))
@@ -59,7 +58,7 @@ def collect(merge: Path) -> dict[str, Any]:
         history = json.loads((folder / "training.json").read_text(encoding="utf-8"))["history"]
         losses.insert(0, [(entry["step"], round(entry["loss"], 4)) for entry in history if "loss" in entry])
         step = _manifest(folder)["inputs"].get("previous")
-    return {"merge": merge.name, "ratio": report["ratio"], "ndcg@10": report["ndcg@10"], "losses": losses}
+    return {"ratio": report["ratio"], "ndcg@10": report["ndcg@10"], "losses": losses}
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -69,5 +68,12 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def store(entry: Entry, collected: dict[str, Any]) -> None:
+    """Put what was collected beside a recipe."""
+    path = entry.folder / FILE
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_text_whole(path, json.dumps(content | {entry.file.stem: collected}) + "\n")
+
+
 if __name__ == "__main__":
-    write_text_whole(ROOT / "recipes" / sys.argv[2] / FILE, json.dumps(collect(Path(sys.argv[1]))) + "\n")
+    store(find(sys.argv[2]), collect(Path(sys.argv[1])))

@@ -121,7 +121,7 @@ def _head(folder: Path) -> Path:
     if told != is_now:
         raise BadWeightsError(
             f"{head} was made for an encoder of {told}, but {folder} is {is_now}: train it again over this encoder "
-            "(recipe colbert-mini-v1) and put it there with python -m medembed.recipes.bundle"
+            "(recipe mini/colbert) and put it there with python -m medembed.recipes.bundle"
         )
     return head
 

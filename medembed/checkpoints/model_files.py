@@ -132,7 +132,7 @@ def _modules(folder: Path, config: Mapping[str, Any], *, late_interaction: bool 
     if late_interaction not in (None, is_late):
         raise UnsupportedModelError(
             f"{folder} is a dense model, with a vector a text: load it with MedEmbed(...), or tune a late-interaction model from it with "
-            "`medembed recipes run colbert-v1`, or colbert-mini-v1 for its projection alone"
+            "`medembed recipes run colbert`, or mini/colbert for its projection alone"
             if late_interaction
             else f"{folder} is a late-interaction model, with a vector a token: load it with MedColBERT(...)"
         )

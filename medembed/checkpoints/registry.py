@@ -62,7 +62,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
                 pooling="mean",
                 licence="apache-2.0",
                 parameters=22_713_216,
-                note="works offline at once; all-MiniLM-L6-v2 tuned for medicine by the recipes mini-v1 to mini-v4",
+                note="works offline at once; all-MiniLM-L6-v2 tuned for medicine by the recipes mini/1 to mini/4",
             ),
             ModelSpec(
                 name="small",

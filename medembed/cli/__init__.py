@@ -15,7 +15,7 @@ from medembed.cli.evaluate import evaluate
 from medembed.cli.index import index
 from medembed.cli.leaderboard import leaderboard_app
 from medembed.cli.models import models_app
-from medembed.cli.recipes import recipes
+from medembed.cli.recipes import recipes_app
 from medembed.cli.search import search
 from medembed.cli.token_index import token_index
 from medembed.errors import MedEmbedError
@@ -41,8 +41,7 @@ app.add_typer(models_app, name="models")
 app.command()(evaluate)
 app.command()(compare)
 app.add_typer(leaderboard_app, name="leaderboard")
-# its --help is that of the recipes' own parser, and so is that of what stands behind it
-app.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)(recipes)
+app.add_typer(recipes_app, name="recipes")
 app.command()(doctor)
 
 

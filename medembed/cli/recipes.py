@@ -1,19 +1,89 @@
-"""`medembed recipes`: the same door as ``python -m medembed.recipes``."""
+"""`medembed recipes`: look at recipes, copy and run them."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from medembed.recipes.train import DryRun, Settings, Until
+from medembed.terminal import say
 
-def recipes(
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="list | show | copy | run | status | download, and theirs")
-    ] = None,
-) -> None:
-    """Retrain and extend the models: list, show, copy and run recipes.
+recipes_app = typer.Typer(no_args_is_help=True, help="Retrain and extend the models: list, show, copy and run recipes.")
+Recipe = Annotated[str, typer.Argument(help="Name of a shipped recipe, or path of a folder with recipe.toml.")]
 
-    Examples: [bold]medembed recipes list[/bold] · [bold]medembed recipes run tiny train.epochs=2[/bold]
+
+@recipes_app.command("list")
+def list_recipes() -> None:
+    """List the shipped recipes.
+
+    Example: [bold]medembed recipes list[/bold]
     """
-    from medembed.recipes.door import main
+    from medembed.recipes import catalog, tables
 
-    raise typer.Exit(main(arguments or ["--help"]))
+    tables.print_catalog(catalog.shipped())
+
+
+@recipes_app.command()
+def show(recipe: Recipe = "tiny") -> None:
+    """Print a recipe's file and card.
+
+    Example: [bold]medembed recipes show tiny[/bold]
+    """
+    from medembed.recipes import catalog
+
+    entry = catalog.find(recipe)
+    card = entry.folder / "README.md"
+    say(entry.file.read_text(encoding="utf-8"))
+    say(card.read_text(encoding="utf-8") if card.is_file() else "(no card)")
+
+
+@recipes_app.command()
+def copy(recipe: Recipe, target: Annotated[Path, typer.Argument(help="Folder to make; must not exist yet.")]) -> None:
+    """Copy a recipe to a folder, to be edited.
+
+    Example: [bold]medembed recipes copy tiny my-recipe[/bold]
+    """
+    from medembed.recipes import catalog
+
+    catalog.copy(recipe, target)
+    say(f"copied to {target}; run it with: medembed recipes run {target}")
+
+
+@recipes_app.command()
+def run(recipe: Recipe = "tiny", settings: Settings = None, until: Until = "publish", dry_run: DryRun = False) -> None:
+    """Build every missing stage, as `python -m medembed.recipes.train --recipe RECIPE` does.
+
+    Example: [bold]medembed recipes run tiny train.epochs=2[/bold]
+    """
+    from medembed.recipes import train
+
+    train.run(recipe, settings or (), until=until, dry_run=dry_run)
+
+
+@recipes_app.command()
+def status(recipe: Recipe = "tiny", settings: Settings = None) -> None:
+    """Tell what is built; every finished file is hashed.
+
+    Example: [bold]medembed recipes status tiny[/bold]
+    """
+    from medembed.recipes import pipeline, tables
+    from medembed.recipes.load import open_recipe
+
+    tables.print_status(pipeline.plan(*open_recipe(recipe, settings or ())))
+
+
+@recipes_app.command()
+def download(recipe: Recipe = "tiny", settings: Settings = None) -> None:
+    """Fetch sources that have a URL, and verify them.
+
+    Example: [bold]medembed recipes download tiny[/bold]
+    """
+    from medembed.recipes.load import open_recipe
+    from medembed.recipes.sources import download as fetch
+
+    loaded, places = open_recipe(recipe, settings or ())
+    for name, source in {**loaded.notes.sources, **loaded.pairs.sources}.items():
+        if source.url:
+            say(f"{name}: {fetch(source, name, places.execution.work / 'downloads')}")
+        elif source.format != "hub":
+            say(f"{name}: no url; {source.origin or 'origin not named'}; give it with execution.data=DIR")

@@ -6,7 +6,7 @@ SOURCE is any BERT folder that MedEmbed loads. The int8 ranges are calibrated on
 titles, so that the same source always gives the same folder. The card, ``README.md``, is written by hand or by the recipe
 that made the model; one in TARGET is kept.
 
-Where SOURCE is a late-interaction model over TARGET's own encoder (recipe ``colbert-mini-v1``), only what it adds is put beside that
+Where SOURCE is a late-interaction model over TARGET's own encoder (recipe ``mini/colbert``), only what it adds is put beside that
 encoder, in ``TARGET/late_interaction``: settings, and the projection as float16. ``MedColBERT(TARGET)`` then works.
 """
 

@@ -1,59 +1,82 @@
 """Finds recipes: those shipped with the package, and folders or files of the user's own."""
 
 import difflib
+import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medembed.errors import RecipeError, UnknownRecipeError
 from medembed.storage.durable import write_folder
 
 _SHIPPED = Path(__file__).parent / "shipped"
 _CHECKOUT = Path(__file__).parents[2] / "recipes"
+FILE = "recipe.toml"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A recipe on disk: ``recipe.toml``, and beside it ``README.md`` and ``expected.json``.
+    """A recipe on disk.
 
     Attributes:
-        folder: Its folder, whose name is the recipe's.
-        file: The ``recipe.toml``.
+        name: ``FOLDER`` for its ``recipe.toml``, ``FOLDER/PART`` for another file in the folder.
+        file: The TOML file. Beside it lie ``README.md`` and ``expected.json``.
     """
 
-    folder: Path
+    name: str
     file: Path
 
     @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.name
+    def folder(self) -> Path:
+        """The folder of the file."""
+        return self.file.parent
+
+    def beside(self, name: str) -> dict[str, Any]:
+        """The recipe's entry in a JSON file beside it, or all of the file where it speaks of one recipe only."""
+        path = self.folder / name
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        own: dict[str, Any] = content.get(self.file.stem, content if self.file.name == FILE else {})
+        return own
+
+
+def root() -> Path:
+    """The folder of the shipped recipes."""
+    return _SHIPPED if _SHIPPED.is_dir() else _CHECKOUT
 
 
 def shipped() -> list[Entry]:
-    """All recipes that come with the package, by name."""
-    root = _SHIPPED if _SHIPPED.is_dir() else _CHECKOUT
-    return [Entry(file.parent, file) for file in sorted(root.glob("*/recipe.toml"))]
+    """All recipes to choose from that come with the package, by name."""
+    return [_entry(file) for file in sorted(root().glob(f"*/{FILE}"))]
+
+
+def parts(entry: Entry) -> list[Entry]:
+    """The other recipes in a shipped recipe's folder: the steps that lead to it."""
+    return [_entry(file) for file in sorted(entry.folder.glob("*.toml")) if file.name != FILE]
 
 
 def find(name: str) -> Entry:
     """A recipe by its name, its folder or its file.
 
+    Args:
+        name: ``FOLDER`` or ``FOLDER/PART`` of a shipped recipe, or a path.
+
     Raises:
-        UnknownRecipeError: There is none; the message names the nearest.
+        UnknownRecipeError: No such recipe; the message names the nearest.
     """
-    entries = {entry.name: entry for entry in shipped()}
+    entries = {entry.name: entry for main in shipped() for entry in (main, *parts(main))}
     if name in entries:
         return entries[name]
     path = Path(name).expanduser()
-    file = path / "recipe.toml" if path.is_dir() else path
+    file = (path / FILE if path.is_dir() else path).resolve()
     if file.is_file():
-        return Entry(file.parent.resolve(), file.resolve())
+        return _entry(file)
     near = difflib.get_close_matches(name, entries, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
+    known = ", ".join(entry.name for entry in shipped())
     raise UnknownRecipeError(
-        f"no recipe '{name}': {hint}shipped are {', '.join(entries)}; otherwise give the path of a folder with recipe.toml"
+        f"no recipe '{name}': {hint}shipped are {known}; otherwise give the path of a folder with {FILE}"
     )
 
 
@@ -69,3 +92,7 @@ def copy(name: str, target: Path) -> Path:
         raise RecipeError(f"{target} exists already; choose a new folder")
     write_folder(target, lambda folder: shutil.copytree(source, folder, dirs_exist_ok=True))
     return target
+
+
+def _entry(file: Path) -> Entry:
+    return Entry(file.parent.name if file.name == FILE else f"{file.parent.name}/{file.stem}", file)

@@ -1,4 +1,4 @@
-"""What a stage's result depends on, as one short hash. Pure, except for the hashing of files."""
+"""One short hash of all that a stage's result depends on. Pure, except for the hashing of files."""
 
 import hashlib
 import json

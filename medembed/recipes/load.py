@@ -4,19 +4,37 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from medembed.errors import RecipeConfigError
-from medembed.recipes.schema import Execution, Recipe
+from medembed.recipes import catalog
+from medembed.recipes.schema import Base, Execution, Recipe
+from medembed.recipes.sources import Places
+
+
+def open_recipe(name: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Places]:
+    """Find a recipe, load it, and tell where what it names is looked for.
+
+    Args:
+        name: Name of a shipped recipe, or path of a folder or file.
+        overrides: Settings on top of the file.
+
+    Raises:
+        UnknownRecipeError: No such recipe.
+        RecipeConfigError: The file or a setting is wrong.
+    """
+    entry = catalog.find(name)
+    recipe = load_recipe(entry.file, overrides)
+    return recipe, Places(entry.folder, recipe.execution, expected=entry.beside("expected.json"))
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply settings on top of it.
 
     Args:
-        path: The ``recipe.toml``.
+        path: The ``recipe.toml``; what it ``extends`` is read first.
         overrides: Settings such as ``"train.epochs=2"``; later ones win.
 
     Returns:
@@ -25,10 +43,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeConfigError: The file or a setting is wrong; the message lists all problems, each with what is allowed.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeConfigError(f"{path} cannot be read as TOML: {error}") from error
+    values = _read(path, ())
     problems = closed_to_files(values)
     problems += [problem for text in overrides if (problem := _apply(values, text))]
     try:
@@ -39,6 +54,57 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise RecipeConfigError(f"{path} has {len(problems)} problem(s):\n{lines}")
     return recipe
+
+
+def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """The values of a file on top of those of the file it extends."""
+    if path.resolve() in extending:
+        raise RecipeConfigError(f"{path} extends itself, by way of {extending[-1]}: leave one 'extends' out")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeConfigError(f"{path} cannot be read as TOML: {error}") from error
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise RecipeConfigError(f"{path}: extends is a {type(base).__name__}, expected the path of one file")
+    candidates = [path.parent / base, catalog.root() / base]
+    file = next((file for file in candidates if file.is_file()), None)
+    if file is None:
+        raise RecipeConfigError(
+            f"{path} extends {base}, which is neither in {candidates[0].parent} nor among the shipped recipes in {catalog.root()}: "
+            "name a file that is there"
+        )
+    return _merged(Recipe, _read(file, (*extending, path.resolve())), values)
+
+
+def _merged(model: type[BaseModel], below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Sections are merged key by key; everything else, tables such as ``caps`` included, is replaced whole."""
+    result = dict(below)
+    if model is Base and "model" in above:
+        result.pop("revision", None)  # it is a commit of the other model
+    for key, value in above.items():
+        section, named = _section_of(model, key)
+        known = result.get(key)
+        if section is None or not isinstance(value, dict) or not isinstance(known, dict):
+            result[key] = value
+        elif named:
+            result[key] = known | {
+                name: _merged(section, known[name], item) if name in known and isinstance(item, dict) else item
+                for name, item in value.items()
+            }
+        else:
+            result[key] = _merged(section, known, value)
+    return result
+
+
+def _section_of(model: type[BaseModel], key: str) -> tuple[type[BaseModel] | None, bool]:
+    """The section that a key holds, if any, and whether it holds several, each under a name of the user's."""
+    annotation = model.model_fields[key].annotation if key in model.model_fields else None
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    section = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+    return section, get_origin(annotation) is dict
 
 
 def closed_to_files(values: dict[str, Any]) -> list[str]:
@@ -68,6 +134,8 @@ def _apply(values: dict[str, Any], override: str) -> str | None:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
             return f"'{key}': '{name}' holds a value, not settings"
+    if (parents, last) == (["base"], "model"):
+        table.pop("revision", None)  # it is a commit of the other model
     table[last] = _parse(text.strip())
     return None
 
@@ -96,8 +164,6 @@ def _fields_at(location: Sequence[int | str]) -> set[str]:
     """Names allowed at a place in the recipe, found by walking the schema."""
     model: type[BaseModel] = Recipe
     for part in location:
-        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        candidates = [annotation, *get_args(annotation)] if annotation else []
-        inner = [kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        model = inner[0] if inner else model  # a name the user chose, such as sources.NAME: stay in the value's type
+        # a name the user chose, such as sources.NAME, stays in the value's type
+        model = _section_of(model, str(part))[0] or model
     return set(model.model_fields)

@@ -15,36 +15,65 @@ from medembed.model import MedEmbed
 from medembed.recipes.artifacts import Artifact, ArtifactWriter
 from medembed.recipes.reporting import Task
 from medembed.recipes.schema import Base, Execution, Recipe
+from medembed.recipes.sources import Places
 from medembed.runtime.tokenizer import TruncationWarning
 
 TEXTS_A_PART = 8192
+MADE = "recipe:"  # how a recipe names the model that another recipe makes
 
 
-def model_identity(model: str, revision: str | None = None) -> str:
-    """What a model is, as it enters fingerprints: ``repo@commit``, or a hash of local weights.
+def identity(places: Places, model: str, revision: str | None = None, *, late_interaction: bool = False) -> str:
+    """Identity of a model in fingerprints: ``repo@commit``, a hash of local files, or the stage that makes it.
 
     A hub model with a given commit is not fetched for this.
+
+    Args:
+        places: Where models that other recipes make are.
+        model: As the recipe names it.
+        revision: Commit of a hub model.
+        late_interaction: Whether its vectors of tokens are what is used.
     """
+    if is_made(model):
+        return places.models[model].identity
     if revision is not None and not _is_local(model):
         return f"{model}@{revision}"
     known = MODELS.get(model)
     if known is not None and known.repo is not None and known.revision is not None:
         return f"{known.repo}@{known.revision}"
-    return checkpoint.fetch(model).revision
+    content = checkpoint.fetch(model, late_interaction=late_interaction or None).revision
+    return places.same.get(content, content)
 
 
-def base_identity(base: Base) -> dict[str, str | None]:
+def is_made(model: str) -> bool:
+    """Whether a recipe names the model that another recipe makes."""
+    return model.startswith(MADE)
+
+
+def base_identity(recipe: Recipe, places: Places) -> dict[str, str | None]:
     """Identity of the base model and its prompts."""
+    base = recipe.base
     return {
-        "model": model_identity(base.model, base.revision),
+        "model": identity(places, base.model, base.revision),
         "query_prompt": base.query_prompt,
         "document_prompt": base.document_prompt,
     }
 
 
-def base_folder(base: Base) -> checkpoint.Checkpoint:
+def fetch(places: Places, model: str, revision: str | None = None) -> checkpoint.Checkpoint:
+    """A model's files, fetched if they are not here."""
+    if is_made(model):
+        return checkpoint.fetch(str(places.models[model].folder))
+    return checkpoint.fetch(model, revision=None if _is_local(model) else revision)
+
+
+def base_files(recipe: Recipe, places: Places) -> checkpoint.Checkpoint:
     """The base model's files, fetched if they are not here."""
-    return checkpoint.fetch(base.model, revision=None if _is_local(base.model) else base.revision)
+    return fetch(places, recipe.base.model, recipe.base.revision)
+
+
+def path_or_name(places: Places, model: str) -> str:
+    """Folder of a model that another recipe makes, else its own name."""
+    return str(places.models[model].folder) if is_made(model) else model
 
 
 def base_prompts(base: Base, found: checkpoint.Checkpoint) -> dict[str, str]:
@@ -64,13 +93,12 @@ def load_encoder(
     )
 
 
-def miner(recipe: Recipe, name: str, previous: Artifact | None) -> tuple[str, str | None]:
-    """Model and revision that a stage's ``model`` setting means: ``"base"``, the previous round's model, or a name."""
+def miner(recipe: Recipe, places: Places, previous: Artifact | None = None) -> tuple[str, str | None]:
+    """Model and revision to mine with: the previous round's model, where there is one, else the base."""
     if previous is not None:
         return str(previous.folder / "model"), None
-    if name in ("base", "previous_round"):
-        return recipe.base.model, None if _is_local(recipe.base.model) else recipe.base.revision
-    return name, None
+    base = recipe.base
+    return path_or_name(places, base.model), None if is_made(base.model) or _is_local(base.model) else base.revision
 
 
 def encode_in_parts(

@@ -108,6 +108,15 @@ class Triplet:
     doc_id: str
 
 
+def document_of(row: Pair | Triplet) -> tuple[str, str]:
+    """Source and id of the document that a row is from, which all windows of one note share.
+
+    Ids are unique in a source only. What follows a colon in a source's name is a kind of pair, and what follows ``#`` in an id a
+    part of the document.
+    """
+    return row.source.partition(":")[0], row.doc_id.partition("#")[0]
+
+
 Record = TypeVar("Record", Note, Pair, Failure, Mined, Triplet)
 
 

@@ -1,4 +1,4 @@
-"""Progress on the terminal and a run log as JSON lines: counts, rates and ids, never text."""
+"""Progress for people and a run log as JSON lines: counts, rates and ids, never text."""
 
 import json
 import time
@@ -21,6 +21,8 @@ from rich.progress import (
 
 from medembed.terminal import Terminal
 
+LINE_EVERY_S = 30.0
+
 
 class Task:
     """One stage's progress: how many items are done, how many of them failed and why."""
@@ -29,7 +31,8 @@ class Task:
         self.name, self.unit, self.done = name, unit, 0
         self.failures: Counter[str] = Counter()
         self.reporter, self._bar = reporter, bar
-        self._started = time.perf_counter()
+        self._started = self._told = time.perf_counter()
+        self._total: int | None = None
 
     @property
     def rate(self) -> float:
@@ -38,6 +41,7 @@ class Task:
 
     def expect(self, total: int) -> None:
         """Tell how many items there are, once that is known."""
+        self._total = total
         self.reporter.show(self._bar, total=total)
 
     def advance(self, count: int = 1, failed: str | None = None) -> None:
@@ -47,6 +51,10 @@ class Task:
             self.failures[failed] += count
         note = f"{self.rate:,.1f} {self.unit}/s" + (f", {self.failures.total():,} failed" if self.failures else "")
         self.reporter.show(self._bar, advance=count, note=note)
+        if self.reporter.in_lines and time.perf_counter() - self._told >= LINE_EVERY_S:
+            self._told = time.perf_counter()
+            of = "" if self._total is None else f" of {self._total:,}"
+            self.reporter.say(f"{self.name}: {self.done:,}{of} {self.unit}, {note}")
 
     def log(self, event: str, **values: Any) -> None:
         """Write one line to the run log; values are counts, figures and ids, never texts."""
@@ -54,11 +62,11 @@ class Task:
 
 
 class Reporter:
-    """Where stages report to.
+    """Progress for people, and the run log.
 
     Args:
         log_path: File of JSON lines, appended to; None writes none.
-        progress: Show bars on the terminal.
+        progress: Show bars on a terminal; elsewhere, a line where a stage begins and ends and every half minute between.
     """
 
     def __init__(self, log_path: Path | None = None, *, progress: bool = True) -> None:
@@ -68,6 +76,7 @@ class Reporter:
             log_path.parent.mkdir(parents=True, exist_ok=True)
             self._log = log_path.open("a", encoding="utf-8")
         self._progress = _bars(self.console) if progress and self.console.is_terminal else None
+        self.in_lines = progress and not self.console.is_terminal
 
     def __enter__(self) -> Self:
         if self._progress is not None:
@@ -89,6 +98,8 @@ class Reporter:
         bar = self._progress.add_task(name, total=None, note="") if self._progress is not None else None
         task = Task(self, name, unit, bar)
         self.log("stage_started", stage=name)
+        if self.in_lines:
+            self.say(f"{name}: begins")
         started = time.perf_counter()
         try:
             yield task
@@ -97,6 +108,8 @@ class Reporter:
             raise
         seconds = round(time.perf_counter() - started, 3)
         self.log("stage_finished", stage=name, seconds=seconds, done=task.done, failures=dict(task.failures))
+        if self.in_lines:
+            self.say(f"{name}: {task.done:,} {unit} in {seconds:,.1f} s")
 
     def show(self, bar: TaskID | None, *, total: int | None = None, advance: int = 0, note: str | None = None) -> None:
         """Move a bar; without a terminal nothing happens."""
@@ -116,7 +129,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line for a person, on standard error."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _bars(console: Terminal) -> Progress:

@@ -1,25 +1,31 @@
-"""What a recipe may say: one typed section per stage, and ``execution`` kept apart because it never changes a result.
-
-A setting that is added later is left out of dumps where it has its default (``exclude_if``): recipes from before it keep their
-fingerprints, and so their finished stages and their promises.
-"""
+"""The settings of a recipe: one typed section per stage, and ``execution`` apart because it never changes a result."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medembed.recipes.schema_train import Train
-from medembed.recipes.section import UNSET, Count, Positive, Ratio, Section
-
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Grouping = Literal["none", "document", "neighbours"]
 QueryType = Literal["keyword", "question", "care", "claim", "lay", "code"]
 ExtractiveKind = Literal[
     "title", "heading", "question", "term", "lead", "cropped", "keyword", "acronym", "claim", "asked"
 ]
 
 
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class Base(Section):
-    """The model that training starts from, and the prompts put before queries and documents."""
+    """The model that training starts from, and the prompts put before queries and documents.
+
+    ``model`` is a registered name, a hub id, a folder, or ``recipe:NAME``: the model that another recipe publishes.
+    """
 
     model: str = "mini"
     revision: str | None = None
@@ -28,7 +34,7 @@ class Base(Section):
 
 
 class Source(Section):
-    """One file, folder or hub dataset of text, with where it came from and under which licence."""
+    """One file, folder or hub dataset of text, with where it came from and under which license."""
 
     format: Literal["jsonl", "csv", "parquet", "text", "articles", "hub", "beir"]
     path: str | None = None
@@ -40,7 +46,7 @@ class Source(Section):
     split: str = "train"
     limit: Positive | None = None
     origin: str = ""
-    licence: str = ""
+    license: str = ""
     attribution: str = ""
 
     @model_validator(mode="after")
@@ -76,7 +82,6 @@ class Notes(Section):
     sources: dict[str, NoteSource] = {}
     min_words: Positive = 20
     max_words: Positive = 180
-    deduplicate: bool = True
 
     @model_validator(mode="after")
     def _window_is_possible(self) -> "Notes":
@@ -90,9 +95,6 @@ class Extractive(Section):
 
     kinds: tuple[ExtractiveKind, ...] = ("title", "heading", "question", "term", "lead", "cropped")
     per_note: Positive = 1
-    min_query_words: Positive = 2
-    max_query_words: Positive = 32
-    min_passage_words: Positive = 12
 
 
 class Llm(Section):
@@ -133,7 +135,7 @@ class Llm(Section):
 
 
 class Pairs(Section):
-    """Who turns notes into pairs, and pairs that exist already."""
+    """The writer of pairs, and pairs that exist already."""
 
     writer: Literal["extractive", "vllm_local", "openai_endpoint", "none"] = "extractive"
     extractive: Extractive = Extractive()
@@ -147,77 +149,136 @@ class Pairs(Section):
 
 
 class Filters(Section):
-    """What is thrown out, each reason with its count; ``round_trip_top_k = 0`` and ``near_duplicates = 1`` switch off."""
+    """Thresholds for dropping pairs; ``round_trip_top_k = 0`` and ``near_duplicates = 1`` switch a check off."""
 
-    min_query_words: Positive = 1
-    max_query_words: Positive = 64
-    min_passage_words: Positive = 8
-    max_passage_words: Positive = 400
     near_duplicates: Ratio = 0.9
-    anaphoric: bool = True
-    degenerate: bool = True
     min_relevance: Count = 3
     round_trip_top_k: Count = 0
-    round_trip_model: str = "base"
-    decontaminate: tuple[str, ...] = ()
-    ngram: Positive = 13
-
-
-class LaterNegatives(Section):
-    """What is otherwise from the second round of mining and training on."""
-
-    method: Literal["dense", "bm25", "both", "none"] | None = None
-
-
-class LaterTriplets(Section):
-    """What is otherwise from the second round of mining and training on."""
-
-    caps: dict[str, Count] | None = None
-    draw: Count | None = None
 
 
 class Negatives(Section):
-    """Hard negatives from ranks ``rank_from`` to ``rank_to``, none scoring above ``max_score_ratio`` of its positive."""
+    """Hard negatives: the best ``rank_to`` candidates, none scoring above ``max_score_ratio`` of its positive."""
 
     method: Literal["dense", "bm25", "both", "none"] = "dense"
-    model: str = "base"
     per_query: Positive = 4
-    rank_from: Positive = 1
     rank_to: Positive = 40
     max_score_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     cross_encoder: str | None = None
     cross_encoder_revision: str | None = None
     rounds: Positive = 1
-    later: Annotated[LaterNegatives, Field(**UNSET)] = LaterNegatives()
 
     @model_validator(mode="after")
     def _ranks_hold_enough(self) -> "Negatives":
-        if self.rank_to - self.rank_from + 1 < self.per_query:
-            raise ValueError(
-                f"ranks {self.rank_from} to {self.rank_to} cannot hold per_query = {self.per_query} negatives"
-            )
+        if self.rank_to < self.per_query:
+            raise ValueError(f"ranks 1 to {self.rank_to} cannot hold per_query = {self.per_query} negatives")
         return self
+
+
+class LaterTriplets(Section):
+    """Settings that hold from the second round of mining and training on."""
+
+    caps: dict[str, Count] | None = None
+    draw: Count | None = None
 
 
 class Triplets(Section):
     """The training rows: caps per source, and the share of documents kept apart to watch the loss."""
 
     caps: dict[str, Count] = {}
-    draw: Annotated[Count, Field(exclude_if=lambda value: not value)] = 0  # other numbers, other rows under the caps
-    weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
+    draw: Count = 0  # other numbers, other rows under the caps
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
-    max_rows: Positive | None = None
-    later: Annotated[LaterTriplets, Field(**UNSET)] = LaterTriplets()
+    later: LaterTriplets = LaterTriplets()
+
+
+class Teacher(Section):
+    """The model that a batch's order is learnt from.
+
+    Its scores are mean MaxSim and, where asked for, a share of the cosine and of BM25 (1 for a query's best).
+    """
+
+    model: str  # a late-interaction model; a dense one too where cosine is above 0, as the bundled model's folder is
+    cosine: Annotated[float, Field(ge=0.0)] = 0.0
+    bm25: Annotated[float, Field(ge=0.0)] = 0.0
+    temperature: Annotated[float, Field(gt=0.0)] = 0.03
+    # how far it reads passages; None: as the model itself says
+    max_seq_length: Positive | None = None
+
+
+class Train(Section):
+    """Contrastive training on sentence-transformers' trainers."""
+
+    architecture: Literal["dense", "colbert"] = "dense"
+    # colbert: "projection" leaves the encoder as it is and computes its token states once
+    trainable: Literal["all", "projection"] = "all"
+    # with a frozen encoder: begin as the first principal directions of its token states
+    projection: Literal["random", "principal"] = "random"
+    # colbert: it gets no vectors
+    skip_punctuation: bool = False
+    loss: Literal["mnr", "cached_mnr", "cached_gist", "margin_mse", "kl", "batch_kl"] = "mnr"
+    teacher: Teacher | None = None  # for batch_kl
+    symmetric: bool = False
+    guide: str | None = None
+    matryoshka_dims: tuple[Positive, ...] = ()
+    # batch_kl: shorter vectors in directions learnt from the weights that the run starts from, not their first components
+    matryoshka_directions: bool = False
+    temperature: Annotated[float, Field(gt=0.0)] = 0.05
+    negatives_per_query: Count = 1
+    batch_size: Positive = 64
+    micro_batch_tokens: Count = 2048  # padded tokens computed at once; 0 computes each batch as it comes
+    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-5
+    epochs: Annotated[float, Field(gt=0.0)] = 1.0
+    max_steps: Count = 0  # 0: as many as the epochs give
+    max_query_tokens: Positive = 64
+    max_passage_tokens: Positive = 160
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # "auto": bf16 where the device multiplies it natively
+    grouping: Grouping = "none"  # rows of a document, or each other's mined negatives, share a batch
+    group_size: Positive = 8
+    evaluations: Count = 4
+    start_from: Literal["base", "previous_round"] = "base"
+    lora_rank: Count = 0  # low-rank adapters instead of full tuning, merged when saved; 0 switches them off
+
+    @model_validator(mode="after")
+    def _loss_has_what_it_needs(self) -> "Train":
+        if self.loss == "cached_gist" and self.guide is None:
+            raise ValueError("loss 'cached_gist' needs guide, the model that tells false negatives")
+        if self.loss in ("margin_mse", "kl") and self.negatives_per_query == 0:
+            raise ValueError(f"loss '{self.loss}' needs negatives_per_query of at least 1")
+        if self.loss in ("margin_mse", "kl") and self.matryoshka_dims:
+            raise ValueError(f"loss '{self.loss}' cannot be combined with matryoshka_dims")
+        if (self.loss == "batch_kl") != (self.teacher is not None):
+            raise ValueError("loss 'batch_kl' needs teacher.model, and no other loss reads one")
+        if self.loss == "batch_kl" and (self.grouping == "none" or self.negatives_per_query or self.symmetric):
+            raise ValueError("loss 'batch_kl' needs grouping, negatives_per_query = 0 and symmetric = false")
+        dims = self.matryoshka_dims
+        falling = len(dims) > 1 and list(dims) == sorted(set(dims), reverse=True)
+        if self.matryoshka_directions and (self.loss != "batch_kl" or not falling):
+            raise ValueError(
+                "matryoshka_directions needs loss 'batch_kl' and at least two matryoshka_dims, from the whole vector's down"
+            )
+        if self.architecture == "colbert" and (self.matryoshka_dims or self.loss in ("cached_gist", "batch_kl")):
+            raise ValueError(
+                "architecture 'colbert' takes loss 'mnr', 'cached_mnr', 'margin_mse' or 'kl', and no matryoshka_dims"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _late_interaction_has_what_it_needs(self) -> "Train":
+        if self.architecture != "colbert" and (self.trainable == "projection" or self.skip_punctuation):
+            raise ValueError("trainable = 'projection' and skip_punctuation need architecture 'colbert'")
+        if self.trainable == "projection" and self.lora_rank:
+            raise ValueError("trainable = 'projection' freezes the encoder that lora_rank would tune: leave one out")
+        if self.projection == "principal" and self.trainable != "projection":
+            raise ValueError("projection = 'principal' needs trainable = 'projection', which computes the states")
+        return self
 
 
 class Merge(Section):
     """Base and tuned weights interpolated; a ratio of 1 is the tuned model. The best on the development sets is kept."""
 
     ratios: tuple[Ratio, ...] = (0.3, 0.5, 0.7, 1.0)
-    prefer: Literal["mean", "worst"] = "mean"
-    soup: bool = False  # the mean of every round's tuned weights in the place of the last round's
+    average_rounds: bool = False  # take the mean of every round's tuned weights instead of the last round's
     # whose weights are mixed in; None: the base's. In a chain of recipes an earlier model than the base may lose less
-    anchor: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+    anchor: str | None = None
 
     @model_validator(mode="after")
     def _keeps_something_tuned(self) -> "Merge":
@@ -227,9 +288,8 @@ class Merge(Section):
 
 
 class Score(Section):
-    """The measure at the end; figures below ``expected.json`` by more than ``tolerance`` fail the run."""
+    """The measure at the end."""
 
-    tolerance: Annotated[float, Field(ge=0.0)] = 0.01
     must_rise: bool = False  # fail when the mean over the development sets is not above the base's
     max_seq_length: Positive | None = None
 
@@ -240,20 +300,19 @@ class Publish(Section):
     name: str = "medembed-custom"
     onnx: bool = False
     # dense models: directions are learnt in which vectors cut to these dimensions lose least
-    short_dims: Annotated[tuple[Positive, ...], Field(exclude_if=lambda value: not value)] = ()
+    short_dims: tuple[Positive, ...] = ()
     # tokens it reads unless told otherwise; None: as its base
-    max_seq_length: Annotated[Positive | None, Field(exclude_if=lambda value: value is None)] = None
-    licence: str = "apache-2.0"
+    max_seq_length: Positive | None = None
+    license: str = "apache-2.0"
 
 
 class Development(Section):
     """A retrieval set to choose on, never to train on: a BEIR folder (corpus, queries, qrels)."""
 
     path: str
-    split: str = "test"
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     origin: str = ""
-    licence: str = ""
+    license: str = ""
     max_queries: Positive | None = None
     max_documents: Positive | None = None  # what the kept queries need is kept, and others drawn by hash
 
@@ -281,7 +340,7 @@ class VllmOptions(Section):
 
 
 class Execution(Section):
-    """Where and how fast, never what: nothing in here enters a fingerprint.
+    """Places and speed: nothing in here changes a result or enters a fingerprint.
 
     A recipe may come from anybody. So its file sets only what is named in `FILE_MAY_SET`, which is speed. Addresses, names of
     secrets and places are the choice of whoever starts the run. A setting added later is closed to files until it is named.
@@ -311,6 +370,7 @@ class Execution(Section):
     work: Path = Path("work")
     data: Path | None = None
     out: Path | None = None
+    models: Path | None = None  # folders of models that recipes made before, to be used again instead of being made
     device: str = "auto"
     threads: Positive | None = None
     endpoint: str = "http://127.0.0.1:8000/v1"
@@ -360,13 +420,10 @@ class Recipe(Section):
     execution: Execution = Execution()
 
     def of_round(self, number: int) -> "Recipe":
-        """The recipe as one round of mining and training reads it: what stands under ``later`` holds from the second on."""
-        found: dict[str, Any] = {}
-        for name in ("negatives", "triplets", "train"):
-            section = getattr(self, name)
-            changes = {key: value for key, value in section.later if value is not None} if number > 1 else {}
-            found[name] = section.model_copy(update=changes | {"later": type(section.later)()})
-        return self.model_copy(update=found)
+        """The recipe as one round of mining and training reads it; ``triplets.later`` holds from the second on."""
+        changes = {key: value for key, value in self.triplets.later if value is not None} if number > 1 else {}
+        triplets = self.triplets.model_copy(update=changes | {"later": LaterTriplets()})
+        return self.model_copy(update={"triplets": triplets})
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> "Recipe":

@@ -8,7 +8,7 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,37 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class MadeModel:
+    """A model that another recipe makes, or made.
+
+    Attributes:
+        folder: Where its files are, or will be once its stages have run.
+        identity: What it is, as it enters fingerprints.
+    """
+
+    folder: Path
+    identity: str
+
+
+@dataclass(frozen=True)
 class Places:
-    """Where relative paths are looked for: the user's own data folder first, then the recipe's folder.
+    """Places in which what a recipe names is looked for.
+
+    Files are looked for in the user's own data folder first, then in the recipe's folder.
 
     Attributes:
         recipe: The recipe's folder.
         execution: Names the data folder and the work folder, below which downloads are kept.
+        expected: What ``expected.json`` says of the recipe: figures, and what they were measured with.
+        models: Models that other recipes make, by the name that this one gives them.
+        same: Names for models by the hash of their files: a folder with that hash is the named model.
     """
 
     recipe: Path
     execution: Execution
+    expected: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, MadeModel] = field(default_factory=dict)
+    same: Mapping[str, str] = field(default_factory=dict)
 
     def folders(self) -> list[Path]:
         """Folders in the order they are searched."""
@@ -66,7 +87,7 @@ def locate(source: Source | Development, name: str, places: Places) -> Path:
             return candidate
     origin = f" It comes from: {source.origin}." if source.origin else ""
     has_url = isinstance(source, Source) and source.url
-    how = "Run `python -m medembed.recipes download` first, or give" if has_url else "Give"
+    how = "Run `medembed recipes download` first, or give" if has_url else "Give"
     raise SourceError(
         f"source '{name}': no {source.path} in {', '.join(str(item.parent) for item in tried)}.{origin} "
         f"{how} the folder that holds it with execution.data=DIR"

@@ -1,4 +1,4 @@
-"""What a stage is, and what it is handed when it runs."""
+"""A stage, and what it is handed when it runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

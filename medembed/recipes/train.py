@@ -1,221 +1,88 @@
-"""Stage ``train``: rows → a tuned model, on sentence-transformers' trainers. ``python -m medembed.recipes.train`` runs it all."""
+"""The command that makes a model: ``python -m medembed.recipes.train --recipe NAME key=value ...``."""
 
-import json
-import os
-import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-from typing import Any
+import sys
+from collections.abc import Sequence
+from typing import Annotated
 
-import numpy as np
+import typer
 
-from medembed.extras import require
-from medembed.recipes import models
-from medembed.recipes.artifacts import ArtifactWriter, open_artifact, open_manifest
-from medembed.recipes.records import Triplet, read_parquet
-from medembed.recipes.reporting import Reporter
-from medembed.recipes.retrieval import read_sets
-from medembed.recipes.schema import Recipe
-from medembed.recipes.sources import Places, set_identity
-from medembed.recipes.stage import Stage, StageRun, Summary
-from medembed.storage import paths
-from medembed.storage.durable import write_text_whole
-from medembed.vectors import Floats
+from medembed.errors import MedEmbedError
+from medembed.terminal import say
 
-_POLL_S = 0.5
-_READY = "ready.json"
+STOPPED = 130  # as shells have it: 128 and SIGINT
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings on top of the recipe, e.g. train.epochs=2."),
+]
+Until = Annotated[
+    str,
+    typer.Option(
+        metavar="STAGE",
+        help="Last stage to build: notes, pairs, filters, negatives, triplets, train, merge, score or publish.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print plan, fingerprints, counts and cost; run nothing.")]
 
 
-def config(recipe: Recipe, places: Places, round_number: int) -> Any:
-    """The settings, the base model, the seed and the sets that choose the checkpoint; not the devices."""
-    watched = {
-        name: set_identity(item, name, places)
-        for name, item in sorted(recipe.development.items())
-        if _watches(recipe, name)
-    }
-    guide = models.model_identity(recipe.train.guide) if recipe.train.guide else None
-    teacher = models.model_identity(recipe.train.teacher.model) if recipe.train.teacher else None
-    starts_from_base = round_number == 1 or recipe.train.start_from == "base"
-    return {
-        "train": recipe.train,
-        "base": models.base_identity(recipe.base) if starts_from_base else None,
-        "guide": guide,
-        "seed": recipe.seed,
-        "sets": watched,
-    } | ({} if teacher is None else {"teacher": teacher})
-
-
-def run(stage: StageRun) -> Summary:
-    """Train, or go on at the last whole checkpoint; the model that scored best on the development sets is kept."""
-    if (stage.out.folder / "model").is_dir() and (stage.out.folder / "training.json").is_file():
-        return _summary(stage.out.folder)  # killed between the model and the manifest
-    scratch = stage.out.scratch("training")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        write_text_whole(scratch / _READY, "{}")  # the other processes may come
-    history = _train(stage, scratch)
-    _finish(stage, scratch, history)
-    return _summary(stage.out.folder)
-
-
-def follow(recipe: Recipe, places: Places, folder: Path, inputs: dict[str, Path], round_number: int) -> None:
-    """Take part in a training run that the process of rank 0 leads; returns when the model is built.
+def run(recipe: str, settings: Sequence[str], *, until: str = "publish", dry_run: bool = False) -> None:
+    """Build a recipe, or show what would be built.
 
     Args:
-        recipe: The recipe.
-        places: Where development sets are.
-        folder: The train stage's folder.
-        inputs: Folders of the stage's inputs by role.
-        round_number: Round of mining and training.
+        recipe: Name of a shipped recipe, or path of a folder or file.
+        settings: Settings on top of it, as ``key=value``.
+        until: Name of the last stage.
+        dry_run: Show the plan and run nothing.
+
+    Raises:
+        RecipeError: The recipe cannot be read, planned or built.
     """
-    ready = folder / "scratch" / "training" / _READY
-    while not ready.exists():
-        if open_manifest(folder) is not None:
-            return
-        time.sleep(_POLL_S)
-    found = {role: artifact for role, path in inputs.items() if (artifact := open_artifact(path)) is not None}
-    with Reporter(progress=False) as reporter, reporter.task("train") as task:
-        stage = StageRun(recipe, places, found, _FollowerFolder(folder), task, round_number)
-        _train(stage, folder / "scratch" / "training")
+    from medembed.recipes import pipeline, tables
+    from medembed.recipes.load import open_recipe
 
-
-class _FollowerFolder(ArtifactWriter):
-    """The leader's folder seen by a follower: read, never tidied."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-
-def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
-    """Run the trainer to its end; returns its log."""
-    from medembed.recipes.training import callbacks, frozen, heap, losses, tuning
-
-    recipe, settings = stage.recipe, stage.recipe.train
-    if recipe.execution.threads is not None:
-        require("torch").set_num_threads(recipe.execution.threads)
-    if tuning.on_cpu(recipe.execution.device):
-        heap.keep()
-    tuning.quiet()
-    require("transformers").set_seed(
-        recipe.seed
-    )  # weights the base has none of, such as a ColBERT projection, begin alike
-    base = models.base_folder(recipe.base)
-    prompts = models.base_prompts(recipe.base, base)
-    start = _start_folder(stage, base, scratch)
-    model = tuning.load_model(start, settings, prompts, recipe.execution.device)
-    rows = list(read_parquet(stage.inputs["triplets"].parts("train"), Triplet))
-    guide = (
-        models.base_folder(recipe.base.model_copy(update={"model": settings.guide})).folder if settings.guide else None
-    )
-    # refuses what cannot be trained before anything is learnt for it, or a teacher asked
-    loss = losses.load(model, settings, guide, partial(_directions, stage, start, rows, scratch))
-    with _teacher(stage, scratch) as teach:
-        data = tuning.training_data(rows, settings, recipe.seed, teach)
-    sets = [item for item in read_sets(recipe, stage.places) if _watches(recipe, item.name)]
-    kept = tuning.dropouts(start)
-    runner = tuning.trainer(
-        model,
-        data,
-        loss,
-        tuning.watch(sets, settings),
-        [
-            callbacks.Progress(stage.task, settings.batch_size),
-            callbacks.WholeCheckpoints(),
-            callbacks.KeepBest(scratch, lambda tuned, folder: callbacks.save_plain(tuned, folder, kept)),
-        ],
-        tuning.Setup(settings, recipe.execution, prompts, recipe.seed, scratch / "checkpoints"),
-    )
-    if settings.trainable == "projection":
-        rows_of_ids = frozen.distinct_rows(data, runner.data_collator)
-        out = ArtifactWriter(scratch / f"states-{os.environ.get('RANK', '0')}")
-        states = frozen.compute_states(rows_of_ids, base, out, recipe.execution, settings.precision, stage.task)
-        frozen.freeze(model, states, settings.projection)
-    checkpoint = callbacks.last_checkpoint(scratch / "checkpoints")
-    runner.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if runner.is_world_process_zero():
-        callbacks.save_plain(runner.model, scratch / "last", kept)
-    runner.accelerator.wait_for_everyone()
-    history: list[dict[str, Any]] = runner.state.log_history
-    return history
-
-
-def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: Path) -> Floats:
-    """What shorter vectors are taken in while training: learnt once, so that a run that goes on has the same."""
-    from medembed.recipes.training import directions
-
-    settings = stage.recipe.train
-    learnt = partial(directions.of_model, start, rows, settings.matryoshka_dims[1:], stage.recipe, stage.task)
-    found: Floats = np.load(models.array_part(ArtifactWriter(scratch / "directions"), "matrix", 0, learnt))
-    return found
-
-
-@contextmanager
-def _teacher(stage: StageRun, scratch: Path) -> Iterator[Any]:
-    """The function that scores rows for training, while its models are loaded; None where the recipe has no teacher."""
-    from medembed.recipes.training.teaching import Teacher
-
-    settings = stage.recipe.train
-    if settings.teacher is None:
-        yield None
+    loaded, places = open_recipe(recipe, settings)
+    if dry_run:
+        tables.print_plan(loaded, places, pipeline.until(pipeline.plan(loaded, places), until))
         return
-    out = ArtifactWriter(scratch / "teacher")
-    with Teacher(settings.teacher, settings.batch_size, stage.recipe.execution, out, stage.task) as teacher:
-        yield teacher.scores
+    built = pipeline.build(loaded, places, until)
+    if built:  # empty in the follower processes of a distributed run
+        tables.print_summary(loaded, built)
 
 
-def _start_folder(stage: StageRun, base: Any, scratch: Path) -> Path:
-    """The model to start from, as plain float32 safetensors: the previous round's, or the base, exported if it is compact."""
-    from medembed.checkpoints import checkpoint, tensors
-
-    if "previous" in stage.inputs:
-        return stage.inputs["previous"].folder / "model"
-    if (base.folder / tensors.WHOLE).is_file():
-        return Path(base.folder)
-    exported = scratch / f"base-{os.environ.get('RANK', '0')}"
-    paths.remove_folder(scratch, exported.name)
-    checkpoint.export(base, exported)
-    return exported
+def command(
+    settings: Settings = None,
+    recipe: Annotated[
+        str, typer.Option(help="Name of a shipped recipe, or path of a folder with recipe.toml.")
+    ] = "tiny",
+    until: Until = "publish",
+    dry_run: DryRun = False,
+) -> None:
+    """Run a recipe; what is built already is used again."""
+    run(recipe, settings or (), until=until, dry_run=dry_run)
 
 
-def _finish(stage: StageRun, scratch: Path, history: list[dict[str, Any]]) -> None:
-    """Store the chosen model, the log and the curves."""
-    from medembed.recipes.training import callbacks, curves
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and print the project's own errors as one sentence.
 
-    best = callbacks.best_so_far(scratch)
-    chosen = scratch / ("model" if best is not None else "last")
-    figures = {
-        "best": best,
-        "history": history,
-        "rows": len(list(read_parquet(stage.inputs["triplets"].parts("train"), Triplet))),
-    }
-    write_text_whole(stage.out.folder / "training.json", json.dumps(figures, indent=1))
-    curves.draw(history, stage.out.folder / "curves.png")
-    stage.out.write_folder("model", lambda folder: shutil.copytree(chosen, folder, dirs_exist_ok=True))
+    Args:
+        arguments: The command line; None for the process's own.
 
+    Returns:
+        Exit status: 0, 1 after an error that was explained, 2 for a wrong command line, 130 when interrupted.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        app(arguments, prog_name="python -m medembed.recipes.train")
+    except SystemExit as ended:
+        if ended.code == STOPPED:
+            say("stopped; the same command goes on where this one was", error=True)
+        return int(ended.code or 0)
+    except MedEmbedError as error:
+        say(f"{type(error).__name__}: {error}", error=True)
+        return 1
+    return 0
 
-def _summary(folder: Path) -> Summary:
-    figures = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    losses = [entry["loss"] for entry in figures["history"] if "loss" in entry]
-    summary: Summary = {"rows": figures["rows"], "last loss": round(losses[-1], 4) if losses else None}
-    if figures["best"]:
-        summary |= {
-            "best step": figures["best"]["step"],
-            "best nDCG@10 while training": round(figures["best"]["score"], 5),
-        }
-    return summary
-
-
-def _watches(recipe: Recipe, name: str) -> bool:
-    return recipe.train.evaluations > 0 and (not recipe.train.watch or name in recipe.train.watch)
-
-
-STAGE = Stage("train", 1, "a tuned model", config, run)
 
 if __name__ == "__main__":
-    import sys
-
-    from medembed.recipes.door import stage_main
-
-    sys.exit(stage_main("train"))
+    sys.exit(main())

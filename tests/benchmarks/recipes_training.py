@@ -25,9 +25,8 @@ from transformers import TrainerCallback
 
 from medembed.checkpoints import checkpoint
 from medembed.recipes.records import Triplet
-from medembed.recipes.schema import Execution
-from medembed.recipes.schema_train import Train
-from medembed.recipes.training import heap, losses, tuning
+from medembed.recipes.schema import Execution, Train
+from medembed.recipes.training import losses, tuning
 from medembed.rows.readers import records
 from medembed.rows.source import Record
 from medembed.rows.sources import find
@@ -101,7 +100,7 @@ def turn(who: str, steps: int, threads: int) -> float:
     ]
     if who == "defaults":
         return theirs(folder, rows)
-    heap.keep()
+    tuning.keep_freed_memory()
     return ours(folder, rows)
 
 

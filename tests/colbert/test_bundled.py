@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::medembed.TruncationWarning")
 
 
 def test_it_was_made_for_the_bundled_weights() -> None:
-    """After a change of the weights: run the recipe colbert-mini-v1, then python -m medembed.recipes.bundle COLBERT medembed/weights/mini."""
+    """After a change of the weights: run the recipe mini/colbert, then python -m medembed.recipes.bundle COLBERT medembed/weights/mini."""
     told = json.loads((HEAD / checkpoint.MADE_FOR).read_text())
     assert told == {"encoder": tensors.fingerprint(checkpoint.BUNDLED_FOLDER)}
 

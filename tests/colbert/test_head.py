@@ -108,7 +108,7 @@ def test_an_encoder_that_changed_since_is_refused_when_loading(both: Path, tmp_p
 
 
 def test_a_dense_model_without_one_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match="colbert-mini-v1 for its projection alone"):
+    with pytest.raises(UnsupportedModelError, match="mini/colbert for its projection alone"):
         MedColBERT(tiny_bert.make(tmp_path / "plain"))
 
 

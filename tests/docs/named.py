@@ -14,7 +14,6 @@ from medembed.recipes.load import load_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPE_OPTIONS = ("--recipe", "--until", "--dry-run", "--help", "-h")
-RECIPE_VERBS = ("list", "show", "copy", "run", "status", "download")
 # what a reader has to fill in: DIR, FOLDER, …, my-recipe
 PLACEHOLDER = re.compile(r"[A-Z_]{2,}|…|\.\.\.")
 
@@ -31,10 +30,10 @@ def check(words: Sequence[str], where: str, *, whole: bool = True) -> None:
         AssertionError: No such command, option, module, target, recipe, stage or setting.
         click.UsageError: Arguments that a whole command does not take.
     """
-    if words[:2] == ["medembed", "recipes"]:
-        _recipe(words[2:], where)
-    elif words[:1] == ["medembed"]:
+    if words[:1] == ["medembed"]:
         _medembed(words[1:], where, whole=whole)
+        if words[1:2] == ["recipes"] and len(words) > 3 and not words[3].startswith("-"):
+            _recipe(["--recipe", *words[3:]], where)
     elif words[:1] == ["make"]:
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         asked = [word for word in words[1:] if "=" not in word and not PLACEHOLDER.search(word)]
@@ -61,15 +60,13 @@ def _medembed(words: Sequence[str], where: str, *, whole: bool) -> None:
 
 
 def _recipe(words: Sequence[str], where: str) -> None:
-    """Verb, options, recipe and settings; a recipe of the reader's own is held against the sample it is copied from."""
+    """Options, recipe and settings; a recipe of the reader's own is held against the sample it is copied from."""
     unknown = [word for word in words if word.startswith("-") and word not in RECIPE_OPTIONS]
     assert not unknown, f"{where}: recipes know no {unknown}"
     if "--until" in words:
         assert words[words.index("--until") + 1] in pipeline.NAMES, f"{where}: no such stage"
     named = words[words.index("--recipe") + 1] if "--recipe" in words else "tiny"
-    if words and words[0] in RECIPE_VERBS:
-        named = next((word for word in words[1:] if "=" not in word and not word.startswith("-")), "tiny")
-    shipped = {entry.name: entry for entry in catalog.shipped()}
+    shipped = {entry.name: entry for main in catalog.shipped() for entry in (main, *catalog.parts(main))}
     own = named.startswith(("my", "/", ".")) or PLACEHOLDER.search(named)
     assert own or named in shipped, f"{where}: no recipe {named}"
     settings = [word for word in words if "=" in word and not PLACEHOLDER.search(word)]

@@ -22,7 +22,7 @@ from docs.website import (
 from medembed import MedEmbed
 from medembed.checkpoints.checkpoint import fetch
 from medembed.recipes import onnx_export
-from medembed.recipes.catalog import shipped
+from medembed.recipes.catalog import Entry, parts, shipped
 from medembed.recipes.schema import Recipe
 from medembed.runtime.tokenizer import Tokenizer
 from tests import tiny_bert
@@ -43,7 +43,8 @@ def test_readme_shows_the_committed_results(tmp_path: Path) -> None:
 def test_every_recipe_has_a_page_with_its_file() -> None:
     pages = recipes.pages()
     assert {f"{entry.name}.md" for entry in shipped()} | {"index.md"} == set(pages)
-    assert all(entry.file.read_text() in pages[f"{entry.name}.md"] for entry in shipped())
+    for entry in shipped():
+        assert all(item.file.read_text() in pages[f"{entry.name}.md"] for item in (entry, *parts(entry)))
 
 
 def test_every_page_stands_in_the_navigation() -> None:
@@ -62,7 +63,7 @@ def test_every_section_and_setting_is_in_the_reference(section: str) -> None:
 
 
 def test_bounds_and_choices_of_a_setting_are_told() -> None:
-    assert "| `tolerance` | number (≥ 0) | `0.01` |" in settings.page()
+    assert "| `near_duplicates` | number (≥ 0, ≤ 1) | `0.9` |" in settings.page()
     assert "| `format` | `jsonl` or `csv`" in settings.page()
 
 
@@ -116,8 +117,9 @@ def test_a_training_run_is_collected_and_shown(tmp_path: Path) -> None:
         (tmp_path / name).write_text(json.dumps(content))
     found = training.collect(tmp_path / "merge" / "m")
     assert found["losses"] == [[(1, 2.0), (2, 1.0)], [(1, 0.5), (2, 0.25)]]
-    (tmp_path / training.FILE).write_text(json.dumps(found))
-    shown = training.section(tmp_path)
+    entry = Entry("mine", tmp_path / "recipe.toml")
+    training.store(entry, found)
+    shown = training.section(entry)
     assert "| 0.5 (published) | 0.7500 |" in shown
     assert ">round 2<" in shown
 
@@ -138,7 +140,7 @@ def test_the_tryouts_weights_lose_as_little_as_its_page_says(tmp_path: Path) -> 
 
 
 def test_a_recipe_that_was_not_trained_shows_no_training(tmp_path: Path) -> None:
-    assert training.section(tmp_path) == ""
+    assert training.section(Entry("mine", tmp_path / "recipe.toml")) == ""
 
 
 def test_benchmarks_name_command_and_machine() -> None:

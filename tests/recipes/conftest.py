@@ -85,7 +85,7 @@ min_words = 8
 [notes.sources.articles]
 format = "articles"
 path = "articles.jsonl.gz"
-licence = "CC0"
+license = "CC0"
 origin = "made by the tests"
 [filters]
 near_duplicates = 1.0

@@ -8,13 +8,14 @@ import pytest
 from medembed.checkpoints import checkpoint
 from medembed.checkpoints.shortening import shorten
 from medembed.errors import RecipeConfigError
-from medembed.recipes import catalog, train
+from medembed.recipes import catalog
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.load import load_recipe
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import StageRun
+from medembed.recipes.stages import train
 from medembed.recipes.training import directions
 
 DIMS, KEPT = 24, 6
@@ -65,7 +66,7 @@ def test_a_run_that_goes_on_takes_short_vectors_in_the_same_directions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directions, "STEPS", 3)
-    entry = catalog.find("mini-v3")
+    entry = catalog.find("mini/3")
     recipe = load_recipe(entry.file, ["execution.threads=1"])
     rows = [Triplet(f"what is disease {i}", f"disease {i} is rare", [], [], "s", str(i)) for i in range(40)]
     with Reporter(progress=False) as reporter, reporter.task("train") as task:

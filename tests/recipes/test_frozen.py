@@ -17,8 +17,7 @@ from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.load import load_recipe
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.retrieval import measure, read_sets
-from medembed.recipes.schema import Execution, Recipe
-from medembed.recipes.schema_train import Train
+from medembed.recipes.schema import Execution, Recipe, Train
 from medembed.recipes.sources import Places
 from medembed.recipes.training import frozen, tuning
 from tests import tiny_bert
@@ -141,7 +140,7 @@ def test_a_recipe_trains_the_projection_alone_and_compares_with_the_dense_base(
         ({"trainable": "projection"}, "need architecture 'colbert'"),
         ({"skip_punctuation": True}, "need architecture 'colbert'"),
         ({"architecture": "colbert", "projection": "principal"}, "needs trainable = 'projection'"),
-        ({"architecture": "colbert", "trainable": "projection", "lora": {"rank": 4}}, "freezes the encoder"),
+        ({"architecture": "colbert", "trainable": "projection", "lora_rank": 4}, "freezes the encoder"),
     ],
     ids=["frozen dense", "punctuation dense", "directions of nothing", "frozen and tuned"],
 )

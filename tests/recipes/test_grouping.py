@@ -1,11 +1,10 @@
 """Batches whose rows are each other's hard negatives."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medembed.recipes.records import Triplet
-from medembed.recipes.schema_train import Grouping, Train
+from medembed.recipes.schema import Grouping, Train
 from medembed.recipes.training.grouping import batches
 from medembed.recipes.training.tuning import ConsecutiveBatches, training_data
 
@@ -64,12 +63,3 @@ def test_the_trainer_is_given_whole_batches_in_another_order_each_epoch() -> Non
     sampler.set_epoch(1)
     assert sorted(first) == sorted(sampler) == [[index, index + 1, index + 2, index + 3] for index in range(0, 20, 4)]
     assert first != list(sampler)
-
-
-@pytest.mark.parametrize("pattern", ["s", "*"])
-def test_an_ungrouped_source_is_batched_at_random(pattern: str) -> None:
-    settings = Train(batch_size=8, grouping="document", group_size=8, negatives_per_query=0, ungrouped=(pattern,))
-    rows = [row(str(index), f"d{index // 8}") for index in range(64)]
-    document = {item.query: item.doc_id for item in rows}
-    table = training_data(rows, settings)["s"]
-    assert any(len({document[query] for query in table["query"][start : start + 8]}) > 2 for start in range(0, 64, 8))

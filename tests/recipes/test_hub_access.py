@@ -52,7 +52,9 @@ def run(endpoint: str, home: Path, *command: str, offline: bool = False) -> subp
 def notes_stage(recipe: Path, work: Path, *settings: str) -> list[str]:
     return [
         "-m",
-        "medembed.recipes.stages.notes",
+        "medembed.recipes.train",
+        "--until",
+        "notes",
         "--recipe",
         str(recipe),
         f"execution.work={work}",
@@ -90,7 +92,9 @@ def test_ready_pairs_come_from_a_hub_dataset_and_its_commit_is_recorded(
     settings = [f"pairs.sources.ready.{key}={value}" for key, value in source.items()] + ["pairs.writer=none"]
     command = [
         "-m",
-        "medembed.recipes.stages.pairs",
+        "medembed.recipes.train",
+        "--until",
+        "pairs",
         "--recipe",
         str(recipe_folder),
         f"execution.work={tmp_path / 'work'}",

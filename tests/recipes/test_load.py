@@ -28,8 +28,8 @@ def test_all_problems_are_reported_together(recipe_folder: Path) -> None:
     [
         ("notes.sources.articles.pth=x", "did you mean 'path'"),
         ("executon.work=x", "did you mean 'execution'"),
-        ("train.lora.rnk=4", "did you mean 'rank'"),
-        ("development.dev.qwerty=4", "allowed here: licence, max_documents, max_queries"),
+        ("train.teacher.modl=4", "did you mean 'model'"),
+        ("development.dev.qwerty=4", "allowed here: license, max_documents, max_queries"),
         ("train", "write key=value"),
         ("name.x=1", "'name' holds a value"),
         ("notes.min_words=500", "min_words (500) must be below max_words (180)"),

@@ -1,5 +1,7 @@
 """Hard negatives: within the ranks, below the positive, and never an answer in disguise."""
 
+import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from medembed.recipes.stage import StageRun
 from medembed.recipes.stages import negatives, triplets
 from medembed.recipes.stages.negatives import allowed, choose, read_corpus
 from medembed.recipes.stages.triplets import is_held_out
-from medembed.recipes.training.selection import weigh
+from medembed.recipes.training.selection import select
 from medembed.search import on_disk as topk
 from medembed.search.bm25 import Bm25
 
@@ -31,12 +33,11 @@ def pair(query: str, passage: str, note: str = "", source: str = "s", doc: str =
     ("settings", "expected"),
     [
         (Negatives(per_query=2, rank_to=6), [1, 2]),
-        (Negatives(per_query=2, rank_from=4, rank_to=6), [3, 4]),
         (Negatives(per_query=2, rank_to=2), [1]),
         (Negatives(per_query=2, rank_to=6, max_score_ratio=1.0), [0, 1]),
         (Negatives(per_query=4, rank_to=6, max_score_ratio=0.5), [3, 4, 5]),
     ],
-    ids=["ratio", "rank from", "rank to", "no margin", "wide margin"],
+    ids=["ratio", "rank to", "no margin", "wide margin"],
 )
 def test_negatives_are_chosen_by_rank_and_ratio(settings: Negatives, expected: list[int]) -> None:
     scores = np.array([0.78, 0.76, 0.6, 0.4, 0.3, 0.2, 0.1], dtype=np.float32)
@@ -46,16 +47,51 @@ def test_negatives_are_chosen_by_rank_and_ratio(settings: Negatives, expected: l
 def test_answers_in_disguise_are_masked() -> None:
     corpus = read_corpus(
         [
-            pair("gout", "Allopurinol lowers uric acid.", note="n1"),
-            pair("uric acid", "allopurinol LOWERS uric acid!", note="n2"),
-            pair("diet", "Beer raises uric acid.", note="n1"),
-            pair("Gout?", "Colchicine stops the attack.", note="n3"),
-            pair("fever", "Paracetamol lowers a fever.", note="n4"),
+            pair("gout", "Allopurinol lowers uric acid.", doc="d1"),
+            pair("uric acid", "allopurinol LOWERS uric acid!", doc="d2"),
+            pair("diet", "Beer raises uric acid.", doc="d1"),
+            pair("Gout?", "Colchicine stops the attack.", doc="d3"),
+            pair("fever", "Paracetamol lowers a fever.", doc="d4"),
         ]
     )
     rows = np.arange(5)
     assert allowed(corpus, 0, rows).tolist() == [False, False, False, False, True]
     assert allowed(corpus, 4, rows).tolist() == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("other", "masked"),
+    [
+        ({"note": "window-2", "doc": "note-1"}, True),
+        ({"note": "window-2", "doc": "note-1", "source": "notes:lead"}, True),
+        ({"doc": "note-1#2"}, True),
+        ({"doc": "note-2"}, False),
+        ({"doc": "note-1", "source": "articles"}, False),
+    ],
+    ids=["another window", "another kind of pair", "a part", "another note", "another source"],
+)
+def test_no_passage_of_the_positives_own_document_is_a_negative(other: dict[str, str], masked: bool) -> None:
+    own = pair("fever", "The fever went down at once.", note="window-1", doc="note-1", source="notes")
+    corpus = read_corpus([own, pair("pulse", "The pulse was high all day.", **({"source": "notes"} | other))])
+    assert allowed(corpus, 0, np.array([1])).tolist() == [not masked]
+
+
+def test_a_passage_that_stands_in_two_documents_is_masked_for_both() -> None:
+    shared = "Seen by the doctor on call."
+    corpus = read_corpus([pair("a", shared, doc="1"), pair("b", shared, doc="2"), pair("c", "Nothing new.", doc="2")])
+    assert allowed(corpus, 2, np.array([0])).tolist() == [False]
+
+
+def test_windows_of_one_note_are_not_each_others_negatives(loaded: Loaded) -> None:
+    """With windows this short, most of what looks alike is the rest of the same note."""
+    built = {item.step.key: item.artifact for item in pipeline.build(*loaded("notes.max_words=24"), "negatives")}
+    pairs = {row.pair_id: row for row in read_parquet(built["filters"].parts("pairs"), Pair)}
+    documents: dict[str, set[str]] = {}
+    for row in pairs.values():
+        documents.setdefault(content_id(row.passage), set()).add(row.doc_id)
+    mined = list(read_parquet(built["negatives"].parts("mined"), Mined))
+    assert sum(len(row.negative_ids) for row in mined) > 20
+    assert all(pairs[row.pair_id].doc_id not in documents[key] for row in mined for key in row.negative_ids)
 
 
 @pytest.mark.parametrize("method", ["dense", "bm25", "both", "none"])
@@ -64,7 +100,6 @@ def test_every_method_mines_what_its_settings_allow(loaded: Loaded, method: str)
         item.step.key: item.artifact for item in pipeline.build(*loaded(f"negatives.method={method}"), "negatives")
     }
     pairs = {row.pair_id: row for row in read_parquet(built["filters"].parts("pairs"), Pair)}
-    notes_of = {content_id(row.passage): row.note_id for row in pairs.values()}
     mined = list(read_parquet(built["negatives"].parts("mined"), Mined))
     assert {row.pair_id for row in mined} == set(pairs)
     found = sum(len(row.negative_ids) for row in mined)
@@ -73,7 +108,6 @@ def test_every_method_mines_what_its_settings_allow(loaded: Loaded, method: str)
         assert row.passage_id not in row.negative_ids
         assert len(row.negative_ids) <= 2
         assert all(score <= 0.95 * row.scores[0] for score in row.scores[1:])
-        assert all(notes_of[key] != pairs[row.pair_id].note_id for key in row.negative_ids)
 
 
 def test_bm25_ranks_the_passage_with_the_words_first_and_scores_it_alike() -> None:
@@ -84,25 +118,19 @@ def test_bm25_ranks_the_passage_with_the_words_first_and_scores_it_alike() -> No
     assert index.score_of("unknownword", 0) == 0.0
 
 
-def test_caps_join_all_sources_of_a_pattern_and_weights_repeat_or_thin_out() -> None:
+def test_caps_join_all_sources_of_a_pattern() -> None:
     pairs = [pair(f"q{index}", f"p{index}", source=f"onto:{index % 2}") for index in range(100)]
-    pairs += [pair(f"r{index}", f"p{index}", source="twice") for index in range(10)]
-    pairs += [pair(f"s{index}", f"p{index}", source="half") for index in range(400)]
-    chosen = weigh(pairs, Triplets(caps={"onto:*": 30}, weights={"twice": 2, "half": 0.5}), 1)
-    by_source: dict[str, list[int]] = {}
-    for row, copies in chosen:
-        by_source.setdefault(row.source.partition(":")[0], []).append(copies)
-    assert len(by_source["onto"]) == 30
-    assert by_source["twice"] == [2] * 10
-    assert 160 < len(by_source["half"]) < 240
-    assert weigh(reversed(pairs), Triplets(caps={"onto:*": 30}, weights={"twice": 2, "half": 0.5}), 1) == chosen
+    pairs += [pair(f"r{index}", f"p{index}", source="whole") for index in range(10)]
+    chosen = select(pairs, Triplets(caps={"onto:*": 30}), 1)
+    assert Counter(row.source.partition(":")[0] for row in chosen) == {"onto": 30, "whole": 10}
+    assert select(reversed(pairs), Triplets(caps={"onto:*": 30}), 1) == chosen
 
 
 def test_another_draw_takes_other_rows_of_capped_sources_and_all_of_the_rest() -> None:
     pairs = [pair(f"q{index}", f"p{index}", source="capped") for index in range(100)]
     pairs += [pair(f"r{index}", f"p{index}", source="whole") for index in range(10)]
     first, second = (
-        {row.query for row, _ in weigh(pairs, Triplets(caps={"capped": 20}, draw=draw), 1)} for draw in (0, 1)
+        {row.query for row in select(pairs, Triplets(caps={"capped": 20}, draw=draw), 1)} for draw in (0, 1)
     )
     assert len(first) == len(second) == 30
     assert first & second >= {f"r{index}" for index in range(10)}
@@ -110,7 +138,7 @@ def test_another_draw_takes_other_rows_of_capped_sources_and_all_of_the_rest() -
 
 
 def test_only_pairs_that_will_be_trained_on_are_mined_for(loaded: Loaded) -> None:
-    built = {item.step.key: item.artifact for item in pipeline.build(*loaded("triplets.max_rows=20"), "triplets")}
+    built = {item.step.key: item.artifact for item in pipeline.build(*loaded('triplets.caps={"*"=20}'), "triplets")}
     assert built["filters"].summary["rows"] > 20
     assert len(list(read_parquet(built["negatives"].parts("mined"), Mined))) == 20
 
@@ -141,19 +169,18 @@ def test_a_document_is_never_split(loaded: Loaded) -> None:
 
 
 def test_the_layouts_hold_the_same_rows(loaded: Loaded) -> None:
-    import json
-
-    import pyarrow.parquet as pq
-
     folder = pipeline.build(*loaded(), "triplets")[-1].artifact.folder
     rows = list(read_parquet(sorted((folder / "train").glob("*.parquet")), Triplet))
-    table = pq.read_table(folder / "dataset/sentence-transformers/train.parquet")
-    assert table.column_names == ["query", "positive", "negative_1", "negative_2"]
-    assert table.column("query").to_pylist() == [row.query for row in rows]
+    table = [
+        json.loads(line) for line in (folder / "dataset/sentence-transformers/train.jsonl").read_text().splitlines()
+    ]
+    assert {tuple(line) for line in table} == {("query", "positive", "negative_1", "negative_2")}
+    assert [line["query"] for line in table] == [row.query for row in rows]
     flag = [json.loads(line) for line in (folder / "dataset/flagembedding/train.jsonl").read_text().splitlines()]
-    assert flag[0] == {"query": rows[0].query, "pos": [rows[0].positive], "neg": rows[0].negatives}
+    assert [(line["query"], line["pos"]) for line in flag] == [(row.query, [row.positive]) for row in rows]
+    assert all(line["neg"][: len(row.negatives)] == row.negatives for line, row in zip(flag, rows, strict=True))
     lines = (folder / "dataset/triplets/train.jsonl").read_text().splitlines()
-    assert len(lines) == sum(len(row.negatives) for row in rows)
+    assert len(lines) == 2 * len(rows)
     card = (folder / "dataset/README.md").read_text()
     assert "made by the tests" in card
     assert "CC0" in card

@@ -44,7 +44,7 @@ def test_every_extractive_passage_is_the_span_it_names(loaded: Loaded) -> None:
 
 
 def test_a_sentence_asked_for_is_not_in_its_own_passage(notes: list[Note]) -> None:
-    writer = ExtractiveWriter(Extractive(kinds=("lead", "cropped"), min_passage_words=4))
+    writer = ExtractiveWriter(Extractive(kinds=("lead", "cropped")))
     pairs = [pair for written in writer.write(notes) for pair in written.pairs]
     assert len(pairs) == 8
     assert all(pair.query not in pair.passage for pair in pairs)
@@ -105,7 +105,7 @@ def test_a_sentence_asked_for_is_not_in_its_own_passage(notes: list[Note]) -> No
 )
 def test_rules_ask_what_they_should(title: str, heading: str, text: str, kind: str, query: str) -> None:
     note = Note("0" * 16, "d", "s", title, heading, text.strip())
-    [written] = ExtractiveWriter(Extractive(min_query_words=1, kinds=tuple(RULES))).write([note])
+    [written] = ExtractiveWriter(Extractive(kinds=tuple(RULES))).write([note])
     assert (kind, query) in [(pair.query_type, pair.query) for pair in written.pairs]
 
 
@@ -131,17 +131,13 @@ def test_what_explains_no_abbreviation_is_not_asked_for(text: str) -> None:
     ids=["points back", "announces nothing"],
 )
 def test_a_sentence_that_cannot_stand_alone_is_no_claim(text: str) -> None:
-    [written] = ExtractiveWriter(Extractive(kinds=("claim",), min_passage_words=5)).write(
-        [Note("0" * 16, "d", "s", "", "", text)]
-    )
+    [written] = ExtractiveWriter(Extractive(kinds=("claim",))).write([Note("0" * 16, "d", "s", "", "", text)])
     assert written.pairs == []
 
 
 def test_the_passage_of_a_claim_does_not_hold_it() -> None:
     text = "Gout was looked at in two hundred older adults of the town. In conclusion, allopurinol lowers uric acid in older adults."
-    [written] = ExtractiveWriter(Extractive(kinds=("claim",), min_passage_words=5)).write(
-        [Note("0" * 16, "d", "s", "", "", text)]
-    )
+    [written] = ExtractiveWriter(Extractive(kinds=("claim",))).write([Note("0" * 16, "d", "s", "", "", text)])
     [pair] = written.pairs
     assert (pair.query, pair.passage) == (
         "Allopurinol lowers uric acid in older adults.",

@@ -154,7 +154,7 @@ def test_a_run_killed_in_any_stage_and_resumed_equals_an_undisturbed_one(
 ) -> None:
     killed = tmp_path / "killed"
     process = start(*LONG_RUN, work=killed)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not list(killed.glob(f"{victim}/*")) and time.monotonic() < deadline:
         time.sleep(0.002)
     if victim == "train":  # deep inside: after a checkpoint
@@ -176,7 +176,7 @@ def test_a_run_killed_while_training_goes_on_at_its_checkpoint(start: Start, loa
     """The fast one of the kind: killed once, after a checkpoint, and the steps before it are not trained again."""
     settings = ["train.max_steps=4", "execution.save_every_steps=1", "train.evaluations=0", "merge.ratios=[1.0]"]
     process = start(*settings)
-    work, deadline = tmp_path / "work", time.monotonic() + 120
+    work, deadline = tmp_path / "work", time.monotonic() + 600
     while not list(work.glob("train/*/scratch/training/checkpoints/checkpoint-2/whole")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline

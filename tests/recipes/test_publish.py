@@ -36,5 +36,5 @@ def test_more_tokens_than_positions_are_refused(folder: Path) -> None:
     [(None, "The weights are 40% base and 60% tuned"), ("/home/me/earlier", "40% those of `earlier` and 60% tuned")],
 )
 def test_the_card_says_whose_the_other_weights_are(anchor: str | None, said: str) -> None:
-    recipe = load_recipe(catalog.find("mini-v4").file, [] if anchor is None else [f"merge.anchor={anchor}"])
+    recipe = load_recipe(catalog.find("mini/3").file, [] if anchor is None else [f"merge.anchor={anchor}"])
     assert said in cards._origin(recipe, 0.6)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,7 @@ from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.layouts import filled
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
-from medembed.recipes.schema import Execution
-from medembed.recipes.schema_train import Lora, Teacher, Train
+from medembed.recipes.schema import Execution, Teacher, Train
 from medembed.recipes.training import callbacks, losses, teaching, tuning
 from medembed.runtime import hardware
 
@@ -105,8 +105,8 @@ def run(
         {"architecture": "colbert", "loss": "cached_mnr"},
         {"architecture": "colbert", "loss": "margin_mse", "negatives_per_query": 2},
         {"architecture": "colbert", "loss": "kl", "negatives_per_query": 2},
-        {"precision": "fp32", "homogeneous_batches": False},
-        {"lora": Lora(rank=4)},
+        {"precision": "fp32"},
+        {"lora_rank": 4},
     ],
     ids=[
         "matryoshka",
@@ -124,9 +124,7 @@ def run(
     ],
 )
 def test_every_loss_trains_and_moves_the_weights(base: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
-    settings = Train(
-        **({"batch_size": 4, "max_steps": 2, "warmup": 0.0, "learning_rate": 1e-3, "max_passage_tokens": 24} | changed)
-    )
+    settings = Train(**({"batch_size": 4, "max_steps": 2, "learning_rate": 1e-3, "max_passage_tokens": 24} | changed))
     model, losses = run(base, tmp_path, settings)
     assert losses
     assert all(0 < loss < 100 for loss in losses)
@@ -170,7 +168,7 @@ def test_directions_are_learnt_for_what_can_be_trained_only(base: Path, monkeypa
 
 def test_a_checkpoint_quotes_no_training_text(base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The library's own card would: examples of the data, and of what the model makes of them."""
-    run(base, tmp_path, Train(batch_size=4, max_steps=2, max_passage_tokens=24, warmup=0.0), save_every_steps=1)
+    run(base, tmp_path, Train(batch_size=4, max_steps=2, max_passage_tokens=24), save_every_steps=1)
     cards = list((tmp_path / "checkpoints").glob("*/README.md"))
     assert cards
     assert not [
@@ -246,18 +244,6 @@ def test_missing_negatives_are_filled_from_other_documents() -> None:
     assert all(row.positive not in found for row, found in zip(many, negatives, strict=True))
 
 
-def test_half_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    for step, whole in ((2, True), (4, True), (6, False)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if whole:
-            (folder / callbacks.WHOLE).touch()
-    found = callbacks.last_checkpoint(tmp_path)
-    assert found is not None
-    assert found.name == "checkpoint-4"
-    assert not (tmp_path / "checkpoint-6").exists()
-
-
 def test_the_best_model_is_kept_and_a_worse_one_is_not(tmp_path: Path) -> None:
     saved: list[str] = []
 
@@ -275,3 +261,31 @@ def test_the_best_model_is_kept_and_a_worse_one_is_not(tmp_path: Path) -> None:
         report(None, state, None, {callbacks.BEST_SCORE: score}, model=name)
     assert saved == ["a", "d"]
     assert (tmp_path / "model" / "w").read_text() == "d"
+
+
+@pytest.mark.parametrize(
+    ("damage", "goes_on_at"),
+    [
+        (None, "checkpoint-10"),
+        (lambda folder: (folder / "checkpoint-10/optimizer.pt").write_bytes(b"x"), "checkpoint-9"),
+        (lambda folder: (folder / "checkpoint-10/whole").unlink(), "checkpoint-9"),
+        (lambda folder: (folder / "checkpoint-10/optimizer.pt").unlink(), "checkpoint-9"),
+        (lambda folder: [(folder / f"checkpoint-{n}/optimizer.pt").unlink() for n in (9, 10)], None),
+    ],
+    ids=["none", "a changed file", "half written", "a lost file", "both"],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(
+    tmp_path: Path, damage: Any, goes_on_at: str | None
+) -> None:
+    for number in (9, 10):
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        (folder / "optimizer.pt").write_bytes(b"state" * number)
+        state = SimpleNamespace(is_world_process_zero=True, global_step=number)
+        callbacks.WholeCheckpoints().on_save(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+    if damage is not None:
+        damage(tmp_path)
+    said: list[str] = []
+    found = callbacks.last_checkpoint(tmp_path, said.append)
+    assert (found.name if found else None) == goes_on_at
+    assert (tmp_path / "checkpoint-10").exists() is (goes_on_at == "checkpoint-10")

@@ -1,23 +1,23 @@
-"""Stage ``filters``: pairs → pairs worth training on, with a count for every reason. ``python -m medembed.recipes.stages.filters``."""
+"""Stage ``filters``: pairs → pairs worth training on, with a count for every reason."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-from medembed.errors import EmptyStageError, SourceError
+from medembed.errors import EmptyStageError
 from medembed.recipes import models, near_duplicates
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.decontamination import Overlap, beir_texts, normal_words
-from medembed.recipes.fingerprint import folder_sha256
 from medembed.recipes.records import Failure, Pair, content_id, read_parquet, write_parquet
-from medembed.recipes.schema import Filters, Recipe
+from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, identity, verified
 from medembed.recipes.stage import Stage, StageRun, Summary
 from medembed.search import on_disk as topk
 
 ROWS_A_PART = 16384
+QUERY_WORDS, PASSAGE_WORDS = (1, 64), (8, 400)
+SHARED_WORDS = 13  # words in a row that a pair may not share with a development set, as GPT-3's authors chose
 Check = Callable[[Pair], str | None]
 
 # A query that points at "the patient" or "this study" is answered by any note: it teaches that all notes are alike.
@@ -32,20 +32,10 @@ _MIN_DEGENERATE_WORDS = 8
 
 
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
-    """The settings, the evaluation sets' contents and, for the round trip, the model."""
-    filters = recipe.filters
+    """The settings, the development sets' contents and, for the round trip, the model."""
     sets = {name: identity(item, name, places) for name, item in sorted(recipe.development.items())}
-    model = (
-        models.model_identity(*models.miner(recipe, filters.round_trip_model, None))
-        if filters.round_trip_top_k
-        else None
-    )
-    return {
-        "filters": filters,
-        "sets": sets,
-        "model": model,
-        "extra": [_extra_identity(path) for path in filters.decontaminate],
-    }
+    model = models.base_identity(recipe, places) if recipe.filters.round_trip_top_k else None
+    return {"filters": recipe.filters, "sets": sets, "model": model}
 
 
 def run(stage: StageRun) -> Summary:
@@ -87,12 +77,8 @@ def run(stage: StageRun) -> Summary:
 def _checks(stage: StageRun) -> list[Check]:
     """Checks of single pairs, the cheap ones first."""
     settings = stage.recipe.filters
-    checks = [_lengths(settings), _exact_duplicates(), _relevance(settings.min_relevance)]
-    if settings.anaphoric:
-        checks.append(_anaphoric)
-    if settings.degenerate:
-        checks.append(_degenerate)
-    overlap = Overlap(_evaluation_texts(stage), settings.ngram)
+    checks: list[Check] = [_lengths, _exact_duplicates(), _relevance(settings.min_relevance), _anaphoric, _degenerate]
+    overlap = Overlap(_evaluation_texts(stage), SHARED_WORDS)
 
     def contaminated(pair: Pair) -> str | None:
         return overlap.reason(pair.query) or overlap.reason(pair.passage)
@@ -120,7 +106,7 @@ def _lost_round_trip(stage: StageRun, kept: list[Pair]) -> list[Pair]:
     recipe, execution = stage.recipe, stage.recipe.execution
     passages = {content_id(pair.passage): pair.passage for pair in kept}
     place = {passage_id: row for row, passage_id in enumerate(passages)}
-    model, revision = models.miner(recipe, recipe.filters.round_trip_model, None)
+    model, revision = models.miner(recipe, stage.places)
     scratch = ArtifactWriter(stage.out.scratch("vectors"))
     with models.load_encoder(model, execution, revision=revision) as encoder:
         prompts = encoder.spec.prompts
@@ -139,19 +125,13 @@ def _lost_round_trip(stage: StageRun, kept: list[Pair]) -> list[Pair]:
 def _evaluation_texts(stage: StageRun) -> Iterator[str]:
     for name, item in stage.recipe.development.items():
         yield from beir_texts(verified(item, name, stage.places))
-    for path in stage.recipe.filters.decontaminate:
-        yield from beir_texts(_extra_folder(path))
 
 
-def _lengths(settings: Filters) -> Check:
-    def check(pair: Pair) -> str | None:
-        if not settings.min_query_words <= len(pair.query.split()) <= settings.max_query_words:
-            return f"query outside {settings.min_query_words} to {settings.max_query_words} words"
-        if not settings.min_passage_words <= len(pair.passage.split()) <= settings.max_passage_words:
-            return f"passage outside {settings.min_passage_words} to {settings.max_passage_words} words"
-        return None
-
-    return check
+def _lengths(pair: Pair) -> str | None:
+    for what, text, (least, most) in (("query", pair.query, QUERY_WORDS), ("passage", pair.passage, PASSAGE_WORDS)):
+        if not least <= len(text.split()) <= most:
+            return f"{what} outside {least} to {most} words"
+    return None
 
 
 def _exact_duplicates() -> Check:
@@ -183,24 +163,4 @@ def _degenerate(pair: Pair) -> str | None:
     return None
 
 
-def _extra_folder(path: str) -> Path:
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise SourceError(
-            f"filters.decontaminate: there is no folder {folder}; give BEIR folders (corpus.jsonl, queries.jsonl)"
-        )
-    return folder
-
-
-def _extra_identity(path: str) -> str:
-    return folder_sha256(_extra_folder(path))
-
-
 STAGE = Stage("filters", 1, "pairs worth training on", config, run)
-
-if __name__ == "__main__":
-    import sys
-
-    from medembed.recipes.door import stage_main
-
-    sys.exit(stage_main("filters"))

@@ -1,4 +1,4 @@
-"""Stage ``merge``: base and tuned weights interpolated, the ratio chosen on the development sets. ``python -m medembed.recipes.stages.merge``."""
+"""Stage ``merge``: base and tuned weights interpolated, the ratio chosen on the development sets."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.checkpoints import checkpoint, tensors
+from medembed.checkpoints import tensors
 from medembed.errors import RecipeConfigError
 from medembed.recipes import models, retrieval
 from medembed.recipes.schema import Recipe
@@ -25,21 +25,24 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
     """The grid, the base and the development sets the ratio is chosen on."""
     sets = {name: set_identity(item, name, places) for name, item in sorted(recipe.development.items())}
     length = recipe.score.max_seq_length
-    # what a soup is of, the inputs say; which anchor, its weights
-    settings = recipe.merge.model_dump(mode="json", exclude={"soup", "anchor"})
-    if recipe.merge.anchor is not None:
-        settings["anchor"] = models.model_identity(recipe.merge.anchor)
-    return {"merge": settings, "base": models.base_identity(recipe.base), "sets": sets, "max_seq_length": length}
+    anchor = recipe.merge.anchor
+    return {
+        "ratios": recipe.merge.ratios,
+        "anchor": None if anchor is None else models.identity(places, anchor),
+        "base": models.base_identity(recipe, places),
+        "sets": sets,
+        "max_seq_length": length,
+    }
 
 
 def run(stage: StageRun) -> Summary:
     """Measure every ratio, keep the best; without development sets the first one is taken."""
     recipe = stage.recipe
     tuned = [artifact.folder / "model" for artifact in stage.inputs.values()]
-    base = models.base_folder(recipe.base).folder
+    base = models.base_files(recipe, stage.places).folder
     anchor = base
     if recipe.merge.anchor is not None:
-        anchor = checkpoint.fetch(recipe.merge.anchor).folder
+        anchor = models.fetch(stage.places, recipe.merge.anchor).folder
         check_alike(anchor, tuned[0], recipe.merge.anchor)
     ratios = sorted({0.0, *recipe.merge.ratios, 1.0}) if recipe.development else list(recipe.merge.ratios)
     measured = (
@@ -71,18 +74,17 @@ def check_alike(anchor: Path, tuned: Path, name: str) -> None:
 
 
 def choose(measured: dict[float, dict[str, float]], recipe: Recipe) -> float:
-    """The ratio of the recipe's grid with the best mean, or with the best worst gain over the base; ties go to the smaller.
+    """The ratio of the recipe's grid with the best mean, then the best of the worst gains over the base; ties go to the smaller.
 
     Args:
         measured: nDCG@10 by set for every ratio; 0 is the base.
-        recipe: Its ``merge.ratios`` and ``merge.prefer``.
+        recipe: Its ``merge.ratios``.
     """
     base = measured[0.0]
 
     def worth(ratio: float) -> tuple[float, float]:
         scores = measured[ratio]
-        worst = min(scores[name] - base[name] for name in scores)
-        return (worst, _mean(scores)) if recipe.merge.prefer == "worst" else (_mean(scores), worst)
+        return _mean(scores), min(scores[name] - base[name] for name in scores)
 
     return max(sorted(recipe.merge.ratios), key=worth)
 
@@ -92,7 +94,7 @@ def write_merged(base: Path, tuned: Sequence[Path], ratio: float, folder: Path) 
 
     Args:
         base: Folder of the model that training started from, or of the anchor.
-        tuned: Folders of tuned models, whose mean is taken (model soup: Wortsman et al. 2022, arXiv:2203.05482).
+        tuned: Folders of tuned models, whose mean is taken (Wortsman et al. 2022, arXiv:2203.05482).
         ratio: Share of the tuned weights.
         folder: Where to write.
     """
@@ -167,10 +169,3 @@ def _mean(scores: dict[str, float]) -> float:
 
 
 STAGE = Stage("merge", 1, "base and tuned weights, interpolated", config, run)
-
-if __name__ == "__main__":
-    import sys
-
-    from medembed.recipes.door import stage_main
-
-    sys.exit(stage_main("merge"))

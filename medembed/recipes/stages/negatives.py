@@ -1,4 +1,4 @@
-"""Stage ``negatives``: for each pair, passages that look like its answer and are none. ``python -m medembed.recipes.stages.negatives``."""
+"""Stage ``negatives``: for each pair, passages that look like its answer and are none."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from medembed.recipes import models
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.decontamination import normal_words
 from medembed.recipes.fingerprint import folder_sha256
-from medembed.recipes.records import Mined, Pair, content_id, read_parquet, write_parquet
+from medembed.recipes.records import Mined, Pair, content_id, document_of, read_parquet, write_parquet
 from medembed.recipes.schema import Negatives, Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import Stage, StageRun, Summary
@@ -34,7 +34,7 @@ class Corpus:
         passages: Distinct passages by hash.
         positive: Row of each pair's passage. *Shape:* ``(pairs,)``.
         content: Number that equal passages share, case and punctuation aside. *Shape:* ``(passages,)``.
-        note: Number that passages of one note share; -1 for ready pairs. *Shape:* ``(passages,)``.
+        documents: Numbers of the documents that each passage stands in.
         answers: Rows that any pair with the same query names as its passage.
     """
 
@@ -42,34 +42,29 @@ class Corpus:
     passages: dict[str, str]
     positive: NDArray[np.int64]
     content: NDArray[np.int64]
-    note: NDArray[np.int64]
+    documents: list[set[int]]
     answers: dict[str, set[int]]
 
 
-def config(recipe: Recipe, _places: Places, round_number: int) -> Any:
-    """The settings, the pairs that triplets take, and the first round's miner; later rounds mine with the model that enters as an input."""
+def config(recipe: Recipe, places: Places, _round: int) -> Any:
+    """The settings, the pairs that triplets take, and the base; later rounds mine with the model that enters as an input."""
     negatives = recipe.negatives
     uses_dense = negatives.method in ("dense", "both")
-    model = (
-        models.model_identity(*models.miner(recipe, negatives.model, None))
-        if uses_dense and round_number == 1
-        else None
-    )
-    settings = negatives.model_dump(mode="json", exclude={"rounds"})
-    length = recipe.train.max_passage_tokens if uses_dense else None
-    base = models.base_identity(recipe.base) if uses_dense else None
-    selected = recipe.triplets.model_dump(mode="json", include={"caps", "draw", "weights", "max_rows"}) | {
-        "seed": recipe.seed
-    }
-    found = {"negatives": settings, "model": model, "base": base, "max_tokens": length, "selected": selected}
+    selected = recipe.triplets.model_dump(mode="json", include={"caps", "draw"}) | {"seed": recipe.seed}
     judge = _local_judge(negatives)
-    return found if judge is None else found | {"cross_encoder": folder_sha256(judge)}
+    return {
+        "negatives": negatives.model_dump(mode="json", exclude={"rounds"}),
+        "base": models.base_identity(recipe, places) if uses_dense else None,
+        "max_tokens": recipe.train.max_passage_tokens if uses_dense else None,
+        "selected": selected,
+        "cross_encoder": None if judge is None else folder_sha256(judge),
+    }
 
 
 def run(stage: StageRun) -> Summary:
     """Mine block after block of queries; finished blocks are not mined again."""
     pairs = read_parquet(stage.inputs["filters"].parts("pairs"), Pair)
-    corpus = read_corpus([pair for pair, _ in selection.weigh(pairs, stage.recipe.triplets, stage.recipe.seed)])
+    corpus = read_corpus(selection.select(pairs, stage.recipe.triplets, stage.recipe.seed))
     settings = stage.recipe.negatives
     blocks = range(0, len(corpus.pairs), QUERIES_A_BLOCK)
     stage.task.expect(len(corpus.pairs))
@@ -90,12 +85,13 @@ def run(stage: StageRun) -> Summary:
 
 
 def read_corpus(pairs: list[Pair]) -> Corpus:
-    """Number passages, their contents and their notes."""
+    """Number passages, their contents and their documents."""
     passages: dict[str, str] = {}
     places: dict[str, int] = {}
     contents: dict[str, int] = {}
-    notes: dict[str, int] = {}
-    content, note, positive = [], [], []
+    numbers: dict[tuple[str, str], int] = {}
+    documents: list[set[int]] = []
+    content, positive = [], []
     answers: dict[str, set[int]] = {}
     for pair in pairs:
         key = content_id(pair.passage)
@@ -103,10 +99,11 @@ def read_corpus(pairs: list[Pair]) -> Corpus:
             places[key] = len(places)
             passages[key] = pair.passage
             content.append(contents.setdefault(content_id(*normal_words(pair.passage)), len(contents)))
-            note.append(notes.setdefault(pair.note_id, len(notes)) if pair.note_id else -1)
+            documents.append(set())
+        documents[places[key]].add(numbers.setdefault(document_of(pair), len(numbers)))
         positive.append(places[key])
         answers.setdefault(_query_key(pair), set()).add(places[key])
-    return Corpus(pairs, passages, np.array(positive), np.array(content), np.array(note), answers)
+    return Corpus(pairs, passages, np.array(positive), np.array(content), documents, answers)
 
 
 def _query_key(pair: Pair) -> str:
@@ -114,30 +111,32 @@ def _query_key(pair: Pair) -> str:
 
 
 def allowed(corpus: Corpus, index: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which candidates may be negatives of a pair: no equal passage, none of the same note, no other answer to its query."""
+    """Candidates that may be negatives of a pair, as a mask.
+
+    An equal passage, any passage of the pair's document, and any other answer to its query may not.
+    """
     own = int(corpus.positive[index])
     fine: NDArray[np.bool_] = corpus.content[rows] != corpus.content[own]
-    if corpus.note[own] >= 0:
-        fine &= corpus.note[rows] != corpus.note[own]
+    fine &= np.array([corpus.documents[own].isdisjoint(corpus.documents[row]) for row in rows], dtype=np.bool_)
     fine &= ~np.isin(rows, list(corpus.answers[_query_key(corpus.pairs[index])]))
     return fine
 
 
 def choose(rows: NDArray[np.int64], scores: NDArray[np.float32], positive: float, settings: Negatives) -> list[int]:
-    """Places of the negatives in a ranked list: within the ranks, and below the positive by the margin.
+    """Places of the negatives in a ranked list: among the best, and below the positive by the margin.
 
     Args:
         rows: Candidates, best first, false negatives already taken out.
         scores: Their scores.
         positive: Score of the positive.
-        settings: Ranks, ratio and count.
+        settings: Number of ranks, ratio and count.
 
     Returns:
         At most ``settings.per_query`` indices into ``rows``.
     """
     last = min(settings.rank_to, len(rows))
     ceiling = positive * settings.max_score_ratio
-    fitting = [place for place in range(settings.rank_from - 1, last) if scores[place] <= ceiling]
+    fitting = [place for place in range(last) if scores[place] <= ceiling]
     return fitting[: settings.per_query]
 
 
@@ -175,7 +174,7 @@ def _vectors(stage: StageRun, corpus: Corpus, passages: list[str]) -> Vectors:
     Passages are read as far as training will read them: what lies beyond could make no negative harder, and costs most.
     """
     recipe = stage.recipe
-    model, revision = models.miner(recipe, recipe.negatives.model, stage.inputs.get("model"))
+    model, revision = models.miner(recipe, stage.places, stage.inputs.get("model"))
     scratch = ArtifactWriter(stage.out.scratch("vectors"))
     with (
         models.load_encoder(
@@ -286,11 +285,4 @@ def _write(stage: StageRun, index: int, mined: list[Mined]) -> None:
     stage.out.write_part("mined", index, "parquet", lambda path: write_parquet(path, mined, Mined))
 
 
-STAGE = Stage("negatives", 2, "hard negatives of each pair", config, run)
-
-if __name__ == "__main__":
-    import sys
-
-    from medembed.recipes.door import stage_main
-
-    sys.exit(stage_main("negatives"))
+STAGE = Stage("negatives", 3, "hard negatives of each pair", config, run)

@@ -1,11 +1,11 @@
-"""Stage ``notes``: sources → cleaned, deduplicated windows of text. ``python -m medembed.recipes.stages.notes`` runs up to here."""
+"""Stage ``notes``: sources → cleaned, deduplicated windows of text."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from medembed.recipes.records import Failure, Note, content_id, count_rows, write_parquet
-from medembed.recipes.schema import NoteSource, Recipe
+from medembed.recipes.schema import Notes, NoteSource, Recipe
 from medembed.recipes.sentences import clean, windows
 from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
@@ -65,18 +65,23 @@ def _found(stage: StageRun) -> Iterator[Note | Failure]:
     seen: set[str] = set()
     settings = stage.recipe.notes
     for name, source in settings.sources.items():
-        read = _article_texts if source.format == "articles" else _plain_texts
         for index, row in enumerate(rows(source, name, stage.places, _columns(source, name))):
             if not is_kept(index, content_id(name, str(index)), stage.recipe.scale, SCALE_FLOOR):
                 continue
-            for doc_id, title, heading, text in read(source, f"{name}:{index}", row):
-                for note in _cut(settings.min_words, settings.max_words, name, doc_id, title, heading, text):
-                    if isinstance(note, Note) and settings.deduplicate and note.note_id in seen:
-                        yield Failure(note.doc_id, "duplicate")
-                        continue
-                    if isinstance(note, Note):
-                        seen.add(note.note_id)
-                    yield note
+            for note in cut_row(settings, name, source, index, row):
+                if isinstance(note, Note) and note.note_id in seen:
+                    yield Failure(note.doc_id, "duplicate")
+                    continue
+                if isinstance(note, Note):
+                    seen.add(note.note_id)
+                yield note
+
+
+def cut_row(settings: Notes, name: str, source: NoteSource, index: int, row: Row) -> Iterator[Note | Failure]:
+    """Windows of one row of a source, and one failure for each of its texts that gave none."""
+    read = _article_texts if source.format == "articles" else _plain_texts
+    for doc_id, title, heading, text in read(source, f"{name}:{index}", row):
+        yield from _cut(settings.min_words, settings.max_words, name, doc_id, title, heading, text)
 
 
 def _columns(source: NoteSource, name: str) -> dict[str, str]:
@@ -123,11 +128,3 @@ def _article_texts(_source: NoteSource, fallback_id: str, row: Row) -> Iterator[
 
 
 STAGE = Stage("notes", 1, "cleaned, deduplicated windows of text", config, run)
-
-
-if __name__ == "__main__":
-    import sys
-
-    from medembed.recipes.door import stage_main
-
-    sys.exit(stage_main("notes"))

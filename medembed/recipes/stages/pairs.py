@@ -1,4 +1,4 @@
-"""Stage ``pairs``: notes → (query, passage) pairs. ``python -m medembed.recipes.stages.pairs`` runs up to here."""
+"""Stage ``pairs``: notes → (query, passage) pairs."""
 
 import hashlib
 import math
@@ -169,10 +169,3 @@ def _summary(stage: StageRun, blocks: int) -> Summary:
 
 
 STAGE = Stage("pairs", 1, "queries with the passages that answer them", config, run)
-
-if __name__ == "__main__":
-    import sys
-
-    from medembed.recipes.door import stage_main
-
-    sys.exit(stage_main("pairs"))

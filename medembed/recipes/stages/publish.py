@@ -1,4 +1,4 @@
-"""Stage ``publish``: a folder that MedEmbed, sentence-transformers and transformers load alike. ``python -m medembed.recipes.stages.publish``."""
+"""Stage ``publish``: a folder that MedEmbed, sentence-transformers and transformers load alike."""
 
 import json
 import os
@@ -18,14 +18,22 @@ from medembed.recipes.training import directions
 from medembed.storage.durable import LISTING, is_ours, write_folder, write_listing
 
 
-def config(recipe: Recipe, _places: Places, _round: int) -> Any:
-    """Name, licence and files asked for, and what the card says of the data."""
+def config(recipe: Recipe, places: Places, _round: int) -> Any:
+    """The settings of ``publish``, and the words of the card that no input tells."""
     sources = {**recipe.notes.sources, **recipe.pairs.sources}
     said = {
-        name: source.model_dump(mode="json", include={"origin", "licence", "attribution"})
+        name: source.model_dump(mode="json", include={"dataset", "origin", "license", "attribution"})
         for name, source in sources.items()
     }
-    return {"publish": recipe.publish, "sources": said, "prompts": models.base_identity(recipe.base)}
+    return {
+        "publish": recipe.publish,
+        "name": recipe.name,
+        "description": recipe.description,
+        "base": cards.name_of(recipe.base.model),
+        "anchor": None if recipe.merge.anchor is None else cards.name_of(recipe.merge.anchor),
+        "sources": said,
+        "prompts": models.base_identity(recipe, places),
+    }
 
 
 def run(stage: StageRun) -> Summary:
@@ -73,7 +81,8 @@ def deliver(folder: Path, execution: Execution) -> dict[str, str]:
 def _write_model(stage: StageRun, target: Path) -> None:
     recipe = stage.recipe
     shutil.copytree(stage.inputs["merge"].folder / "model", target, dirs_exist_ok=True)
-    _declare_prompts(recipe, target)
+    base = models.base_files(recipe, stage.places)
+    _declare(target / model_files.SENTENCE_CONFIG, "prompts", models.base_prompts(recipe.base, base))
     if recipe.publish.max_seq_length is not None:
         declare_length(target, recipe.publish.max_seq_length)
     if recipe.publish.short_dims:
@@ -85,12 +94,6 @@ def _write_model(stage: StageRun, target: Path) -> None:
         export(target)
     card = cards.model_card(recipe, {role: artifact.manifest for role, artifact in stage.inputs.items()}, target)
     (target / "README.md").write_text(card, encoding="utf-8")
-
-
-def _declare_prompts(recipe: Recipe, folder: Path) -> None:
-    """Put the prompts of training where sentence-transformers and MedEmbed look for them."""
-    prompts = models.base_prompts(recipe.base, models.base_folder(recipe.base))
-    _declare(folder / model_files.SENTENCE_CONFIG, "prompts", prompts)
 
 
 def declare_length(folder: Path, max_seq_length: int) -> None:
@@ -141,11 +144,4 @@ def _push(folder: Path, repo: str) -> str:
     return str(commit.commit_url)
 
 
-STAGE = Stage("publish", 1, "a folder others load", config, run)
-
-if __name__ == "__main__":
-    import sys
-
-    from medembed.recipes.door import stage_main
-
-    sys.exit(stage_main("publish"))
+STAGE = Stage("publish", 2, "a folder others load", config, run)

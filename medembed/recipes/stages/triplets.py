@@ -1,4 +1,4 @@
-"""Stage ``triplets``: pairs and negatives → training rows, split by document. ``python -m medembed.recipes.stages.triplets``."""
+"""Stage ``triplets``: pairs and negatives → training rows, split by document."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from medembed.errors import EmptyStageError
 from medembed.recipes import layouts
-from medembed.recipes.records import Mined, Pair, Triplet, content_id, read_parquet, write_parquet
+from medembed.recipes.records import Mined, Pair, Triplet, content_id, document_of, read_parquet, write_parquet
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import Stage, StageRun, Summary
@@ -22,10 +22,10 @@ def config(recipe: Recipe, _places: Places, _round: int) -> Any:
 
 
 def run(stage: StageRun) -> Summary:
-    """Join, weigh, shuffle and split; write our own rows and the layouts other tools read."""
+    """Join, cap, shuffle and split; write our own rows and the layouts other tools read."""
     settings, seed = stage.recipe.triplets, stage.recipe.seed
-    chosen = selection.weigh(read_parquet(stage.inputs["filters"].parts("pairs"), Pair), settings, seed)
-    wanted = {pair.pair_id for pair, _ in chosen}
+    chosen = selection.select(read_parquet(stage.inputs["filters"].parts("pairs"), Pair), settings, seed)
+    wanted = {pair.pair_id for pair in chosen}
     mined = {
         row.pair_id: row
         for row in read_parquet(stage.inputs["negatives"].parts("mined"), Mined)
@@ -35,16 +35,14 @@ def run(stage: StageRun) -> Summary:
         content_id(pair.passage): pair.passage for pair in read_parquet(stage.inputs["filters"].parts("pairs"), Pair)
     }
     split: dict[str, list[Triplet]] = {"train": [], "held_out": []}
-    for pair, copies in chosen:
-        name = "held_out" if is_held_out(pair.doc_id, seed, settings.held_out) else "train"
+    for pair in chosen:
+        name = "held_out" if is_held_out(document_of(pair)[1], seed, settings.held_out) else "train"
         negatives = [texts[key] for key in mined[pair.pair_id].negative_ids]
         row = Triplet(pair.query, pair.passage, negatives, mined[pair.pair_id].scores, pair.source, pair.doc_id)
-        split[name] += [row] * (copies if name == "train" else 1)
+        split[name].append(row)
         stage.task.advance()
     if not split["train"]:
-        raise EmptyStageError(
-            "no training row is left: every document was held out, capped or weighted away; look at [triplets]"
-        )
+        raise EmptyStageError("no training row is left: every document was held out or capped; look at [triplets]")
     for name, triplets in split.items():
         for index, start in enumerate(range(0, max(1, len(triplets)), ROWS_A_PART)):
             block = triplets[start : start + ROWS_A_PART]
@@ -60,21 +58,15 @@ def is_held_out(doc_id: str, seed: int, share: float) -> bool:
 
 
 def _export(folder: Path, stage: StageRun, split: dict[str, list[Triplet]], sources: Counter[str]) -> None:
+    """Write every layout of every split that has rows."""
     recipe = stage.recipe
-    for name, triplets in split.items():
-        layouts.write_sentence_transformers(
-            folder / f"sentence-transformers/{name}.parquet", triplets, recipe.negatives.per_query
-        )
-        layouts.write_flag_embedding(folder / f"flagembedding/{name}.jsonl", triplets)
-        layouts.write_triplet_columns(folder / f"triplets/{name}.jsonl", triplets)
-    layouts.write_card(folder / "README.md", recipe, {name: len(rows) for name, rows in split.items()}, sources)
+    written = {name: layouts.complete(rows, recipe.negatives.per_query) for name, rows in split.items()}
+    written = {name: rows for name, rows in written.items() if rows}
+    for name, rows in written.items():
+        layouts.write_sentence_transformers(folder / f"sentence-transformers/{name}.jsonl", rows)
+        layouts.write_flag_embedding(folder / f"flagembedding/{name}.jsonl", rows)
+        layouts.write_triplet_columns(folder / f"triplets/{name}.jsonl", rows)
+    layouts.write_card(folder / "README.md", recipe, {name: len(rows) for name, rows in written.items()}, sources)
 
 
-STAGE = Stage("triplets", 1, "training rows in three layouts", config, run)
-
-if __name__ == "__main__":
-    import sys
-
-    from medembed.recipes.door import stage_main
-
-    sys.exit(stage_main("triplets"))
+STAGE = Stage("triplets", 2, "training rows in three layouts", config, run)

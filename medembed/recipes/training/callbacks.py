@@ -1,4 +1,4 @@
-"""What happens beside the training steps: progress, whole checkpoints, the best model so far."""
+"""Callbacks of the trainer: progress, whole checkpoints, the best model so far."""
 
 # The trainer passes every argument by name, so a callback takes those it does not use too.
 # ruff: noqa: ARG002
@@ -14,9 +14,9 @@ from transformers import TrainerCallback
 
 from medembed.recipes.reporting import Task
 from medembed.storage import paths
-from medembed.storage.durable import write_folder, write_text_whole
+from medembed.storage.durable import file_sha256, write_folder, write_text_whole
 
-WHOLE = "whole"  # marks a checkpoint that was written to its end
+WHOLE = "whole"  # marks a checkpoint that was written to its end, and holds the hashes of its files
 BEST_SCORE = "eval_sequential_score"
 
 
@@ -47,7 +47,8 @@ class WholeCheckpoints(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the checkpoint that was just written."""
         if state.is_world_process_zero:
-            write_text_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, "")
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_text_whole(folder / WHOLE, json.dumps(_hashes(folder)))
 
 
 class KeepBest(TrainerCallback):
@@ -78,15 +79,40 @@ def best_so_far(folder: Path) -> dict[str, Any] | None:
     return best if (folder / "model").is_dir() else None
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; halves are deleted."""
-    whole: list[Path] = []
-    for path in folder.glob("checkpoint-*"):
-        if (path / WHOLE).is_file():
-            whole.append(path)
-        else:
-            paths.remove_folder(folder, path.name)
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+def last_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """The newest whole and undamaged checkpoint; newer ones are deleted.
+
+    Args:
+        folder: Holds the checkpoints.
+        say: Tells a person of a damaged one.
+    """
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2])):
+        if not (path / WHOLE).is_file():
+            paths.remove_folder(folder, path.name)  # killed while it was written
+            continue
+        if _is_undamaged(path):
+            return path
+        say(f"{path} is damaged: training goes on at the checkpoint before it")
+        paths.remove_folder(folder, path.name)
+    return None
+
+
+def _is_undamaged(checkpoint: Path) -> bool:
+    try:
+        expected: dict[str, str] = json.loads((checkpoint / WHOLE).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return expected == _hashes(checkpoint)
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    """Hash of each file by name, but for the random states that other processes write in their own time."""
+    files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != WHOLE)
+    return {
+        path.relative_to(checkpoint).as_posix(): file_sha256(path)
+        for path in files
+        if not path.name.startswith("rng_state_")
+    }
 
 
 def save_plain(model: Any, folder: Path, dropouts: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Which rows share a batch: rows that are hard to tell apart, so that in-batch negatives are hard ones at no cost. Pure.
+"""Batches of rows that are hard to tell apart, so that in-batch negatives are hard at no cost. Pure.
 
 A mined negative is one more passage to encode for every row. A batch in which the rows' own passages are each other's hard
 negatives has them for nothing: of 64 rows each, 63 negatives instead of one.
@@ -7,8 +7,8 @@ negatives has them for nothing: of 64 rows each, 63 negatives instead of one.
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from medembed.recipes.records import Triplet, content_id
-from medembed.recipes.schema_train import Grouping
+from medembed.recipes.records import Triplet, content_id, document_of
+from medembed.recipes.schema import Grouping
 
 
 def batches(rows: Sequence[Triplet], batch_size: int, by: Grouping, group_size: int, seed: int) -> list[list[int]]:
@@ -40,16 +40,11 @@ def _shuffled(rows: Sequence[Triplet], indices: Sequence[int], seed: int) -> lis
     return sorted(indices, key=lambda index: content_id("group", str(seed), rows[index].query, rows[index].positive))
 
 
-def _document(row: Triplet) -> str:
-    """What follows a ``#`` in a document id names a part of the document."""
-    return row.doc_id.partition("#")[0]
-
-
 def _by_document(rows: Sequence[Triplet]) -> list[Sequence[int]]:
-    members: dict[str, list[int]] = {}
+    members: dict[tuple[str, str], list[int]] = {}
     for index, row in enumerate(rows):
-        members.setdefault(_document(row), []).append(index)
-    return [members[_document(row)] for row in rows]
+        members.setdefault(document_of(row), []).append(index)
+    return [members[document_of(row)] for row in rows]
 
 
 def _by_negatives(rows: Sequence[Triplet]) -> list[Sequence[int]]:

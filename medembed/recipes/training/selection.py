@@ -1,7 +1,9 @@
-"""Which pairs are trained on, and how often: caps and weights by source. Pure; mining and the training rows agree on it."""
+"""Caps by source: the pairs that are trained on. Pure.
+
+A file of its own because two stages, mining and the training rows, must agree on it.
+"""
 
 import fnmatch
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,29 +12,26 @@ from medembed.recipes.records import Pair, content_id
 from medembed.recipes.schema import Triplets
 
 
-def weigh(pairs: Iterable[Pair], settings: Triplets, seed: int) -> list[tuple[Pair, int]]:
-    """Apply caps, weights and the limit, and shuffle; everything by hashes, so that the order of the input does not matter.
+def select(pairs: Iterable[Pair], settings: Triplets, seed: int) -> list[Pair]:
+    """Apply caps and shuffle; everything by hashes, so that the order of the input does not matter.
 
-    A pattern such as ``"onto:*"`` caps all sources it matches together, and the first pattern that matches counts. A weight
-    of 0.25 keeps a quarter of a source, one of 2 takes every row twice. Another ``draw`` takes other rows of a capped source.
+    A pattern such as ``"onto:*"`` caps all sources it matches together, and the first pattern that matches counts. Another
+    ``draw`` takes other rows of a capped source.
 
     Returns:
-        Pairs with the number of copies to train on, in training order.
+        Pairs in training order.
     """
     drawn = f"{seed}/{settings.draw}" if settings.draw else str(seed)
     taken: Counter[str] = Counter()
-    kept: list[tuple[Pair, int]] = []
-    for key, pair in sorted((content_id(drawn, pair.pair_id), pair) for pair in _unique(pairs)):
+    kept: list[Pair] = []
+    for pair in sorted(_unique(pairs), key=lambda pair: content_id(drawn, pair.pair_id)):
         pattern = _pattern(settings.caps, pair.source)
-        if pattern is not None and taken[pattern] >= settings.caps[pattern]:
-            continue
-        weight = settings.weights.get(_pattern(settings.weights, pair.source) or "", 1.0)
-        copies = math.floor(weight) + (int(key[:8], 16) < (weight % 1) * 2**32)
-        if copies:
-            taken[pattern or ""] += 1
-            kept.append((pair, copies))
-    in_order = sorted(kept, key=lambda item: content_id("order", drawn, item[0].pair_id))
-    return in_order[: settings.max_rows]
+        if pattern is not None:
+            if taken[pattern] >= settings.caps[pattern]:
+                continue
+            taken[pattern] += 1
+        kept.append(pair)
+    return sorted(kept, key=lambda pair: content_id("order", drawn, pair.pair_id))
 
 
 def _unique(pairs: Iterable[Pair]) -> Iterator[Pair]:

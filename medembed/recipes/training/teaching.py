@@ -10,7 +10,7 @@ import numpy as np
 
 from medembed.colbert.model import MedColBERT
 from medembed.model import MedEmbed
-from medembed.recipes import models, schema, schema_train
+from medembed.recipes import models, schema
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.records import Triplet, content_id
 from medembed.recipes.reporting import Task
@@ -36,7 +36,7 @@ class Teacher(ClosedByWith):
 
     def __init__(
         self,
-        settings: schema_train.Teacher,
+        settings: schema.Teacher,
         batch_size: int,
         execution: schema.Execution,
         out: ArtifactWriter,
@@ -48,7 +48,7 @@ class Teacher(ClosedByWith):
         self._loaded = ExitStack()
 
     def scores(self, rows: Sequence[Triplet]) -> list[list[float]]:
-        """What the teacher says of rows that lie batch after batch.
+        """The teacher's scores of rows that lie batch after batch.
 
         Args:
             rows: A whole number of batches.

@@ -33,13 +33,14 @@ _NO_TERM = re.compile(
 _FIRST_SECTION = re.compile(r"abstract|introduction|overview|summary", re.IGNORECASE)
 _TITLE_EVERY = 8  # of the windows outside an abstract, one in eight is asked for by the title
 _MAX_TOPIC_WORDS = 6
+QUERY_WORDS, MIN_PASSAGE_WORDS = (2, 32), 12
 
 
 class ExtractiveWriter:
     """Writes pairs by rule.
 
     Args:
-        settings: Which kinds, how many of each a note, and lengths.
+        settings: Which kinds, and how many of each per note.
     """
 
     def __init__(self, settings: Extractive) -> None:
@@ -72,11 +73,10 @@ class ExtractiveWriter:
                     left -= 1
         return pairs
 
-    def _fits(self, note: Note, query: str, span: Span) -> bool:
-        words, settings = len(query.split()), self._settings
-        if not settings.min_query_words <= words <= settings.max_query_words:
-            return False
-        return len(note.text[slice(*span)].split()) >= settings.min_passage_words
+    @staticmethod
+    def _fits(note: Note, query: str, span: Span) -> bool:
+        fewest, most = QUERY_WORDS
+        return fewest <= len(query.split()) <= most and len(note.text[slice(*span)].split()) >= MIN_PASSAGE_WORDS
 
 
 def _pair(note: Note, kind: str, query: str, span: Span) -> Pair:
