@@ -94,7 +94,12 @@ class WriteError(MedEmbedError, OSError):
 
     @classmethod
     def of(cls, message: str, number: int | None) -> Self:
-        """An error with the system's number, for callers that tell it in words of their own."""
+        """Make an error with the system's number, for callers that tell it in words of their own.
+
+        Args:
+            message: What happened and what to do.
+            number: The system's error number.
+        """
         error = cls(message)
         error.errno = number
         return error
