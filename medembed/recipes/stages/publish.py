@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from medembed.checkpoints import checkpoint, lengths, model_files
+from medembed.checkpoints import checkpoint, keys, lengths, model_files
 from medembed.errors import PublishError, RecipeConfigError
 from medembed.extras import require
 from medembed.recipes import cards, models
@@ -93,7 +93,7 @@ def _write_model(stage: StageRun, target: Path) -> None:
 def _declare_prompts(recipe: Recipe, folder: Path) -> None:
     """Put the prompts of training where sentence-transformers and MedEmbed look for them."""
     prompts = models.base_prompts(recipe.base, models.base_folder(recipe.base))
-    _declare(folder / model_files.SENTENCE_CONFIG, "prompts", prompts)
+    _declare(folder / keys.SENTENCE_CONFIG, "prompts", prompts)
 
 
 def declare_length(folder: Path, max_seq_length: int) -> None:
