@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from medembed import demo, vectors
-from medembed.checkpoints import model_files, shortening, tensors
-from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch
+from medembed.checkpoints import keys, lengths, model_files, shortening, tensor_files, tensors
+from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch, fingerprint
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
 from medembed.storage import paths
@@ -64,6 +64,7 @@ def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: 
     def fill(folder: Path) -> None:
         _copy_settings(source, folder)
         _write_json(folder / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+        lengths.declare(folder, limit)
         _write_shards(folder, {k: v for k, v in tensors.read_tensors(source).items() if "pooler." not in k})
         _write_json(folder / "vector_ranges.json", _ranges(folder, texts))
         if (target / "README.md").is_file():
@@ -105,7 +106,7 @@ def bundle_head(source: Path, target: Path) -> None:
     limit = {"max_seq_length": fetch(str(source), late_interaction=True).spec.max_seq_length}
 
     def fill(folder: Path) -> None:
-        for path in (source / "modules.json", source / model_files.SENTENCE_CONFIG, target / HEAD / "README.md"):
+        for path in (source / "modules.json", source / keys.SENTENCE_CONFIG, target / HEAD / "README.md"):
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
         settings = model_files.read_json(source / "sentence_bert_config.json")
@@ -113,7 +114,7 @@ def bundle_head(source: Path, target: Path) -> None:
         for _, module in model_files.read_modules(source):
             if module.resolve() != source.resolve():
                 _copy_module(module, folder / module.name)
-        _write_json(folder / MADE_FOR, {"encoder": tensors.fingerprint(target)})
+        _write_json(folder / MADE_FOR, {"encoder": fingerprint(target)})
 
     write_folder(target / HEAD, fill)
 
@@ -142,10 +143,10 @@ def _head_files(head: Path) -> set[str]:
     if not (head / MADE_FOR).is_file():
         return set()
     modules = {f"{module.name}/{name}" for _, module in model_files.read_modules(head) for name in MODULE_FILES}
-    return {"modules.json", model_files.SENTENCE_CONFIG, "sentence_bert_config.json", "README.md", MADE_FOR, *modules}
+    return {"modules.json", keys.SENTENCE_CONFIG, "sentence_bert_config.json", "README.md", MADE_FOR, *modules}
 
 
-def _encoder_weights(folder: Path) -> tensors.Tensors:
+def _encoder_weights(folder: Path) -> tensor_files.Tensors:
     return {name: array for name, array in tensors.plain(tensors.read_tensors(folder)).items() if "pooler." not in name}
 
 
@@ -155,11 +156,11 @@ def _copy_module(source: Path, target: Path) -> None:
     if (source / "config.json").is_file():
         shutil.copyfile(source / "config.json", target / "config.json")
     if (source / tensors.WHOLE).is_file():
-        tensors.save_file(tensors.compact(tensors.read_tensors(source)), target / tensors.WHOLE)
+        tensor_files.write(tensors.compact(tensors.read_tensors(source)), target / tensors.WHOLE)
 
 
-def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
-    shards: list[tensors.Tensors] = [{}]
+def _write_shards(folder: Path, weights: tensor_files.Tensors) -> None:
+    shards: list[tensor_files.Tensors] = [{}]
     stored = tensors.compact(weights)
     for name in sorted(weights):
         parts = {key: stored[key] for key in (name, name + tensors.SCALE) if key in stored}
@@ -168,7 +169,7 @@ def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
         shards[-1] |= parts
     names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        tensors.save_file(shard, folder / name)
+        tensor_files.write(shard, folder / name)
     index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
     _write_json(folder / tensors.INDEX, {"metadata": METADATA, "weight_map": index})
 

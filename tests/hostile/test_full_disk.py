@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from medembed import EmbeddedCorpus, MedColBERT, MedEmbed, TokenIndex
 from medembed.cli import app
 from medembed.errors import CorpusError, InputFileError, StorageFullError
-from medembed.recipes import bundle, catalog, door
+from medembed.recipes import bundle, catalog
 from tests.colbert import folders
+from tests.hostile import recipes_command
 from tests.recipes.conftest import make_recipe
 
 ROWS = [{"id": f"d{number}", "text": f"pain in the joint number {number}"} for number in range(40)]
@@ -45,11 +46,11 @@ def _command(*words: str) -> Callable[[Path, Given], None]:
     return run
 
 
-def _door(*words: str) -> Callable[[Path, Given], None]:
+def _recipes(*words: str) -> Callable[[Path, Given], None]:
     """A command of the recipes, which prints its errors."""
 
     def run(disk: Path, given: Given) -> None:
-        code = door.main([word.format(disk=disk, **vars(given)) for word in words])
+        code = recipes_command.run([word.format(disk=disk, **vars(given)) for word in words])
         if code:
             raise StorageFullError("told on standard error")
 
@@ -89,7 +90,7 @@ WRITERS: dict[str, Callable[[Path, Given], object]] = {
     "compare": _command("compare", "{results}", "-o", "{disk}/out"),
     "leaderboard": _command("leaderboard", "build", "{results}", "-o", "{disk}/out"),
     "recipes copy": lambda disk, given: catalog.copy(str(given.recipe), disk / "out"),
-    "recipes run": _door("run", "{recipe}", "--until", "triplets", "execution.work={disk}/out"),
+    "recipes run": _recipes("run", "{recipe}", "--until", "triplets", "execution.work={disk}/out"),
 }
 ERRORS = (StorageFullError, CorpusError, InputFileError)
 

@@ -23,8 +23,9 @@ from typer.testing import CliRunner
 from medembed import EmbeddedCorpus, MedColBERT, MedEmbed, TokenIndex
 from medembed.cli import app
 from medembed.errors import MedEmbedError
-from medembed.recipes import bundle, door
+from medembed.recipes import bundle
 from tests.colbert import folders
+from tests.hostile import recipes_command
 from tests.recipes.conftest import make_recipe
 
 ROWS = [{"id": f"d{number}", "text": f"pain in the joint number {number}"} for number in range(6)]
@@ -268,7 +269,9 @@ def test_nothing_done_to_a_token_index_touches_what_is_outside(
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small recipe, and beside it a work folder where its first stages are built."""
     folder = make_recipe(tmp_path_factory.mktemp("recipe") / "small")
-    assert door.main(["run", str(folder), "--until", "pairs", f"execution.work={folder.parent / 'work'}"]) == 0
+    assert (
+        recipes_command.run(["run", str(folder), "--until", "pairs", f"execution.work={folder.parent / 'work'}"]) == 0
+    )
     return folder
 
 
@@ -301,7 +304,7 @@ def test_no_run_on_a_work_folder_touches_what_is_outside(
     RECIPE_ATTACKS[attack](work, outside)
     before = state(outside)
     until = ["--until", "filters"] if command == "run" else []
-    code = door.main([command, str(recipe), f"execution.work={work}", *until])
+    code = recipes_command.run([command, str(recipe), f"execution.work={work}", *until])
     assert state(outside) == before
     if command == "run":
         assert code == 1
@@ -354,7 +357,7 @@ def test_a_download_stays_below_its_folder(
     shutil.copytree(recipe, folder)
     _add_source(folder, NAMED_BY_RECIPES[named].format(outside=outside), address)
     before = state(outside)
-    assert door.main(["download", str(folder), f"execution.work={work}"]) == 1
+    assert recipes_command.run(["download", str(folder), f"execution.work={work}"]) == 1
     assert "UnsafePathError" in capsys.readouterr().err
     assert state(outside) == before
 
@@ -363,7 +366,7 @@ def test_an_honest_download_arrives(address: str, recipe: Path, tmp_path: Path) 
     folder, work = tmp_path / "recipe", tmp_path / "work"
     shutil.copytree(recipe, folder)
     _add_source(folder, "deep/rows.jsonl", address)
-    assert door.main(["download", str(folder), f"execution.work={work}"]) == 0
+    assert recipes_command.run(["download", str(folder), f"execution.work={work}"]) == 0
     assert (work / "downloads" / "deep" / "rows.jsonl").read_bytes() == SERVED
 
 
@@ -411,7 +414,9 @@ def _export(model: Path, target: Path, _recipe: Path) -> int:
 
 
 def _publish(_model: Path, target: Path, recipe: Path) -> int:
-    return door.main(["run", str(recipe), f"execution.work={target.parent / 'work'}", f"execution.out={target}"])
+    return recipes_command.run(
+        ["run", str(recipe), f"execution.work={target.parent / 'work'}", f"execution.out={target}"]
+    )
 
 
 @pytest.mark.parametrize("held", TARGETS)
