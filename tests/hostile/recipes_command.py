@@ -14,7 +14,7 @@ def run(words: Sequence[str]) -> int:
     ran = CliRunner().invoke(app, ["recipes", *words])
     print(ran.output)
     if isinstance(ran.exception, MedEmbedError):
-        print(f"medembed: {ran.exception}", file=sys.stderr)
+        print(f"{type(ran.exception).__name__}: {ran.exception}", file=sys.stderr)
         return 1
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception

@@ -38,10 +38,9 @@ def what_to_do(outcome: Outcome, execution: Execution, settings: Llm) -> str:
 def _after_refusal(outcome: Refused, execution: Execution, settings: Llm) -> str:
     if 300 <= outcome.status < 400:
         return "It redirects, and notes go only to the address that you name. Name the other one if you trust it: execution.endpoint=URL"
-    if outcome.status in (401, 403) and execution.api_key_env is None:
-        return "It wants a key: put it in an environment variable and name that, execution.api_key_env=NAME"
     if outcome.status in (401, 403):
-        return f"It refuses the key in {execution.api_key_env}"
+        unnamed = "It wants a key: put it in an environment variable and name that, execution.api_key_env=NAME"
+        return unnamed if execution.api_key_env is None else f"It refuses the key in {execution.api_key_env}"
     if outcome.status == 404:
         return f"It has no model '{settings.model}' (pairs.llm.model), or no chat completions at this address (execution.endpoint)"
     if outcome.status in (402, 429):
