@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -120,3 +121,14 @@ def unknown_model(name: str) -> UnknownModelError:
         f"no model {name!r}: {hint}Known names: {', '.join(MODELS)}. Otherwise give a hub id ('organisation/model') or the path of a folder "
         "that holds config.json. `medembed models` lists what is here."
     )
+
+
+def stored_name(name: str, revision: str) -> str:
+    """Name of a model for files that outlive this process: absolute where it is a folder, so that it is found from anywhere.
+
+    Args:
+        name: Name, hub id or folder that the model was asked for by.
+        revision: Its revision; that of a folder, and of the bundled model, begins with ``sha256-``.
+    """
+    is_folder = revision.startswith("sha256-") and name not in MODELS
+    return str(Path(name).expanduser().absolute()) if is_folder else name

@@ -12,12 +12,11 @@ from medembed.cli.demo import demo
 from medembed.cli.doctor import doctor
 from medembed.cli.encode import encode
 from medembed.cli.evaluate import evaluate
-from medembed.cli.index import index
+from medembed.cli.index import index, token_index
 from medembed.cli.leaderboard import leaderboard_app
 from medembed.cli.models import models_app
 from medembed.cli.recipes import recipes_app
 from medembed.cli.search import search
-from medembed.cli.token_index import token_index
 from medembed.errors import MedEmbedError
 from medembed.terminal import say
 

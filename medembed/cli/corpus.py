@@ -1,54 +1,69 @@
-"""`medembed corpus`: look at an embedded corpus, check it, take rows out, hand it over."""
+"""`medembed corpus`: look at an embedded corpus or a token index, check it, take rows out, hand it over."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medembed.corpus.store import EmbeddedCorpus
-from medembed.errors import SettingError
+from medembed.cli.stores import open_store, take_over
+from medembed.colbert.index.store import TokenIndex
+from medembed.errors import InputFileError, SettingError
+from medembed.storage.manifest import Encoding
 from medembed.terminal import say
 
 corpus_app = typer.Typer(
-    no_args_is_help=True, help="Look at an embedded corpus, check it, take rows out, write it as arrays."
+    no_args_is_help=True,
+    help="Look at an embedded corpus or a token index, check it, take rows out, write it as arrays.",
 )
 Folder = Annotated[Path, typer.Argument(help="Folder that `medembed index` made.")]
 
 
 @corpus_app.command()
 def info(folder: Folder) -> None:
-    """Tell rows, model and what is stored.
+    """Tell kind, rows, model and what is stored.
 
     Example: [bold]medembed corpus info corpus/[/bold]
     """
-    corpus = EmbeddedCorpus.open(folder)
-    told = corpus.manifest.embedding
-    deleted = corpus.manifest.n_rows - len(corpus)
-    kept = ", ".join(f"{name}:{kind}" for name, kind in corpus.manifest.kept.items()) or "none"
-    for what, value in {
-        "rows": f"{len(corpus)} in {len(corpus.manifest.shards)} shards, {deleted} deleted",
-        "model": f"{told.model} at {told.revision}, {told.max_seq_length} tokens, overlong {told.overlong}",
-        "vectors": f"{told.vectors}, {told.dimension} dimensions",
-        "texts": "stored" if corpus.manifest.text_stored else "file and line only",
-        "kept columns": kept,
-        "made of": ", ".join(corpus.manifest.inputs),
-        "written by": f"medembed {corpus.manifest.medembed}, {corpus.manifest.engine}",
-    }.items():
-        say(f"{what + ':':14}{value}")
+    with open_store(folder) as opened:
+        manifest, told = opened.manifest, opened.manifest.encoding
+        if isinstance(opened, TokenIndex):
+            vectors = (
+                f"{manifest.n_vectors} of tokens, {told.dimension} dimensions in {opened.manifest.encoding.bits} bits"
+            )
+        else:
+            vectors = f"{opened.manifest.encoding.vectors}, {told.dimension} dimensions"
+        for what, value in {
+            "kind": manifest.kind,
+            "rows": f"{len(opened)} in {len(manifest.shards)} shards, {manifest.n_deleted} deleted",
+            "model": f"{Encoding.__str__(told)}, {told.max_seq_length} tokens, overlong {told.overlong}",
+            "vectors": vectors,
+            "texts": "stored" if manifest.text_stored else "file and line only",
+            "kept columns": ", ".join(f"{name}:{kind}" for name, kind in manifest.kept.items()) or "none",
+            "made of": ", ".join(manifest.inputs),
+            "written by": f"medembed {manifest.medembed}, {manifest.engine}",
+        }.items():
+            say(f"{what + ':':14}{value}")
 
 
 @corpus_app.command()
 def verify(folder: Folder) -> None:
-    """Hash every file; exit code 1 where one is missing or changed.
+    """Hash every file; exit code 1 where one is missing, changed, or belongs to no row.
 
     Example: [bold]medembed corpus verify corpus/[/bold]
     """
-    broken = EmbeddedCorpus.open(folder).verify()
+    with open_store(folder) as opened:
+        broken, deleted = opened.verify(), opened.manifest.n_deleted
+        again = opened.KIND.again
     for name in broken:
         say(name)
+    if deleted:
+        say(
+            f"the bytes of {deleted} deleted rows are still there: `medembed corpus compact {folder}` removes them",
+            error=True,
+        )
     if broken:
         say(
-            "medembed: run the same `medembed index` command again: it makes broken shards anew and nothing else",
+            f"medembed: {again}. Broken shards are made anew and nothing else; what belongs to no row goes with the next change",
             error=True,
         )
         raise typer.Exit(1)
@@ -68,29 +83,56 @@ def delete(
     """
     if not ids and ids_from is None:
         raise SettingError("which rows? Give ids, or a file of them with --ids-from")
-    listed = [] if ids_from is None else [line for line in ids_from.read_text(encoding="utf-8").splitlines() if line]
-    count = EmbeddedCorpus.open(folder).delete([*(ids or []), *listed])
+    listed = [] if ids_from is None else _lines(ids_from)
+    with open_store(folder) as opened:
+        count = opened.delete([*(ids or []), *listed])
     say(f"{count} rows deleted; `medembed corpus compact {folder}` removes their bytes", error=True)
 
 
 @corpus_app.command()
 def compact(
     folder: Folder,
-    batch_rows: Annotated[int | None, typer.Option(min=1, help="Rows a shard; as it is when left out.")] = None,
+    batch_rows: Annotated[int | None, typer.Option(min=1, help="Rows per shard; as it is when left out.")] = None,
 ) -> None:
-    """Write the shards anew without deleted rows; nothing is embedded again.
+    """Write the shards anew without deleted rows; nothing is encoded again.
 
     Example: [bold]medembed corpus compact corpus/[/bold]
     """
-    EmbeddedCorpus.open(folder).compact(batch_rows)
+    with open_store(folder) as opened:
+        opened.compact(batch_rows)
 
 
 @corpus_app.command()
 def export(
-    folder: Folder, output: Annotated[Path, typer.Option("--output", "-o", help="A path that ends in .npy.")]
+    folder: Folder,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A path that ends in .npy or .parquet.")],
 ) -> None:
-    """Write vectors as .npy, and ids beside it as .ids.json.
+    """Write rows with their vectors as .parquet, or vectors as .npy with ids beside them as .ids.json.
 
-    Example: [bold]medembed corpus export corpus/ -o vectors.npy[/bold]
+    Example: [bold]medembed corpus export corpus/ -o rows.parquet[/bold]
     """
-    EmbeddedCorpus.open(folder).to_npy(output)
+    with open_store(folder) as opened:
+        if output.suffix == ".parquet":
+            opened.to_parquet(output)
+        else:
+            opened.to_npy(output)
+
+
+@corpus_app.command("import")
+def import_earlier(
+    folder: Annotated[Path, typer.Argument(help="Folder that an earlier medembed made.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new store.")],
+) -> None:
+    """Take over a corpus or token index in the layout of an earlier medembed; nothing is encoded again.
+
+    Example: [bold]medembed corpus import old/ -o corpus/[/bold]
+    """
+    count = take_over(folder, output)
+    say(f"{output}: {count} rows taken over from {folder}, which is as it was", error=True)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.rstrip("\r") for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputFileError(f"{path} is not UTF-8: save the ids as UTF-8, one per line") from error

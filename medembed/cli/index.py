@@ -1,26 +1,34 @@
-"""`medembed index`: files of rows in, an embedded corpus out; run again after a crash, it goes on."""
+"""`medembed index`: files of rows in, a store out; run again after a crash, it goes on. `token-index` is the same with late interaction."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.cli.stopping import stopping
+from medembed.colbert.index import build as tokens
+from medembed.colbert.index.build import TokenSettings
+from medembed.colbert.index.layout import INDEX
+from medembed.colbert.model import MedColBERT
 from medembed.corpus import embed
-from medembed.corpus.embed import SHARD_ROWS, Settings, Summary
-from medembed.corpus.layout import Stored
+from medembed.corpus.embed import Settings
+from medembed.corpus.layout import CORPUS
 from medembed.corpus.pool import pooled
-from medembed.corpus.shards import Runner
 from medembed.model import MedEmbed
 from medembed.progress import row_bar
 from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.rejects import REJECTS
 from medembed.rows.sources import Found
+from medembed.storage.building import Summary
+from medembed.storage.manifest import Mode, read_manifest
+from medembed.storage.shards import Runner
 from medembed.terminal import say
 
 
@@ -33,25 +41,54 @@ class VectorsName(StrEnum):
     binary = "binary"
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What both kinds of store have in common.
+
+    Attributes:
+        found: Files of rows.
+        output: The store.
+        mode: What becomes of a store that is there.
+        changes: Settings that were given; the others are the store's own, or the defaults.
+        text: Columns of the text.
+        id: Column of the id; None to number rows.
+        keep: Columns to keep; None for the store's own.
+    """
+
+    found: Found
+    output: Path
+    mode: Mode
+    changes: dict[str, Any]
+    text: Sequence[str]
+    id: str | None
+    keep: dict[str, str] | None
+
+    @property
+    def adds(self) -> bool:
+        """Whether rows are added to a store, whose settings are kept then."""
+        return self.mode in ("append", "upsert")
+
+    def settings(self, base: Any) -> Any:
+        """The settings of the store, or the defaults, with those that were given."""
+        kept = base.columns.kept if self.keep is None else self.keep
+        given = {name: value for name, value in self.changes.items() if value is not None}
+        return replace(base, columns=Columns(tuple(self.text), self.id, kept), mode=self.mode, **given)
+
+
 def index(
     inputs: options.Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the corpus.")],
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = "id",
     number_rows: options.NumberRows = False,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(help="Keep a column for filters: NAME, or NAME:int, NAME:float, NAME:bool, NAME:date; repeat."),
-    ] = None,
+    keep: options.Keep = None,
     format: options.Format = None,  # noqa: A002 - what it is called everywhere
     delimiter: options.Delimiter = None,
     quote: options.Quote = '"',
     encoding: options.Encoding = "utf-8",
     header: options.Header = True,
-    vectors: Annotated[VectorsName, typer.Option(help="How vectors are stored.")] = VectorsName.float32,
-    batch_rows: Annotated[
-        int, typer.Option(min=1, help="Rows a shard: embedded at a time, and lost at most when the process is killed.")
-    ] = SHARD_ROWS,
+    vectors: Annotated[VectorsName | None, typer.Option(help="How vectors are stored. [default: float32]")] = None,
+    batch_rows: options.BatchRows = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray actors, each with a model of its own.")] = 1,
     ray: Annotated[
         str | None,
@@ -59,11 +96,21 @@ def index(
             help="Embed on Ray: local starts it here, auto joins the cluster of this machine, or the address of one."
         ),
     ] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="With --ray: GPUs a worker.")] = 0,
+    gpus: Annotated[float, typer.Option(min=0, help="With --ray: GPUs per worker.")] = 0,
     append: options.Append = False,
+    upsert: options.Upsert = False,
     overwrite: options.Overwrite = False,
-    store_text: options.StoreText = True,
+    store_text: options.StoreText = None,
     model: options.Model = BUNDLED,
+    late_interaction: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep one vector per token, of this late-interaction model: mini, a hub id or a folder. Replaces --model."
+        ),
+    ] = None,
+    bits: options.Bits = None,
+    pool_factor: options.PoolFactor = None,
+    document_length: options.DocumentLength = None,
     precision: options.Precision = options.PrecisionName.auto,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; several by commas, shared out to the workers.")
@@ -74,42 +121,105 @@ def index(
 ) -> None:
     """Embed a corpus of any size into a folder; a killed run goes on where it was.
 
-    Examples: [bold]medembed index notes/*.jsonl -o corpus/[/bold] · [bold]medembed index new.csv.gz -o corpus/ --append[/bold]
+    Examples: [bold]medembed index notes/*.jsonl -o corpus/[/bold] · [bold]medembed index new.csv.gz -o corpus/ --upsert[/bold] ·
+    [bold]medembed index notes/*.jsonl -o tokens/ --late-interaction mini[/bold]
 
     Exit code 3 says that rows or files were left out; rejects.jsonl in the folder says which rows and why.
     """
-    mode = options.mode(append=append, overwrite=overwrite)
-    columns = Columns(tuple(text_column or ["text"]), None if number_rows else id_column, _kept(keep or []))
-    stored: Stored = vectors.value
-    settings = Settings(columns, stored, batch_rows, store_text, mode)
+    mode = options.mode(append=append, upsert=upsert, overwrite=overwrite)
+    changes = {"shard_rows": batch_rows, "store_text": store_text}
     chosen = None if format is None else format.value
-    written = options.dialect(delimiter, quote, encoding, header=header)
-    found = sources.find(inputs, chosen, dialect=written, outputs=[output])
-    devices = device.split(",")
-    started = time.perf_counter()
-    with (
-        MedEmbed(
-            model,
-            precision=precision.value,
-            device=devices if len(devices) > 1 else device,
-            threads=threads,
-            truncate_dim=truncate_dim,
-            overlong=overlong.value,
-        ) as embedder,
-        stopping() as stopped,
-        row_bar(found.size()) as progress,
-    ):
-        runner = _runner(embedder, workers, devices, ray, gpus)
-        summary = embed.index(
-            found,
-            output,
-            embedder,
-            settings,
-            runner=runner,
-            progress=progress,
-            stop=lambda: bool(stopped),
+    id_name = None if number_rows else id_column
+    dialect = options.dialect(delimiter, quote, encoding, header=header)
+    found = sources.find(inputs, chosen, dialect=dialect, outputs=[output])
+    run = _Run(found, output, mode, changes, text_column or ["text"], id_name, _kept(keep))
+    if late_interaction is not None:
+        options.refuse(
+            {"vectors": vectors, "ray": ray, "truncate-dim": truncate_dim, "workers": workers > 1, "gpus": gpus > 0},
+            "for embedded corpora only, and --late-interaction makes a token index",
         )
-    _tell(summary, found, output, time.perf_counter() - started)
+        run.changes.update(bits=bits, pool_factor=pool_factor)
+        with MedColBERT(
+            late_interaction, precision=precision.value, device=device, threads=threads, document_length=document_length,
+            overlong=overlong.value,
+        ) as encoder:  # fmt: skip
+            _index_tokens(run, encoder)
+        return
+    options.refuse(
+        {"bits": bits, "pool-factor": pool_factor, "document-length": document_length}, "only with --late-interaction"
+    )
+    run.changes.update(vectors=None if vectors is None else vectors.value)
+    devices = device.split(",")
+    with MedEmbed(
+        model, precision=precision.value, device=devices if len(devices) > 1 else device, threads=threads,
+        truncate_dim=truncate_dim, overlong=overlong.value,
+    ) as embedder:  # fmt: skip
+        _index_texts(run, embedder, _runner(embedder, workers, devices, ray, gpus))
+
+
+def token_index(
+    inputs: options.Inputs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="mini, or hub id or folder of a late-interaction model.")
+    ] = BUNDLED,
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = "id",
+    number_rows: options.NumberRows = False,
+    keep: options.Keep = None,
+    format: options.Format = None,  # noqa: A002 - what it is called everywhere
+    delimiter: options.Delimiter = None,
+    quote: options.Quote = '"',
+    encoding: options.Encoding = "utf-8",
+    header: options.Header = True,
+    bits: options.Bits = None,
+    pool_factor: options.PoolFactor = None,
+    batch_rows: options.BatchRows = None,
+    append: options.Append = False,
+    upsert: options.Upsert = False,
+    overwrite: options.Overwrite = False,
+    store_text: options.StoreText = None,
+    document_length: options.DocumentLength = None,
+    precision: options.Precision = options.PrecisionName.auto,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    overlong: options.Overlong = options.OverlongName.truncate,
+) -> None:
+    """Keep one vector per token of a corpus of any size: another name for `medembed index --late-interaction MODEL`.
+
+    Examples: [bold]medembed token-index notes/*.jsonl -o tokens/[/bold] ·
+    [bold]medembed search tokens/ "painful swollen calf"[/bold]
+
+    Centroids are made from the first 2,048 rows: mix the sources. Exit code 3 says that rows were left out; rejects.jsonl in the
+    folder says which and why.
+    """
+    index(
+        inputs, output, text_column=text_column, id_column=id_column, number_rows=number_rows, keep=keep, format=format,
+        delimiter=delimiter, quote=quote, encoding=encoding, header=header, batch_rows=batch_rows, append=append, upsert=upsert,
+        overwrite=overwrite, store_text=store_text, late_interaction=model, bits=bits, pool_factor=pool_factor,
+        document_length=document_length, precision=precision, device=device, threads=threads, overlong=overlong,
+    )  # fmt: skip
+
+
+def _index_texts(run: _Run, model: MedEmbed, runner: Runner | None) -> None:
+    base = embed.settings_of(read_manifest(run.output, CORPUS), run.mode) if run.adds else Settings()
+    settings = run.settings(base)
+    with stopping() as stopped, row_bar(run.found.size()) as progress:
+        started = time.perf_counter()
+        summary = embed.index(
+            run.found, run.output, model, settings,
+            runner=runner, progress=progress, stop=lambda: bool(stopped),
+        )  # fmt: skip
+    _tell(run, summary, time.perf_counter() - started, "--overlong chunk embeds them whole, or index passages")
+
+
+def _index_tokens(run: _Run, model: MedColBERT) -> None:
+    base = tokens.settings_of(read_manifest(run.output, INDEX), run.mode) if run.adds else TokenSettings()
+    settings = run.settings(base)
+    with stopping() as stopped, row_bar(run.found.size()) as progress:
+        started = time.perf_counter()
+        summary = tokens.index(run.found, run.output, model, settings, progress=progress, stop=lambda: bool(stopped))
+    _tell(run, summary, time.perf_counter() - started, "--overlong chunk reads them whole, or index passages")
 
 
 def _runner(model: MedEmbed, workers: int, devices: list[str], ray: str | None, gpus: float) -> Runner | None:
@@ -122,19 +232,22 @@ def _runner(model: MedEmbed, workers: int, devices: list[str], ray: str | None, 
     return None if workers == 1 else pooled(model, workers, devices)
 
 
-def _kept(given: list[str]) -> dict[str, str]:
+def _kept(given: list[str] | None) -> dict[str, str] | None:
+    if not given:
+        return None
     return {name: kind or "string" for name, _, kind in (item.partition(":") for item in given)}
 
 
-def _tell(summary: Summary, found: Found, output: Path, seconds: float) -> None:
+def _tell(run: _Run, summary: Summary, seconds: float, remedy: str) -> None:
     rate = f", {summary.embedded / seconds:.0f}/s" if summary.embedded else ""
+    vectors = f", {summary.n_vectors} token vectors" if summary.n_vectors != summary.n_rows else ""
+    there = f"{summary.resumed} were there"
+    if run.mode == "upsert":
+        there = f"{summary.kept} kept, {summary.replaced} replaced, {summary.new} new"
     say(
-        f"{output}: {summary.n_rows} rows ({summary.embedded} embedded now in {seconds:.1f} s{rate}; {summary.kept} were there)",
+        f"{run.output}: {summary.n_rows} rows{vectors} ({summary.embedded} embedded now in {seconds:.1f} s{rate}; {there})",
         error=True,
     )
     if summary.truncated:
-        say(
-            f"{summary.truncated} texts are longer than the model reads and were cut: --overlong chunk embeds them whole, or index passages",
-            error=True,
-        )
-    options.tell_rejected(found, summary.rejected, output / REJECTS, indexed=summary.n_rows)
+        say(f"{summary.truncated} texts are longer than the model reads and were cut: {remedy}", error=True)
+    options.tell_rejected(run.found, summary.rejected, run.output / REJECTS, indexed=summary.n_rows)

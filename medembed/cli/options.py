@@ -11,7 +11,7 @@ from medembed.errors import SettingError
 from medembed.rows.dialect import Dialect
 from medembed.rows.readers import known_endings
 from medembed.rows.sources import Found, told_left_out
-from medembed.storage.shard_folders import Mode
+from medembed.storage.manifest import Mode
 from medembed.terminal import say
 
 
@@ -74,6 +74,18 @@ Format = Annotated[
     FormatName | None,
     typer.Option(help="Format of all inputs, instead of by their endings; files: a text a file, lines: a text a line."),
 ]
+Append = Annotated[
+    bool, typer.Option("--append", help="Add to what is there; rows whose ids are there already are left out.")
+]
+Upsert = Annotated[
+    bool,
+    typer.Option("--upsert", help="Add to what is there, and replace rows whose text or kept columns have changed."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+StoreText = Annotated[
+    bool | None,
+    typer.Option("--store-text/--no-store-text", help="Keep the texts, so that hits bring them. [default: store-text]"),
+]
 Delimiter = Annotated[
     str | None,
     typer.Option(
@@ -91,25 +103,57 @@ Header = Annotated[
         help="Whether a CSV or TSV begins with the names of its columns; otherwise they are 1, 2, ...",
     ),
 ]
-Append = Annotated[bool, typer.Option("--append", help="Add to what is there.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-StoreText = Annotated[
-    bool, typer.Option("--store-text/--no-store-text", help="Keep the texts, so that hits bring them.")
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(help="Keep a column for filters: NAME, or NAME:int, NAME:float, NAME:bool, NAME:date; repeat."),
 ]
+BatchRows = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Rows per shard: encoded at a time, and lost at most when the process is killed. "
+        "[default: 4096; 1024 with late interaction]",
+    ),
+]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        help="With late interaction: bits per dimension of a token's vector, 2, 4 or 8; 128 dimensions take 34, 66 or 130 bytes. "
+        "[default: 2]"
+    ),
+]
+PoolFactor = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        help="With late interaction: merge alike tokens of a text until a share of 1/FACTOR is left. [default: 1]",
+    ),
+]
+DocumentLength = Annotated[int | None, typer.Option(min=3, help="With late interaction: tokens to read of each text.")]
 
 # all rows are there: 0; some were rejected: 3; stopped by a signal: 128 and its number
 SOME_REJECTED = 3
 
 
-def mode(*, append: bool, overwrite: bool) -> Mode:
-    """What --append and --overwrite mean together.
+def mode(*, append: bool, upsert: bool, overwrite: bool) -> Mode:
+    """What --append, --upsert and --overwrite mean together.
 
     Raises:
-        SettingError: Both were given.
+        SettingError: Several were given.
     """
-    if append and overwrite:
-        raise SettingError("--append and --overwrite exclude each other: choose one")
-    return "append" if append else "overwrite" if overwrite else "new"
+    if append + upsert + overwrite > 1:
+        raise SettingError("--append, --upsert and --overwrite exclude each other: choose one")
+    return "append" if append else "upsert" if upsert else "overwrite" if overwrite else "new"
+
+
+def refuse(given: Mapping[str, object], why: str) -> None:
+    """Refuse options that mean nothing here.
+
+    Raises:
+        SettingError: One of them has a value; the message names all that have.
+    """
+    if names := [f"--{name}" for name, value in given.items() if value is not None and value is not False]:
+        raise SettingError(f"{', '.join(names)}: {why}; leave it out")
 
 
 def dialect(delimiter: str | None, quote: str, encoding: str, *, header: bool) -> Dialect:

@@ -1,7 +1,7 @@
 """Shards embedded by Ray Data actors on one machine or many.
 
-The driver reads and numbers the rows, as a local run does, and stages each shard that is missing as a Parquet file on storage
-that all nodes share. Actors run the same :func:`medembed.corpus.shards.embed_shard` and write shards under the same names, so a
+The driver reads and numbers the rows, as a local run does, and stages the rows of each shard that is missing as an Arrow file on storage
+that all nodes share. Actors run the same :func:`medembed.corpus.embed.encode` and write shards under the same names, so a
 run may be begun on a laptop and finished on a cluster. The shards are the checkpoint: see docs/decisions/0033.
 """
 
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medembed.corpus import shards
-from medembed.corpus.layout import Manifest, Shard
+from medembed.corpus import embed
+from medembed.corpus.layout import CorpusManifest
 from medembed.corpus.ray_connection import connected
-from medembed.corpus.shards import Job, Runner
 from medembed.errors import CorpusError, SettingError
 from medembed.extras import require
 from medembed.model import MedEmbed
-from medembed.storage import paths
+from medembed.storage import arrow_files, paths, shards
+from medembed.storage.building import STAGING
 from medembed.storage.durable import write_whole
-from medembed.storage.shard_folders import SHARDS
-
-STAGING = "staging"
+from medembed.storage.manifest import Manifest, Shard
+from medembed.storage.places import SHARDS
+from medembed.storage.shards import Job, Runner
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def on_ray(model: MedEmbed, cluster: Cluster) -> Runner:
     ray = require("ray")
     require("ray.data")
 
-    def run(jobs: Iterable[Job], folder: Path, manifest: Manifest) -> Iterator[Shard]:
+    def run(jobs: Iterable[Job], folder: Path, manifest: Manifest[Any]) -> Iterator[Shard]:
         folder = folder.absolute()
         staging = folder / SHARDS / STAGING
         staging.mkdir(parents=True, exist_ok=True)
@@ -94,13 +94,13 @@ def on_ray(model: MedEmbed, cluster: Cluster) -> Runner:
 
 
 def _stage(staging: Path, job: Job) -> Path:
-    path = staging / f"{job.id}.parquet"
-    write_whole(path, lambda aside: require("pyarrow.parquet").write_table(job.rows, aside))
+    path = staging / f"{job.id}.arrow"
+    write_whole(path, lambda aside: arrow_files.save(aside, job.rows))
     return path
 
 
 def _receipts(
-    ray: Any, model: MedEmbed, cluster: Cluster, folder: Path, manifest: Manifest, names: list[str]
+    ray: Any, model: MedEmbed, cluster: Cluster, folder: Path, manifest: Manifest[Any], names: list[str]
 ) -> Iterator[str]:
     """What the manifest says of each shard, as actors finish them; in any order, each once."""
     context = ray.data.DataContext.get_current()
@@ -127,18 +127,15 @@ class _Embedder:
 
     def __init__(self, settings: dict[str, Any], manifest: str, folder: str) -> None:
         self._model = MedEmbed(**settings)
-        self._manifest, self._folder = Manifest.model_validate_json(manifest), Path(folder)
+        self._manifest, self._folder = CorpusManifest.model_validate_json(manifest), Path(folder)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         return {"receipt": [self._embed(str(name)).model_dump_json() for name in batch["shard"]]}
 
     def _embed(self, name: str) -> Shard:
-        rows = require("pyarrow.parquet").read_table(
-            self._folder / SHARDS / STAGING / f"{name}.parquet", partitioning=None
-        )
         index, content = name.split(".")
-        there = shards.find_shard(self._folder, Job(int(index), content, rows))  # an actor that died after writing it
-        if there is not None:
-            return there
-        table = shards.embed_shard(rows, self._model, self._manifest)
-        return shards.write_shard(self._folder, int(index), content, table)
+        job = Job(int(index), content, arrow_files.mapped(self._folder / SHARDS / STAGING / f"{name}.arrow"))
+        existing = shards.find_shard(self._folder, job)  # an actor may have died after writing it
+        return existing or shards.made(
+            self._folder, job, embed.encode(self._model, job, self._manifest), self._manifest
+        )

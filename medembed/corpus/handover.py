@@ -1,35 +1,67 @@
 """Corpora handed to engines for approximate search, and to plain arrays."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.corpus.store import EmbeddedCorpus
 from medembed.errors import CorpusError
 from medembed.extras import require
-from medembed.storage.durable import write_text_whole, write_whole
+from medembed.storage import arrays, arrow_files
+from medembed.storage.manifest import Manifest
+
+
+class Vectors(Protocol):
+    """What a corpus gives away."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+
+    @property
+    def manifest(self) -> Manifest[Any]:
+        """What it was made with."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of live rows."""
+
+    def __len__(self) -> int:
+        """Live rows."""
+
+    def groups(self) -> Iterator[tuple[Any, NDArray[Any]]]:
+        """Live rows of each shard, and their stored vectors."""
+
+    def to_float(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Stored vectors as float32."""
+
+    def vectors(self) -> NDArray[np.float32]:
+        """All vectors as float32."""
+
 
 # rows handed over at a time: 6 MB of float32 of 384 dimensions
 ROWS_AT_A_TIME = 4096
 
 
-def batches(corpus: EmbeddedCorpus) -> Iterator[tuple[Any, NDArray[np.float32]]]:
+def batches(corpus: Vectors) -> Iterator[tuple[Any, NDArray[np.float32]]]:
     """Live rows with their vectors as float32, some thousands at a time.
 
     Yields:
         Arrow table of all columns but the vector, and vectors, *Shape:* ``(n, dimension)``.
     """
-    for table, matrix in corpus.files.groups():
+    for table, matrix in corpus.groups():
         for start in range(0, len(matrix), ROWS_AT_A_TIME):
-            yield table.slice(start, ROWS_AT_A_TIME), corpus.files.to_float(matrix[start : start + ROWS_AT_A_TIME])
+            yield table.slice(start, ROWS_AT_A_TIME), corpus.to_float(matrix[start : start + ROWS_AT_A_TIME])
 
 
-def to_npy(corpus: EmbeddedCorpus, path: Path) -> None:
+def to_npy(corpus: Vectors, path: Path) -> None:
     """Write vectors as ``.npy``, float32, and ids beside it as ``.ids.json``, rows in the same order.
 
     Args:
@@ -37,24 +69,31 @@ def to_npy(corpus: EmbeddedCorpus, path: Path) -> None:
         path: Where, ending in ``.npy``; *shape* of the array: ``(len(corpus), dimension)``.
 
     Raises:
-        CorpusError: The path does not end in ``.npy``.
+        CorpusError: The path does not end in ``.npy``, or nothing can be written there.
     """
-    if path.suffix != ".npy":
-        raise CorpusError(f"{path}: expected a path that ends in .npy")
-
-    def write(aside: Path) -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(corpus), corpus.dimension)}
-        # written, not mapped: on a full disk that is an error here, and would end the process there
-        with aside.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for _, matrix in batches(corpus):
-                file.write(np.ascontiguousarray(matrix, dtype="<f4").data)
-
-    write_whole(path, write)
-    write_text_whole(path.with_suffix(".ids.json"), json.dumps(corpus.ids, ensure_ascii=False))
+    arrays.write(path, (len(corpus), corpus.dimension), (matrix for _, matrix in batches(corpus)), corpus.ids)
 
 
-def to_faiss(corpus: EmbeddedCorpus, factory: str = "Flat") -> tuple[Any, list[str]]:
+def to_parquet(corpus: Vectors, path: Path) -> None:
+    """Write rows as Parquet: id, text, source, line, kept columns and ``vector``, a list of float32.
+
+    Args:
+        corpus: The corpus.
+        path: Where, ending in ``.parquet``.
+
+    Raises:
+        CorpusError: The path does not end in ``.parquet``, or nothing can be written there.
+    """
+    kind = require("pyarrow").list_(require("pyarrow").float32(), corpus.dimension)
+    schema = arrays.schema(corpus.manifest.kept, "vector", kind)
+    tables = (
+        rows.append_column(schema.field("vector"), arrow_files.to_column(matrix, kind))
+        for rows, matrix in batches(corpus)
+    )
+    arrays.write_parquet(path, schema, tables)
+
+
+def to_faiss(corpus: Vectors, factory: str = "Flat") -> tuple[Any, list[str]]:
     """A faiss index over the corpus.
 
     Args:
@@ -82,7 +121,7 @@ def to_faiss(corpus: EmbeddedCorpus, factory: str = "Flat") -> tuple[Any, list[s
     return index, corpus.ids
 
 
-def to_lancedb(corpus: EmbeddedCorpus, uri: str, table: str = "corpus") -> Any:
+def to_lancedb(corpus: Vectors, uri: str, table: str = "corpus") -> Any:
     """A LanceDB table with the corpus's columns and a ``vector`` column of float32.
 
     Args:
@@ -113,7 +152,7 @@ def to_lancedb(corpus: EmbeddedCorpus, uri: str, table: str = "corpus") -> Any:
     return made
 
 
-def to_qdrant(corpus: EmbeddedCorpus, client: Any, collection: str) -> None:
+def to_qdrant(corpus: Vectors, client: Any, collection: str) -> None:
     """A Qdrant collection with a point a row; ids are kept in the payload, since Qdrant takes numbers and UUIDs only.
 
     Args:

@@ -8,12 +8,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from medembed.corpus import shards
-from medembed.corpus.layout import Manifest, Shard
-from medembed.corpus.shards import Job, Runner
+from medembed.corpus import embed
 from medembed.errors import CorpusError, SettingError
 from medembed.model import MedEmbed
 from medembed.runtime import hardware
+from medembed.storage import shards
+from medembed.storage.manifest import Manifest, Shard
+from medembed.storage.shards import Job, Runner
 
 # jobs waiting for each worker: the next one is there when it is done, and memory stays bounded
 AHEAD = 2
@@ -36,7 +37,7 @@ def pooled(model: MedEmbed, workers: int, devices: Sequence[str] = ("auto",)) ->
     if workers < 1:
         raise SettingError(f"workers={workers}: give at least 1")
 
-    def run(jobs: Iterable[Job], folder: Path, manifest: Manifest) -> Iterator[Shard]:
+    def run(jobs: Iterable[Job], folder: Path, manifest: Manifest[Any]) -> Iterator[Shard]:
         context = get_context("spawn")  # a fork would copy the threads' locks in whatever state they are
         queue = context.Queue()
         for number in range(workers):
@@ -73,12 +74,12 @@ def _in_flight(pool: ProcessPoolExecutor, jobs: Iterator[Job], most: int) -> Ite
 _mine: dict[str, Any] = {}
 
 
-def _start(settings: dict[str, Any], devices: Any, manifest: Manifest, folder: Path) -> None:
+def _start(settings: dict[str, Any], devices: Any, manifest: Manifest[Any], folder: Path) -> None:
     """Load the model of a worker. Ctrl-C reaches every process of a terminal: only the first one shall act on it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _mine.update(model=MedEmbed(**{**settings, "device": devices.get()}), manifest=manifest, folder=folder)
 
 
 def _embed(job: Job) -> Shard:
-    table = shards.embed_shard(job.rows, _mine["model"], _mine["manifest"])
-    return shards.write_shard(_mine["folder"], job.index, job.content, table)
+    encoded = embed.encode(_mine["model"], job, _mine["manifest"])
+    return shards.made(_mine["folder"], job, encoded, _mine["manifest"])

@@ -1,8 +1,10 @@
 """Scores of queries against stored vectors: the inner loop of search."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -11,7 +13,6 @@ from numpy.typing import NDArray
 
 from medembed import vectors
 from medembed.corpus.layout import Stored
-from medembed.corpus.maps import Block
 from medembed.errors import VectorError
 from medembed.extras import require
 from medembed.runtime import hardware
@@ -21,6 +22,8 @@ Floats = NDArray[np.float32]
 # rows a thread takes at a time: at most so many, and few enough that every core has its turn; below the least, handing a piece
 # over (70 µs) costs more than comparing it
 MOST, LEAST = 16_384, 2_048
+# rows multiplied at a time where the product has threads of its own
+TOGETHER = 32_768
 # pieces that wait while every core has one, so that none stands still while the best of another piece are chosen
 WAITING = 2
 # from so many queries on, turning bytes to floats for a matrix product is faster than comparing bytes query by query
@@ -32,13 +35,27 @@ CONVERTED = 512
 Score = Callable[[NDArray[Any]], Floats]
 
 
+@dataclass(frozen=True)
+class Block:
+    """Vectors of consecutive rows, mapped. *Shape:* ``(n, columns)``."""
+
+    start: int
+    vectors: NDArray[Any]
+
+
 @cache
 def _cores() -> int:
     return hardware.usable_cores()  # reads some files: half a millisecond, which a search would spend for every block
 
 
-@cache
 def _pool() -> ThreadPoolExecutor:
+    return _pool_of(os.getpid())
+
+
+@cache
+def _pool_of(process: int) -> ThreadPoolExecutor:
+    """Threads of one process: a forked child has none of its parent's, and would wait for them for ever."""
+    del process
     return ThreadPoolExecutor(_cores(), thread_name_prefix="medembed-search")
 
 
@@ -53,27 +70,68 @@ def scores(
     Args:
         kind: How the vectors are stored.
         queries: *Shape:* ``(n, dimension)``.
-        blocks: The vectors.
+        blocks: The vectors, one block after the other without gaps.
         ranges: The corpus's ranges, for int8. *Shape:* ``(2, dimension)``.
 
     Yields:
         Number of a piece's first row, in ascending order, and scores, *Shape:* ``(n, rows of the piece)`` float32; higher is more alike.
     """
     if kind == "float32" and len(queries) > 1:
-        for block in blocks:  # the product has threads of its own
-            yield block.start, (block.vectors @ queries.T).T
+        for piece in _pieces(blocks, TOGETHER):  # the product has threads of its own
+            yield piece.start, _product(queries, piece)
         return
     score = scorer(kind, queries, ranges)
     size = min(MOST, max(LEAST, -(-sum(len(block.vectors) for block in blocks) // _cores())))
     running: deque[tuple[int, Future[Floats]]] = deque()
-    for block in blocks:
-        for at in range(0, len(block.vectors), size):
-            running.append((block.start + at, _pool().submit(score, block.vectors[at : at + size])))
-            if len(running) > _cores() + WAITING:
-                start, found = running.popleft()
-                yield start, found.result()
+    for piece in _pieces(blocks, size):
+        running.append((piece.start, _pool().submit(_scored, score, piece)))
+        if len(running) > _cores() + WAITING:
+            start, found = running.popleft()
+            yield start, found.result()
     for start, found in running:
         yield start, found.result()
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Consecutive rows that are scored at once, though they lie in several shards."""
+
+    start: int
+    parts: tuple[NDArray[Any], ...]
+
+
+def _pieces(blocks: Sequence[Block], size: int) -> Iterator[_Piece]:
+    """Blocks cut or joined to pieces of at most ``size`` rows."""
+    parts: list[NDArray[Any]] = []
+    start, held = 0, 0
+    for block in blocks:
+        at = 0
+        while at < len(block.vectors):
+            part = block.vectors[at : at + size - held]
+            start = start if parts else block.start + at
+            parts.append(part)
+            held, at = held + len(part), at + len(part)
+            if held == size:
+                yield _Piece(start, tuple(parts))
+                parts, held = [], 0
+    if parts:
+        yield _Piece(start, tuple(parts))
+
+
+def _product(queries: Floats, piece: _Piece) -> Floats:
+    if len(piece.parts) == 1:
+        return np.asarray((piece.parts[0] @ queries.T).T)
+    out = np.empty((sum(map(len, piece.parts)), len(queries)), dtype=np.float32)
+    at = 0
+    for part in piece.parts:
+        np.matmul(part, queries.T, out=out[at : at + len(part)])
+        at += len(part)
+    return out.T
+
+
+def _scored(score: Score, piece: _Piece) -> Floats:
+    found = [score(part) for part in piece.parts]
+    return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
 
 def scorer(kind: Stored, queries: Floats, ranges: Floats | None) -> Score:

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medembed.corpus import scan as scanning
 from medembed.corpus.layout import Stored
-from medembed.corpus.maps import Block
+from medembed.corpus.scan import Block
 from medembed.errors import CorpusError, SettingError
 from medembed.search.topk import Best, Floats, Integers
 
@@ -17,27 +17,6 @@ ScanKind = Literal["auto", "exact", "int8", "binary"]
 # Candidates scored in floats, as a multiple of k. recall@10 over a million vectors: see docs/guides/corpora.md
 OVERSAMPLE: dict[Stored, int] = {"int8": 4, "binary": 40}
 QUERIES_A_BLOCK = 256
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A row that was found.
-
-    Attributes:
-        id: Its id.
-        score: Higher is more alike: the dot product, which is the cosine for unit vectors; or what fusion makes of it.
-        text: Its text; None where the corpus holds references only.
-        source: File it came from.
-        line: Line or row in that file, from 1.
-        kept: Values of kept columns.
-    """
-
-    id: str
-    score: float
-    text: str | None
-    source: str
-    line: int
-    kept: dict[str, Any]
 
 
 @dataclass(frozen=True)

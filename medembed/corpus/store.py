@@ -1,36 +1,42 @@
 """EmbeddedCorpus: an embedded corpus on disk, opened for reading, searching and careful changes."""
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.corpus import changes, embed, filters, layout, search
+from medembed import vectors
+from medembed.corpus import embed, layout, scan, search
 from medembed.corpus import hybrid as fusing
-from medembed.corpus.embed import Settings, Summary
-from medembed.corpus.filters import Filter
+from medembed.corpus.embed import Settings
 from medembed.corpus.hybrid import Hybrid
-from medembed.corpus.layout import Manifest
-from medembed.corpus.lexical import lexical_index
-from medembed.corpus.open_files import OpenFiles
-from medembed.corpus.search import Hit, Index, ScanKind
-from medembed.errors import InputTypeError, SettingError
+from medembed.corpus.layout import CORPUS, Embedding, Stored
+from medembed.corpus.scan import Block
+from medembed.corpus.search import Index, ScanKind
+from medembed.errors import CorpusError, InputTypeError, SettingError, VectorError
+from medembed.extras import require
 from medembed.model import MedEmbed
-from medembed.runtime.lifecycle import ClosedByWith
 from medembed.search.bm25 import Bm25
-from medembed.search.topk import Integers
+from medembed.search.words import VERSION
+from medembed.storage import arrow_files, derived, manifest
+from medembed.storage.building import Summary
+from medembed.storage.filters import Filter
+from medembed.storage.manifest import Mode
+from medembed.storage.opened import Opened
+from medembed.storage.shards import row_columns
+from medembed.storage.tables import Hit, Store
 
 Floats = NDArray[np.float32]
 
 
-class EmbeddedCorpus(ClosedByWith):
-    """Texts with their vectors in a folder of Parquet shards, searched through memory maps.
+class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
+    """Texts with their vectors in a folder of Arrow shards, searched through memory maps.
 
     Made by ``medembed index`` or :meth:`build`, opened with :meth:`open`. Reading never changes the shards; what is derived
-    for searching lies in ``maps/`` and may be deleted at any time.
+    for searching lies in ``derived/`` and may be deleted at any time.
 
     Example:
         >>> import tempfile
@@ -42,37 +48,20 @@ class EmbeddedCorpus(ClosedByWith):
         'a'
     """
 
-    def __init__(self, path: Path, manifest: Manifest, model: MedEmbed | None) -> None:
+    KIND = CORPUS
+
+    def __init__(self, store: Store[Embedding], model: MedEmbed | None, device: str, threads: int | None) -> None:
         """Use :meth:`open`."""
-        self._path, self._manifest, self._given = path, manifest, model
-        self._model = model
+        super().__init__(store, model, device, threads)
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what was read of the files, which may have changed."""
-        self._files = OpenFiles(self._path, self._manifest)
         self._lexical: Bm25 | None = None
+        self._blocks: dict[str, list[Block]] = {}
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str], model: MedEmbed | None = None) -> Self:
-        """Open a finished corpus.
-
-        Args:
-            path: Its folder.
-            model: The model it was embedded with; None to load the one its manifest names when a text is first searched.
-
-        Raises:
-            CorpusError: No corpus, an unfinished or damaged one, or one of a newer version.
-            CorpusModelError: ``model`` is another, or gives another dimension; the message says both.
-        """
-        folder = Path(path).expanduser()
-        manifest = layout.read_manifest(folder)
-        if model is not None:
-            layout.check_model(manifest, model, folder)
-        for shard in manifest.shards:
-            if not (folder / shard.file).is_file():
-                raise layout.damaged_shard(folder, shard)
-        return cls(folder, manifest, model)
+    def _renew(self) -> None:
+        super()._renew()
+        self._forget()
 
     @classmethod
     def build(
@@ -93,59 +82,23 @@ class EmbeddedCorpus(ClosedByWith):
         Raises:
             CorpusError: A row cannot be used (the message has its number), or the folder holds another corpus.
         """
-        chosen = settings or Settings()
-        stream = changes.rows_of(rows, chosen.columns)
-        embed.index_rows(stream, Path(path).expanduser(), model, chosen, inputs=[changes.FROM_PYTHON])
+        embed.index_python(rows, Path(path).expanduser(), model, settings or Settings())
         return cls.open(path, model)
 
-    @property
-    def path(self) -> Path:
-        """Its folder."""
-        return self._path
+    @classmethod
+    def _encoding_of(cls, model: MedEmbed) -> Embedding:
+        return layout.embedding_of(model, "float32")
 
-    @property
-    def manifest(self) -> Manifest:
-        """What it was made with, and of which files it consists."""
-        return self._manifest
+    def _load(self, device: str, threads: int | None) -> MedEmbed:
+        return MedEmbed(**self.model_settings, device=device, threads=threads)
 
-    @property
-    def dimension(self) -> int:
-        """Length of a vector before packing."""
-        return self._manifest.embedding.dimension
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode) -> Summary:
+        return embed.index_python(rows, self.path, self.model, embed.settings_of(self.manifest, mode))
 
     @property
     def model_settings(self) -> dict[str, Any]:
         """Arguments that make :class:`MedEmbed` the model of this corpus."""
-        told = self._manifest.embedding
-        return {
-            "model": told.model,
-            "revision": None if told.revision.startswith("sha256-") else told.revision,
-            "truncate_dim": told.dimension,
-            "max_seq_length": told.max_seq_length,
-        }
-
-    @property
-    def model(self) -> MedEmbed:
-        """The model of the corpus; loaded at the first use where none was passed.
-
-        Raises:
-            CorpusModelError: What is on this disk under the model's name is another model by now.
-        """
-        if self._model is None:
-            model = MedEmbed(**self.model_settings)
-            layout.check_model(self._manifest, model, self._path)
-            self._model = model
-        return self._model
-
-    def __len__(self) -> int:
-        """Rows, deleted ones left out."""
-        return self._manifest.n_rows - (self._manifest.deleted.n_rows if self._manifest.deleted else 0)
-
-    @property
-    def ids(self) -> list[str]:
-        """Ids of all rows, in the order they were indexed, deleted ones left out."""
-        names = self._files.ids()
-        return [names[row] for row in np.flatnonzero(self._files.live())]
+        return layout.model_settings(self.manifest, self.revision_setting)
 
     def vectors(self, ids: Sequence[str] | None = None) -> Floats:
         """Vectors as float32, of all rows in the order of :attr:`ids`, or of chosen ones in the order asked.
@@ -159,14 +112,13 @@ class EmbeddedCorpus(ClosedByWith):
         Raises:
             CorpusError: An id that is not there.
         """
-        files = self._files
-        rows = np.flatnonzero(files.live()) if ids is None else changes.rows_with(files.rows(), files.live(), ids)
-        return files.vectors(rows)
+        return self._read(lambda: self._vectors(ids))
 
-    @property
-    def files(self) -> OpenFiles:
-        """The mapped files, for handing them over to other engines."""
-        return self._files
+    def _vectors(self, ids: Sequence[str] | None) -> Floats:
+        rows = np.flatnonzero(self._store.live()) if ids is None else self._store.numbers(ids)
+        if not len(rows):
+            return np.empty((0, self.dimension), dtype=np.float32)
+        return self.to_float(scan.take(self.blocks(self.manifest.encoding.vectors), rows))
 
     @overload
     def search(  # type: ignore[overload-overlap] # a str is a sequence of str too
@@ -202,7 +154,7 @@ class EmbeddedCorpus(ClosedByWith):
 
         Args:
             queries: A text, several, or vectors of the corpus's model. *Shape:* ``(n, dimension)``.
-            k: How many rows a query.
+            k: Rows per query.
             filter: Which rows may be found: ``{"ward": "icu", "year": [2024, 2025]}``, or a ``pyarrow.compute`` expression
                 over ``id``, ``source``, ``line`` and kept columns.
             scan: ``"int8"`` or ``"binary"`` choose candidates over smaller vectors and score those in floats: faster, and
@@ -219,16 +171,30 @@ class EmbeddedCorpus(ClosedByWith):
         """
         if k < 1:
             raise SettingError(f"k={k}: give at least 1")
-        asked = [queries] if isinstance(queries, str) else queries
-        matrix, index = self._query_vectors(asked), self.index(scan, filter)
+        requested = [queries] if isinstance(queries, str) else queries
+        matrix = self._query_vectors(requested)
+        hits = self._read(
+            lambda: self._found(requested, matrix, min(k, max(1, self.manifest.n_rows)), filter, scan, hybrid)
+        )
+        return hits[0] if isinstance(queries, str) else hits
+
+    def _found(
+        self,
+        requested: Sequence[str] | Floats,
+        matrix: Floats,
+        k: int,
+        chosen: Filter | None,
+        scan: ScanKind,
+        hybrid: Hybrid | None,
+    ) -> list[list[Hit]]:
+        index = self.index(scan, chosen)
         if hybrid is None:
             rows, scores = search.top_k(index, matrix, k)
         else:
-            found = self._candidates(index, asked, matrix, max(k, hybrid.depth))
+            found = self._candidates(index, requested, matrix, max(k, hybrid.depth))
             both = [fusing.ranked(item, hybrid, k) for item in found]
             rows, scores = [item[0] for item in both], [item[1] for item in both]
-        hits = self._hits(rows, scores)
-        return hits[0] if isinstance(queries, str) else hits
+        return self._store.hits(rows, scores)
 
     def choose_weight(
         self, queries: Sequence[str], relevant: Sequence[Mapping[str, int]], *, depth: int = 100, k: int = 10
@@ -249,9 +215,11 @@ class EmbeddedCorpus(ClosedByWith):
             CorpusError: The corpus holds no texts.
         """
         if len(queries) != len(relevant):
-            raise SettingError(f"{len(queries)} queries, but judgements for {len(relevant)}: give one mapping a query")
-        found = self._candidates(self.index(), queries, self._query_vectors(queries), depth)
-        ids = self._files.ids()
+            raise SettingError(
+                f"{len(queries)} queries, but judgements for {len(relevant)}: give one mapping per query"
+            )
+        matrix = self._query_vectors(queries)
+        found, ids = self._read(lambda: (self._candidates(self.index(), queries, matrix, depth), self._store.ids()))
         return {
             weight: fusing.mean_ndcg(found, Hybrid(weight=weight, depth=depth), ids, relevant, k)
             for weight in fusing.WEIGHTS
@@ -263,34 +231,90 @@ class EmbeddedCorpus(ClosedByWith):
         if isinstance(queries, np.ndarray):
             raise InputTypeError("hybrid search needs the queries' texts, not their vectors: BM25 compares words")
         if self._lexical is None:
-            self._lexical = lexical_index(self._path, self._manifest, self._files.rows())
+            self._lexical = self._words()
         return fusing.candidates(index, self._lexical, list(queries), matrix, depth)
+
+    def _words(self) -> Bm25:
+        """BM25 over the texts; made once and kept with what else is derived."""
+        if not self.manifest.text_stored:
+            raise CorpusError(f"{self.path} holds no texts, which hybrid search needs: index again with --store-text")
+
+        def make() -> Bm25:
+            return Bm25([text for table in self._store.tables() for text in table.column("text").to_pylist()])
+
+        return self._store.whole(f"bm25.{VERSION}", make, Bm25.save, Bm25.load)
 
     def _query_vectors(self, queries: Sequence[str] | Floats) -> Floats:
         if not isinstance(queries, np.ndarray):
             return self.model.encode_query(list(queries), show_progress=False)
         if queries.ndim != 2:
             raise InputTypeError(f"query vectors have shape {queries.shape}; expected (n, {self.dimension})")
+        if not np.issubdtype(queries.dtype, np.floating):
+            raise InputTypeError(f"query vectors are {queries.dtype}; expected floats, as encode_query gives them")
+        if not np.isfinite(queries).all():
+            raise VectorError("a query vector holds NaN or infinity: nothing can be compared with it")
         if queries.shape[1] != self.dimension:
-            raise layout.other_dimension(self._manifest, queries.shape[1], self._path)
+            raise manifest.other_dimension(self.manifest, queries.shape[1], self.path)
         return np.ascontiguousarray(queries, dtype=np.float32)
 
     def index(self, scan: ScanKind = "auto", filter: Filter | None = None) -> Index:  # noqa: A002
         """What :func:`medembed.corpus.search.top_k` searches: mapped vectors and the rows a filter lets through."""
-        told = self._manifest.embedding
+        told = self.manifest.encoding
         kind = search.first_kind(scan, told.vectors)
-        allowed = None if self._manifest.deleted is None else self._files.live()
-        if filter is not None:
-            allowed = self._files.live() & filters.allowed(self._files.rows(), filter, self._manifest.kept)
-        return Index(
-            self._files.blocks(told.vectors), told.vectors, self._files.blocks(kind), kind, told.ranges_array(), allowed
-        )
+        stored = self.blocks(told.vectors)
+        first = self.blocks(kind)
+        return Index(stored, told.vectors, first, kind, told.ranges_array(), self._store.allowed(filter))
+
+    def blocks(self, kind: Stored) -> list[Block]:
+        """All vectors, mapped: as they are stored, or quantised further."""
+        if kind not in self._blocks:
+            self._blocks[kind] = (
+                self._stored_blocks() if kind == self.manifest.encoding.vectors else self._quantized(kind)
+            )
+        return self._blocks[kind]
+
+    def _stored_blocks(self) -> list[Block]:
+        pairs = zip(self._store.starts, self._store.tables(), strict=False)
+        return [Block(int(start), arrow_files.to_matrix(table.column("vector"))) for start, table in pairs]
+
+    def _quantized(self, kind: Stored) -> list[Block]:
+        blocks = []
+        for group in derived.groups(self.manifest):
+            table = self._store.derived.table(kind, group.key, lambda group=group: self._derive(group, kind))  # type: ignore[misc]
+            blocks.append(Block(group.start, arrow_files.to_matrix(table.column("vector"))))
+        return blocks
+
+    def _derive(self, group: derived.Group, kind: Stored) -> Any:
+        told = self.manifest.encoding
+        stored = [arrow_files.to_matrix(self._store.table(number).column("vector")) for number in group.numbers]
+        packed = vectors.quantise(self.to_float(np.concatenate(stored)), kind, told.ranges_array())
+        column = arrow_files.to_column(packed, layout.vector_type(told, kind))
+        return require("pyarrow").table({"vector": column})
+
+    def to_float(self, stored: NDArray[Any]) -> Floats:
+        """Stored vectors of this corpus as float32. *Shape:* ``(n, dimension)``."""
+        told = self.manifest.encoding
+        return vectors.to_float(stored, told.vectors, told.ranges_array())
+
+    def groups(self) -> Iterator[tuple[Any, NDArray[Any]]]:
+        """Live rows of each shard: an Arrow table without vectors, and the stored vectors. *Shape:* ``(n, columns)``."""
+        live = self._store.live()
+        for block, table in zip(self.blocks(self.manifest.encoding.vectors), self._store.tables(), strict=True):
+            here = live[block.start : block.start + len(block.vectors)]
+            rows = row_columns(table, self.manifest).drop_columns(["text_hash"])
+            yield (rows, block.vectors) if here.all() else (rows.filter(here), block.vectors[here])
 
     def to_npy(self, path: str | os.PathLike[str]) -> None:
         """Write vectors as ``.npy`` and ids beside it as ``.ids.json``; see :func:`medembed.corpus.handover.to_npy`."""
         from medembed.corpus import handover
 
         handover.to_npy(self, Path(path))
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write rows with their vectors as Parquet; see :func:`medembed.corpus.handover.to_parquet`."""
+        from medembed.corpus import handover
+
+        handover.to_parquet(self, Path(path))
 
     def to_faiss(self, factory: str = "Flat") -> tuple[Any, list[str]]:
         """A faiss index and the ids of its rows; see :func:`medembed.corpus.handover.to_faiss`."""
@@ -310,77 +334,12 @@ class EmbeddedCorpus(ClosedByWith):
 
         handover.to_qdrant(self, client, collection)
 
-    def _hits(self, rows: list[Integers], scores: list[Floats]) -> list[list[Hit]]:
-        """Rows of all queries fetched at once, and given back query by query."""
-        fetched = iter(changes.rows_at(self._files.rows(), np.concatenate(rows) if rows else np.empty(0, np.int64)))
-        return [[_hit(next(fetched), float(score)) for score in values] for values in scores]
-
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> Summary:
-        """Embed further rows with the corpus's model; ids that are there already are refused.
-
-        Args:
-            rows: As for :meth:`build`, with the columns that the corpus keeps.
-
-        Returns:
-            How many rows there are now, and how many of them this call embedded.
-
-        Raises:
-            CorpusError: A row cannot be used, or another process writes.
-        """
-        stream = changes.rows_of(rows, changes.columns_of(self._manifest))
-        settings = changes.settings_of(self._manifest, "append")
-        summary = embed.index_rows(stream, self._path, self.model, settings, inputs=[changes.FROM_PYTHON])
-        self._reload()
-        return summary
-
-    def delete(self, ids: Collection[str]) -> int:
-        """Leave rows out from now on; their bytes go with :meth:`compact`.
-
-        Returns:
-            How many rows were deleted.
-
-        Raises:
-            CorpusError: An id that is not there; nothing is deleted then.
-        """
-        count = changes.delete(self._path, list(ids))
-        self._reload()
-        return count
-
-    def compact(self, shard_rows: int | None = None) -> None:
-        """Write the shards anew without deleted rows and in full length; nothing is embedded again.
-
-        Args:
-            shard_rows: Rows a shard; None for what the corpus has.
-        """
-        changes.compact(self._path, shard_rows)
-        self._reload()
-
-    def verify(self) -> list[str]:
-        """Hash every file.
-
-        Returns:
-            Names of files that are missing or changed, below the corpus; empty where all is well. Damaged maps are removed,
-            since they are made again by themselves; damaged shards are for ``medembed index`` to make again.
-        """
-        return changes.verify(self._path, self._manifest)
-
-    def _reload(self) -> None:
-        self._manifest = layout.read_manifest(self._path)
-        self._forget()
-
     def close(self) -> None:
         """Let go of the maps, and of the model where it was loaded here."""
+        super().close()
         self._forget()
-        if self._model is not None and self._given is None:
-            self._model.close()
-            self._model = None
 
     def __repr__(self) -> str:
         """Tell path, rows, dimension and model."""
-        told = self._manifest.embedding
-        return f"EmbeddedCorpus({str(self._path)!r}, rows={len(self)}, dimension={told.dimension}, vectors={told.vectors!r}, model={told.model!r})"
-
-
-def _hit(values: dict[str, Any], score: float) -> Hit:
-    own = {name: values.pop(name) for name in ("id", "text", "source", "line")}
-    return Hit(**own, score=score, kept=values)
+        told = self.manifest.encoding
+        return f"EmbeddedCorpus({str(self.path)!r}, rows={len(self)}, dimension={told.dimension}, vectors={told.vectors!r}, model={told.model!r})"

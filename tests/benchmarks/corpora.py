@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import EmbeddedCorpus, FakeEngine, MedEmbed, vectors
-from medembed.corpus import layout, search, shards
-from medembed.corpus.embed import Settings, index_rows
-from medembed.corpus.layout import Manifest, Shard
+from medembed.corpus import layout, search
+from medembed.corpus.embed import Settings, index_rows, plan_of
 from medembed.corpus.search import ScanKind
-from medembed.corpus.shards import Runner
 from medembed.rows.read import Row
-from medembed.storage import shard_folders
+from medembed.storage import arrow_files, shards
+from medembed.storage.manifest import Shard, write_manifest
+from medembed.storage.places import MANIFEST
+from medembed.storage.shards import Runner
 from medembed.vectors import Floats
 from tests.benchmarks import models, texts
 from tests.benchmarks.report import Claim, Result
@@ -208,26 +209,24 @@ def _recall(exact: list[set[int]], found: list[set[int]]) -> float:
 def _synthetic(n: int, model: MedEmbed) -> Path:
     """A corpus of noisy copies of real texts' vectors, made once and kept in ``build/``."""
     folder = CORPORA / f"{n}-{model.revision}"
-    if (folder / shard_folders.MANIFEST).exists():
+    if (folder / MANIFEST).exists():
         return folder
     import pyarrow as pa
 
     random = np.random.default_rng(0)
     real = model.encode_document(texts.load("queries")[BATCH:1088])
-    told = layout.embedding_of(model, "float32")
-    manifest = Manifest(embedding=told, engine="", text_stored=False, kept={}, shard_rows=SHARD, inputs=[])
+    plan = plan_of(model, Settings(store_text=False, shard_rows=SHARD), [])
+    told = plan.fresh.encoding
     made: list[Shard] = []
     for number, start in enumerate(range(0, n, SHARD)):
         count = min(SHARD, n - start)
         noise = random.standard_normal((count, DIMENSION), dtype=np.float32) / np.float32(np.sqrt(DIMENSION))
         documents = vectors.normalise(real[random.integers(0, len(real), count)] + SPREAD * noise)
-        columns = [
-            pa.array([str(start + i) for i in range(count)]), pa.nulls(count, pa.string()), pa.nulls(count, pa.string()),
-            pa.nulls(count, pa.int64()), layout.to_column(documents, layout.vector_type(told)),
-        ]  # fmt: skip
-        table = pa.Table.from_arrays(columns, schema=layout.schema(manifest))
-        made.append(shards.write_shard(folder, number, "synthetic", table))
-    shard_folders.write_manifest(folder, manifest.model_copy(update={"shards": made, "n_rows": n}))
+        rows = shards.table_of([Row(str(start + i), "", "synthetic", start + i) for i in range(count)], {})
+        table = rows.append_column("vector", arrow_files.to_column(documents, layout.vector_type(told)))
+        table = table.set_column(1, "text", pa.nulls(count, pa.string()))
+        made.append(shards.write_shard(folder, number, "synthetic", table, count))
+    write_manifest(folder, plan.fresh.model_copy(update={"shards": made}))
     return folder
 
 

@@ -15,12 +15,12 @@ from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
 from medembed.colbert.model import FIRST_SHARE
 from medembed.corpus.embed import Settings, index_rows
 from medembed.corpus.hybrid import Hybrid
-from medembed.corpus.search import Hit
 from medembed.recipes import retrieval
 from medembed.rows import beir
 from medembed.rows.read import Row
 from medembed.search.ranking import ndcg, weighted
-from medembed.storage.shard_folders import MANIFEST
+from medembed.storage.places import MANIFEST
+from medembed.storage.tables import Hit
 from tests.benchmarks import report
 from tests.benchmarks.corpora import CORPORA
 from tests.benchmarks.report import Claim, Result

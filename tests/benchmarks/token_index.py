@@ -67,7 +67,7 @@ def index(size: Size, engines: Sequence[str] = ()) -> Result:
     grown = (psutil.Process().memory_info().rss - before) / 2**20
     row = {
         "passages": size.late_passages,
-        "tokens": built.manifest.n_tokens,
+        "tokens": built.manifest.n_vectors,
         "build s": "built before" if resumed else build_s,
         "bytes a token": opened.bytes_a_token,
         "first query ms": 1000 * open_s,

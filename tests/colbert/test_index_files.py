@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from typer.testing import CliRunner, Result
 
 from medembed import EmbeddedCorpus, FakeEngine, MedColBERT, MedEmbed, TokenIndex, demo
 from medembed.cli import app
-from medembed.colbert.index import files
+from medembed.colbert.index import build as files
 from medembed.colbert.index.build import TokenSettings
-from medembed.colbert.index.layout import is_index
+from medembed.colbert.index.layout import INDEX
 from medembed.errors import CorpusError, IndexingStoppedError, SettingError
+from medembed.progress import RowBar
+from medembed.storage.manifest import kind_of
 from tests.colbert import folders
 
 PASSAGES = demo.passages()[:60]
@@ -45,24 +48,31 @@ def command(*arguments: str) -> Result:
 
 def test_what_the_files_make_is_what_the_rows_make(notes: Path, tmp_path: Path, fake: MedColBERT) -> None:
     read: list[int] = []
-    summary = files.index([str(notes)], tmp_path / "files", fake, SMALL, on_bytes=read.append)
+
+    class Noted(RowBar):
+        def read(self, n_bytes: int) -> None:
+            read.append(n_bytes)
+
+    summary = files.index([str(notes)], tmp_path / "files", fake, SMALL, progress=Noted(None, None))
     TokenIndex.build(tmp_path / "rows", [{"id": p.id, "text": p.text} for p in PASSAGES], fake, SMALL).close()
-    assert (summary.n_rows, summary.encoded, summary.rejected) == (60, 60, {})
+    assert (summary.n_rows, summary.embedded, summary.rejected) == (60, 60, {})
     assert sum(read) == notes.stat().st_size
-    assert sorted(path.name for path in tmp_path.glob("files/shards/*")) == sorted(
-        path.name for path in tmp_path.glob("rows/shards/*")
-    )
+    made = [
+        [table.select(["id", "codes", "remainders"]) for table in TokenIndex.open(tmp_path / name, fake).store.tables()]
+        for name in ("files", "rows")
+    ]
+    assert all(one.equals(other) for one, other in zip(*made, strict=True))
 
 
 def test_a_run_asked_to_stop_ends_between_shards_and_the_next_goes_on(
     notes: Path, tmp_path: Path, fake: MedColBERT
 ) -> None:
     folder = tmp_path / "index"
-    with pytest.raises(IndexingStoppedError, match="stopped with 2 shards of this run"):
+    with pytest.raises(IndexingStoppedError, match="stopped with 20 rows in whole shards"):
         files.index([str(notes)], folder, fake, SMALL, stop=lambda: len(list(folder.glob("shards/*"))) == 2)
-    assert not is_index(folder)
+    assert kind_of(folder) is None
     summary = files.index([str(notes)], folder, fake, SMALL)
-    assert (summary.n_rows, summary.encoded) == (60, 40)
+    assert (summary.n_rows, summary.embedded) == (60, 40)
     assert not list(folder.glob("**/*.aside"))
 
 
@@ -79,24 +89,24 @@ def test_appending_adds_what_is_new(tmp_path: Path, notes: Path, fake: MedColBER
     files.index([str(notes)], tmp_path / "index", fake, SMALL)
     more = tmp_path / "more.jsonl"
     more.write_text(json.dumps({"id": "new", "text": "zebra"}) + "\n" + json.dumps({"id": PASSAGES[0].id, "text": "x"}))
-    summary = files.index([str(more)], tmp_path / "index", fake, reading=files.Reading(mode="append"))
-    assert (summary.n_rows, summary.encoded, summary.rejected) == (61, 1, {"duplicate id": 1})
+    summary = files.index([str(more)], tmp_path / "index", fake, replace(SMALL, mode="append"))
+    assert (summary.n_rows, summary.embedded, sum(summary.rejected.values())) == (61, 1, 1)
     with TokenIndex.open(tmp_path / "index", fake) as index:
         assert "new" in {hit.id for hit in index.search("zebra", 61)}
 
 
 def test_another_index_is_not_replaced_unless_told(tmp_path: Path, notes: Path, fake: MedColBERT) -> None:
     files.index([str(notes)], tmp_path / "index", fake, SMALL)
-    with pytest.raises(CorpusError, match="holds a finished token index"):
+    with pytest.raises(CorpusError, match="is finished; it was made of"):
         files.index([str(notes)], tmp_path / "index", fake, TokenSettings(bits=4))
-    files.index([str(notes)], tmp_path / "index", fake, TokenSettings(bits=4), files.Reading(mode="overwrite"))
+    files.index([str(notes)], tmp_path / "index", fake, TokenSettings(bits=4, mode="overwrite"))
     with TokenIndex.open(tmp_path / "index", fake) as index:
         assert index.manifest.encoding.bits == 4
 
 
 def test_appending_to_nothing_makes_no_folder(tmp_path: Path, notes: Path, fake: MedColBERT) -> None:
-    with pytest.raises(CorpusError, match="is no token index: make one with `medembed token-index FILES -o"):
-        files.index([str(notes)], tmp_path / "index", fake, reading=files.Reading(mode="append"))
+    with pytest.raises(CorpusError, match="is not a token index: make one with `medembed index FILES -o"):
+        files.index([str(notes)], tmp_path / "index", fake, TokenSettings(mode="append"))
     assert not (tmp_path / "index").exists()
 
 
@@ -112,7 +122,7 @@ def test_from_the_command_line_and_back(tmp_path: Path, colbert_folder: Path) ->
     )  # fmt: skip
     assert made.exit_code == 3, made.output
     assert "t: 2 rows, " in made.output
-    assert "(2 rows encoded now" in made.output
+    assert "(2 embedded now" in made.output
     assert "left out: 1 × duplicate id; see" in made.output
     found = command("search", str(tmp_path / "t"), "heart chest pain at night", "-k", "1", "--json", "--threads", "1")
     hit = json.loads(found.output)["hits"][0]
@@ -123,12 +133,11 @@ def test_from_the_command_line_and_back(tmp_path: Path, colbert_folder: Path) ->
 @pytest.mark.parametrize(
     ("option", "named"),
     [
-        (["--where", "id=a"], "--where"),
         (["--hybrid"], "--hybrid"),
         (["--scan", "int8"], "--scan"),
         (["--late-interaction", "mini"], "--late-interaction"),
     ],
-    ids=["filter", "hybrid", "scan", "reranking"],
+    ids=["hybrid", "scan", "reranking"],
 )
 def test_options_of_embedded_corpora_are_refused(
     tmp_path: Path, fake: MedColBERT, option: list[str], named: str
@@ -142,7 +151,7 @@ def test_options_of_embedded_corpora_are_refused(
 def test_an_embedded_corpus_is_told_from_a_token_index(tmp_path: Path, tiny: MedEmbed, fake: MedColBERT) -> None:
     EmbeddedCorpus.build(tmp_path / "c", [{"id": "a", "text": "chest pain"}], tiny).close()
     TokenIndex.build(tmp_path / "t", [{"id": "a", "text": "chest pain"}], fake).close()
-    assert [is_index(tmp_path / name) for name in ("c", "t", "nowhere")] == [False, True, False]
+    assert [kind_of(tmp_path / name) == INDEX.name for name in ("c", "t", "nowhere")] == [False, True, False]
 
 
 def test_a_signal_ends_the_command_between_shards(tmp_path: Path, colbert_folder: Path) -> None:
@@ -161,4 +170,4 @@ def test_a_signal_ends_the_command_between_shards(tmp_path: Path, colbert_folder
     assert "finishing the shard" in told
     assert "run the same command again to go on" in told
     assert "Traceback" not in told
-    assert not is_index(folder)
+    assert kind_of(folder) is None

@@ -62,9 +62,9 @@ def test_a_token_index_is_no_embedded_corpus_and_nobody_is_told_to_delete_it(
     tmp_path: Path, colbert: MedColBERT, tiny: MedEmbed, corpus: Path
 ) -> None:
     TokenIndex.build(tmp_path / "tokens", ROWS, colbert).close()
-    with pytest.raises(CorpusError, match="is no embedded corpus: it is a whole token index, so give another"):
+    with pytest.raises(CorpusError, match="is not an embedded corpus: it is a whole token index, so give another"):
         EmbeddedCorpus.open(tmp_path / "tokens", tiny)
-    with pytest.raises(CorpusError, match="is no token index: it is a whole embedded corpus, so give another"):
+    with pytest.raises(CorpusError, match="is not a token index: it is a whole embedded corpus, so give another"):
         TokenIndex.open(corpus, colbert)
     with pytest.raises(SettingError, match="--first-share: for embedded corpora only"):
         hits(str(tmp_path / "tokens"), "stone", "--first-share", "0.5")

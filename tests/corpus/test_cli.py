@@ -87,7 +87,7 @@ def test_looking_checking_deleting_exporting(corpus: Path, tmp_path: Path) -> No
     [
         (["index", "nowhere.csv", "-o", "x"], InputFileError, "there is no file nowhere.csv"),
         (["index", "x.csv", "-o", "x", "--append", "--overwrite"], SettingError, "exclude each other"),
-        (["search", "nowhere", "x"], CorpusError, "is no embedded corpus"),
+        (["search", "nowhere", "x"], CorpusError, "is not an embedded corpus"),
         (["search", "CORPUS", " "], SettingError, "a query is blank"),
         (["corpus", "delete", "CORPUS"], SettingError, "which rows? Give ids"),
         (["search", "CORPUS", "x", "--where", "ward=icu"], SettingError, "with a name of id, source, line, year"),

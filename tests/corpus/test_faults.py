@@ -15,7 +15,7 @@ import pytest
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.corpus.embed import Settings, index
 from medembed.errors import CorpusBusyError, CorpusDamagedError, CorpusError
-from medembed.storage.shard_folders import MANIFEST
+from medembed.storage.places import MANIFEST
 from tests.corpus.conftest import Contents, text_of, write_rows
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def start(source: Path, folder: Path, seconds: float, workers: int = 1, *more: s
 
 def wait_for_shards(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
     for _ in range(3000):
-        if len(list(folder.glob("shards/*.parquet"))) >= count:
+        if len(list(folder.glob("shards/*.arrow"))) >= count:
             return
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
@@ -56,18 +56,18 @@ def test_killed_at_ten_random_moments_no_row_is_lost_and_none_is_there_twice(
     moments = random.Random(7)
     killed_with = []
     for _ in range(10):
-        there = len(list((tmp_path / "c").glob("shards/*.parquet")))
+        there = len(list((tmp_path / "c").glob("shards/*.arrow")))
         process = start(source, tmp_path / "c", 0.03)
         wait_for_shards(tmp_path / "c", there + 1, process)
         time.sleep(moments.uniform(0, 0.12))
         process.kill()
         process.communicate()
-        killed_with.append(len(list((tmp_path / "c").glob("shards/*.parquet"))))
+        killed_with.append(len(list((tmp_path / "c").glob("shards/*.arrow"))))
     assert not (tmp_path / "c" / MANIFEST).exists()
     assert killed_with == sorted(killed_with)
     summary = index([str(source)], tmp_path / "c", fake, SMALL)
-    assert summary.kept >= 8 * 10
-    assert summary.kept + summary.embedded == 400
+    assert summary.resumed >= 8 * 10
+    assert summary.resumed + summary.embedded == 400
     assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
     assert [path.name for path in tmp_path.glob("c/**/*.aside")] == []
 
@@ -120,7 +120,7 @@ def test_a_signal_finishes_the_shard_and_says_how_to_go_on(
     said = process.communicate(timeout=30)[1]
     assert process.returncode == code, said
     assert "finishing the shard" in said
-    whole = len(list(folder.glob("shards/*.parquet")))
+    whole = len(list(folder.glob("shards/*.arrow")))
     assert f"stopped with {64 * whole} rows in whole shards" in said
     assert "run the same command again" in said
     assert "Traceback" not in said
@@ -140,7 +140,7 @@ def test_a_killed_worker_process_is_an_error_and_the_next_run_goes_on(
     assert "a worker process ended by itself" in said
     assert "run the same command again" in said
     summary = index([str(source)], tmp_path / "c", fake, SMALL)
-    assert summary.kept >= 16
+    assert summary.resumed >= 16
     index([str(source)], tmp_path / "undisturbed", fake, SMALL)
     assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
 
@@ -167,11 +167,11 @@ def test_a_full_disk_keeps_what_is_whole_and_goes_on_when_there_is_room(
     with pytest.raises(CorpusError, match=r"cannot be written \(No space left on device\): what was finished is kept"):
         index([str(source)], small_disk / "c", fake, SMALL)
     assert [path.name for path in small_disk.glob("c/**/*.aside")] == []
-    there = len(list(small_disk.glob("c/shards/*.parquet")))
+    there = len(list(small_disk.glob("c/shards/*.arrow")))
     assert there > 10
     assert mount("-o", "remount,size=16m", str(small_disk))
     summary = index([str(source)], small_disk / "c", fake, SMALL)
-    assert summary.kept == 8 * there
+    assert summary.resumed == 8 * there
     index([str(source)], tmp_path / "undisturbed", fake, SMALL)
     assert contents(small_disk / "c") == contents(tmp_path / "undisturbed")
 
@@ -182,7 +182,9 @@ def test_a_read_only_folder_can_be_searched_and_says_that_it_cannot_be_written(
     index([str(notes)], small_disk / "c", fake, SMALL)
     assert mount("-o", "remount,ro", str(small_disk))
     assert EmbeddedCorpus.open(small_disk / "c", fake).search(text_of(3), k=1)[0].id == "n3"
-    assert "maps cannot be written (OSError), so" in caplog.text
+    assert caplog.text == ""  # nothing has to be derived to search floats
+    assert EmbeddedCorpus.open(small_disk / "c", fake).search(text_of(3), k=1, scan="binary")[0].id == "n3"
+    assert "what is derived from it cannot be written (OSError), so it is held in memory" in caplog.text
     with pytest.raises(CorpusError, match=r"cannot be written \(Read-only file system\)"):
         index([str(notes)], small_disk / "c", fake, SMALL)
     with pytest.raises(CorpusError, match=r"cannot be written \(Read-only file system\)"):
@@ -209,28 +211,29 @@ def test_a_damaged_shard_is_found_and_alone_embedded_again(
     shard = tmp_path / "c" / corpus.manifest.shards[4].file
     damage(shard)
     assert corpus.verify() == [corpus.manifest.shards[4].file]
-    for path in (tmp_path / "c" / "maps").iterdir():
-        path.unlink()
     with pytest.raises(CorpusDamagedError, match="run the same `medembed index` command again"):
         EmbeddedCorpus.open(tmp_path / "c", fake).search("x")
     summary = index([str(notes)], tmp_path / "c", fake, SMALL)
-    assert (summary.embedded, summary.kept) == (8, 92)
+    assert (summary.embedded, summary.resumed) == (8, 92)
     again = EmbeddedCorpus.open(tmp_path / "c", fake)
     assert again.verify() == []
     assert (again.vectors() == before).all()
 
 
-def test_a_damaged_map_is_made_again(notes: Path, tmp_path: Path, fake: MedEmbed) -> None:
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink], ids=["truncated", "flipped", "missing"])
+def test_a_damaged_derived_file_is_made_again(
+    damage: Callable[[Path], object], notes: Path, tmp_path: Path, fake: MedEmbed, caplog: pytest.LogCaptureFixture
+) -> None:
     index([str(notes)], tmp_path / "c", fake, SMALL)
-    EmbeddedCorpus.open(tmp_path / "c", fake).search("x")
-    for path in (tmp_path / "c" / "maps").iterdir():
-        truncate(path)
+    before = EmbeddedCorpus.open(tmp_path / "c", fake).search(text_of(3), k=9, scan="binary")
+    [derived] = (tmp_path / "c" / "derived").glob("binary-*")
+    damage(derived / "table.arrow")
     with EmbeddedCorpus.open(tmp_path / "c", fake) as corpus:
-        assert corpus.search(text_of(3), k=1)[0].id == "n3"
-    [flipped] = (tmp_path / "c" / "maps").glob("float32-*")
-    flip(flipped)
-    assert EmbeddedCorpus.open(tmp_path / "c").verify() == [f"maps/{flipped.name}"]
-    assert not flipped.exists()
+        assert corpus.search(text_of(3), k=9, scan="binary") == before
+    assert "is damaged and is made again" in caplog.text
+    damage(derived / "table.arrow")
+    assert EmbeddedCorpus.open(tmp_path / "c").verify() == [f"derived/{derived.name}"]
+    assert not derived.exists()
 
 
 def test_two_writers_at_once_are_refused(tmp_path: Path, fake: MedEmbed) -> None:

@@ -68,12 +68,12 @@ def test_the_index_of_words_is_kept_and_made_again_when_rows_change(tmp_path: Pa
     rows = [{"id": name, "text": text} for name, text in TEXTS.items()]
     own = EmbeddedCorpus.build(tmp_path / "c", rows, fake)
     first = [hit.score for hit in own.search("ankylosing", hybrid=Hybrid())]
-    [kept] = (tmp_path / "c" / "maps").glob("bm25-*")
+    [kept] = (tmp_path / "c" / "derived").glob("bm25*")
     again = EmbeddedCorpus.open(tmp_path / "c", fake)
     assert [hit.score for hit in again.search("ankylosing", hybrid=Hybrid())] == first
     again.append([{"id": "e", "text": "ankylosing spondylitis of the spine"}])
     assert {hit.id for hit in again.search("ankylosing", k=2, hybrid=Hybrid(weight=0))} == {"a", "e"}
-    assert [path != kept for path in (tmp_path / "c" / "maps").glob("bm25-*")] == [True]
+    assert [path != kept for path in (tmp_path / "c" / "derived").glob("bm25*")] == [True]
 
 
 def test_a_weight_is_chosen_where_it_is_known_what_is_relevant(corpus: EmbeddedCorpus) -> None:

@@ -22,11 +22,12 @@ from medembed.rows.read import Columns
 from tests.corpus.conftest import Contents, text_of, write_rows
 
 SMALL = Settings(shard_rows=16)
+KNOWN = "its id is in the store already: an upsert replaces it"
 
 
 def test_rows_come_back_with_the_vectors_of_their_texts(notes: Path, tmp_path: Path, fake: MedEmbed) -> None:
     summary = index([str(notes)], tmp_path / "c", fake, SMALL)
-    assert (summary.n_rows, summary.embedded, summary.kept, summary.rejected) == (100, 100, 0, {})
+    assert (summary.n_rows, summary.embedded, summary.resumed, summary.rejected) == (100, 100, 0, {})
     corpus = EmbeddedCorpus.open(tmp_path / "c", fake)
     assert len(corpus) == 100
     assert corpus.ids == [f"n{i}" for i in range(100)]
@@ -35,13 +36,13 @@ def test_rows_come_back_with_the_vectors_of_their_texts(notes: Path, tmp_path: P
     np.testing.assert_array_equal(corpus.vectors(["n99", "n3"]), expected[[99, 3]])
 
 
-def test_shards_are_parquet_with_vectors_of_fixed_length(notes: Path, tmp_path: Path, fake: MedEmbed) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+def test_shards_are_arrow_files_with_vectors_of_fixed_length(notes: Path, tmp_path: Path, fake: MedEmbed) -> None:
+    arrow, feather = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.feather")
     index([str(notes)], tmp_path / "c", fake, Settings(Columns(kept={"year": "int"}), shard_rows=64))
-    first, second = sorted((tmp_path / "c" / "shards").glob("*.parquet"))
-    table = parquet.read_table(first)
-    assert (table.num_rows, parquet.read_table(second).num_rows) == (64, 36)
-    assert table.column_names == ["id", "text", "source", "line", "year", "vector"]
+    first, second = sorted((tmp_path / "c" / "shards").glob("*.arrow"))
+    table = feather.read_table(first)
+    assert (table.num_rows, feather.read_table(second).num_rows) == (64, 36)
+    assert table.column_names == ["id", "text", "source", "line", "text_hash", "year", "vector"]
     assert table.schema.field("vector").type == arrow.list_(arrow.float32(), 16)
     assert table.slice(5, 1).to_pylist()[0]["line"] == 6
 
@@ -50,7 +51,7 @@ def test_manifest_says_what_decided_the_vectors(notes: Path, tmp_path: Path, min
     head = write_rows(tmp_path / "few.jsonl", 3)
     index([str(head)], tmp_path / "c", mini, Settings(vectors="int8"))
     told = json.loads((tmp_path / "c" / "manifest.json").read_text())
-    embedding = told["embedding"]
+    embedding = told["encoding"]
     assert embedding["model"] == "mini"
     assert embedding["revision"] == mini.revision == embedding["weights"]
     assert (embedding["prompt_kind"], embedding["dimension"], embedding["vectors"]) == ("document", 384, "int8")
@@ -79,7 +80,7 @@ def test_a_second_run_keeps_everything(notes: Path, tmp_path: Path, fake: MedEmb
     index([str(notes)], tmp_path / "c", fake, SMALL)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "c" / "shards").iterdir()}
     summary = index([str(notes)], tmp_path / "c", fake, SMALL)
-    assert (summary.embedded, summary.kept) == (0, 100)
+    assert (summary.embedded, summary.resumed) == (0, 100)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "c" / "shards").iterdir()} == before
 
 
@@ -89,7 +90,7 @@ def test_a_changed_file_embeds_only_the_shards_that_changed(notes: Path, tmp_pat
     lines[20] = json.dumps({"id": "n20", "text": "corrected"})
     notes.write_text("\n".join(lines))
     summary = index([str(notes)], tmp_path / "c", fake, SMALL)
-    assert (summary.embedded, summary.kept) == (16, 84)
+    assert (summary.embedded, summary.resumed) == (16, 84)
     np.testing.assert_array_equal(
         EmbeddedCorpus.open(tmp_path / "c").vectors(["n20"]), fake.encode_document(["corrected"])
     )
@@ -100,7 +101,7 @@ def test_a_finished_corpus_is_not_replaced_by_accident(notes: Path, tmp_path: Pa
     index([str(notes)], tmp_path / "c", fake, SMALL)
     other = write_rows(tmp_path / "other.jsonl", 3)
     with pytest.raises(
-        CorpusError, match=r"is finished; it was made of .*notes.jsonl as float32 vectors of 'mini'.*--append"
+        CorpusError, match=r"is finished; it was made of .*notes.jsonl as 'mini' at .*vectors float32.*--append"
     ):
         index([str(other)], tmp_path / "c", fake, SMALL)
     summary = index([str(other)], tmp_path / "c", fake, Settings(shard_rows=16, mode="overwrite"))
@@ -112,11 +113,11 @@ def test_append_adds_rows_and_refuses_ids_that_are_there(notes: Path, tmp_path: 
     index([str(notes)], tmp_path / "c", fake, SMALL)
     more = write_rows(tmp_path / "more.jsonl", 20, start=90)
     summary = index([str(more)], tmp_path / "c", fake, Settings(shard_rows=16, mode="append"))
-    assert (summary.n_rows, summary.embedded, dict(summary.rejected)) == (110, 10, {"duplicate id": 10})
+    assert (summary.n_rows, summary.embedded, dict(summary.rejected)) == (110, 10, {KNOWN: 10})
     assert EmbeddedCorpus.open(tmp_path / "c").ids == [f"n{i}" for i in range(110)]
-    with pytest.raises(CorpusError, match="rows were appended or deleted since: use --append"):
+    with pytest.raises(CorpusError, match="rows were added or deleted since: use --append"):
         index([str(notes)], tmp_path / "c", fake, SMALL)
-    with pytest.raises(CorpusError, match="append with the corpus's own settings"):
+    with pytest.raises(CorpusError, match="add to it with the store's own settings"):
         index([str(more)], tmp_path / "c", fake, Settings(vectors="float16", mode="append"))
 
 
@@ -150,7 +151,7 @@ def test_stopping_keeps_whole_shards_and_the_next_run_goes_on(
     with pytest.raises(CorpusUnfinishedError, match="run the same `medembed index` command again"):
         EmbeddedCorpus.open(tmp_path / "c")
     summary = index([str(notes)], tmp_path / "c", fake, SMALL)
-    assert (summary.embedded, summary.kept) == (52, 48)
+    assert (summary.embedded, summary.resumed) == (52, 48)
     index([str(notes)], tmp_path / "undisturbed", fake, SMALL)
     assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
 
@@ -171,7 +172,7 @@ def test_another_model_or_dimension_is_an_error_that_says_both(
     index([str(notes)], tmp_path / "c", fake)
     with pytest.raises(
         CorpusModelError,
-        match=r"embedded with 'mini' at sha256-\w+\+fake .*16 dimensions.*but this is '.*model'.*64 dim",
+        match=r"encoded with 'mini' at sha256-\w+\+fake .*16 dimensions.*but this is '.*model'.*64 dim",
     ):
         EmbeddedCorpus.open(tmp_path / "c", tiny)
     with (
@@ -189,9 +190,9 @@ def test_a_newer_corpus_is_refused(notes: Path, tmp_path: Path, fake: MedEmbed) 
     index([str(notes)], tmp_path / "c", fake)
     manifest = tmp_path / "c" / "manifest.json"
     told = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**told, "format": 2, "medembed": "9.9", "shards": "in another form"}))
+    manifest.write_text(json.dumps({**told, "format": 3, "medembed": "9.9", "shards": "in another form"}))
     with pytest.raises(
-        CorpusVersionError, match=r"written by medembed 9.9 in format 2.*pip install --upgrade medembed"
+        CorpusVersionError, match=r"written by medembed 9.9 in format 3.*pip install --upgrade medembed"
     ):
         EmbeddedCorpus.open(tmp_path / "c")
     with pytest.raises(CorpusVersionError):
@@ -205,17 +206,17 @@ def test_a_damaged_manifest_says_what_to_do(content: str, notes: Path, tmp_path:
     with pytest.raises(CorpusDamagedError, match="delete it and run the same `medembed index` command again"):
         EmbeddedCorpus.open(tmp_path / "c")
     (tmp_path / "c" / "manifest.json").unlink()
-    assert index([str(notes)], tmp_path / "c", fake, SMALL).kept == 100
+    assert index([str(notes)], tmp_path / "c", fake, SMALL).resumed == 100
 
 
 def test_appending_to_nothing_leaves_nothing_behind(notes: Path, tmp_path: Path, fake: MedEmbed) -> None:
-    with pytest.raises(CorpusError, match="is no embedded corpus: make one with"):
+    with pytest.raises(CorpusError, match="is not an embedded corpus: make one with"):
         index([str(notes)], tmp_path / "none", fake, Settings(mode="append"))
     assert not (tmp_path / "none").exists()
 
 
 def test_a_folder_that_is_no_corpus_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="is no embedded corpus: make one with `medembed index FILES -o"):
+    with pytest.raises(CorpusError, match="is not an embedded corpus: make one with `medembed index FILES -o"):
         EmbeddedCorpus.open(tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_a_local_run_finishes_what_ray_began(notes: Path, tmp_path: Path, fake: 
     (tmp_path / "c" / "manifest.json").unlink()
     next((tmp_path / "c" / "shards").iterdir()).unlink()
     summary = index([str(notes)], tmp_path / "c", fake, SMALL)
-    assert summary.kept >= 92
+    assert summary.resumed >= 92
     index([str(notes)], tmp_path / "undisturbed", fake, SMALL)
     assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
 
@@ -101,7 +101,7 @@ def test_a_killed_driver_leaves_whole_shards_and_the_next_run_goes_on(
     psutil.wait_procs(family, timeout=30)  # Ray's processes notice that their driver is gone
     time.sleep(0.5)
     summary = index([str(source)], tmp_path / "c", fake, SMALL)
-    assert summary.kept >= 32
+    assert summary.resumed >= 32
     index([str(source)], tmp_path / "undisturbed", fake, SMALL)
     assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
     assert not (tmp_path / "c" / "shards" / "staging").exists()

@@ -84,7 +84,7 @@ def test_a_corpus_in_its_own_input_folder_is_no_input(run: Run, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "inputs",
-    [["corpus"], ["corpus/shards"], ["corpus/rejects.jsonl"], ["corpus/shards/*.parquet"], ["n.jsonl", "corpus"]],
+    [["corpus"], ["corpus/shards"], ["corpus/rejects.jsonl"], ["corpus/shards/*.arrow"], ["n.jsonl", "corpus"]],
 )
 @pytest.mark.parametrize("command", ["encode", "index"])
 def test_a_store_is_no_input(run: Run, tmp_path: Path, command: str, inputs: list[str]) -> None:

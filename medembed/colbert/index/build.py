@@ -1,39 +1,42 @@
-"""Documents → a token index: cut into shards, those already there kept, the rest encoded, the manifest last."""
+"""Rows → a token index: a codec from the first of them, then compressed token vectors, here or by a runner."""
 
-from collections import deque
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.colbert.index import layout, shards
-from medembed.colbert.index.layout import INDEX, SHORT, Encoding, Part, Row, TokenManifest, TokenShard
+from medembed.colbert.index import layout
+from medembed.colbert.index.layout import CODEC, INDEX, TokenEncoding
 from medembed.colbert.model import MedColBERT
-from medembed.colbert.residual import MOST_CENTROIDS, Bits, ResidualCodec, train_codec
+from medembed.colbert.residual import CODE_BYTES, MOST_CENTROIDS, Bits, ResidualCodec, train_codec
 from medembed.colbert.token_pooling import check_factor
-from medembed.errors import CorpusError, IndexingStoppedError, SettingError
-from medembed.storage.durable import write_hashed
-from medembed.storage.shard_folders import (
-    MANIFEST,
-    intact_files,
-    is_intact,
-    sweep,
-    write_manifest,
-    writing,
-)
+from medembed.errors import CorpusError, SettingError
+from medembed.progress import RowBar
+from medembed.rows import sources
+from medembed.rows.read import Columns
+from medembed.rows.sources import Found
+from medembed.runtime.tokenizer import TruncationWarning
+from medembed.storage import arrow_files, indexing, shards
+from medembed.storage.building import Plan, Summary, never
+from medembed.storage.durable import SHORT, file_sha256, write_hashed
+from medembed.storage.manifest import Manifest, Mode, Part, damaged
+from medembed.storage.paths import below
+from medembed.storage.places import entries
+from medembed.storage.shards import Encoded, Job, Record, local, naming_rows
 
 Floats = NDArray[np.float32]
 
-# documents encoded at a time, and lost at most when the process is killed: 1,024 of 200 tokens are 100 MB
+# rows encoded at a time, and lost at most when the process is killed: 1,024 of 200 tokens are 100 MB
 SHARD_ROWS = 1_024
-# documents at the beginning that centroids are made from
+# rows at the beginning that centroids are made from
 SAMPLE_ROWS = 2_048
 # ColBERTv2 takes 16 · √tokens centroids; k-means sees 32 tokens of each
-CENTROIDS_A_ROOT, TOKENS_A_CENTROID = 16, 32
+CENTROIDS_PER_ROOT, TOKENS_PER_CENTROID = 16, 32
 
 
 @dataclass(frozen=True)
@@ -41,256 +44,202 @@ class TokenSettings:
     """How a token index is made.
 
     Attributes:
-        bits: Bits a dimension's remainder takes: 2, 4 or 8.
-        pool_factor: Merge alike tokens of a document until about ``1 / pool_factor`` are left; 1 keeps all.
-        shard_rows: Documents encoded at a time, and lost at most when the process is killed.
+        columns: Which columns mean what.
+        bits: Bits that a dimension's remainder takes: 2, 4 or 8.
+        pool_factor: Merge alike tokens of a row until about ``1 / pool_factor`` are left; 1 keeps all.
+        shard_rows: Rows encoded at a time, and lost at most when the process is killed.
         store_text: Whether hits bring their texts.
+        mode: As for :class:`medembed.corpus.embed.Settings`.
     """
 
+    columns: Columns = field(default_factory=Columns)
     bits: Bits = 2
     pool_factor: float = 1.0
     shard_rows: int = SHARD_ROWS
     store_text: bool = True
+    mode: Mode = "new"
 
     def __post_init__(self) -> None:
         """Check the values."""
         check_factor(self.pool_factor)
+        if self.bits not in (2, 4, 8):
+            raise SettingError(f"bits={self.bits}: choose 2, 4 or 8")
         if self.shard_rows < 1:
             raise SettingError(f"shard_rows={self.shard_rows}: give at least 1")
 
 
-@dataclass(frozen=True)
-class Draft:
-    """Documents in whole shards; :func:`finish` makes an index of them.
-
-    Attributes:
-        told: How they are encoded.
-        shard_rows: Documents of a full shard.
-        codec: The file of centroids and of what bytes stand for.
-        shards: In the order of their documents.
-        encoded: Documents that this run encoded; the others were there.
-        deleted: Numbers of deleted documents, ascending.
-        edited: Whether documents were appended or deleted since the index was built.
-    """
-
-    told: Encoding
-    shard_rows: int
-    codec: Part
-    shards: list[TokenShard]
-    encoded: int
-    deleted: Sequence[int] = ()
-    edited: bool = False
+def settings_of(manifest: Manifest[TokenEncoding], mode: Mode) -> TokenSettings:
+    """Settings that continue an index."""
+    told = manifest.encoding
+    columns = Columns(kept=manifest.kept)
+    return TokenSettings(columns, told.bits, told.pool_factor, manifest.shard_rows, manifest.text_stored, mode)
 
 
-def never() -> bool:
-    """Nobody asks a run to stop."""
-    return False
-
-
-def build(folder: Path, rows: Iterable[Mapping[str, Any]], model: MedColBERT, settings: TokenSettings) -> None:
-    """Make a token index; run again with the same rows after a crash, it goes on where it was.
-
-    Raises:
-        CorpusError: A row cannot be used, there are none, another index is there, or another process writes to it.
-    """
-    with writing(folder, INDEX):
-        finish(folder, new_shards(folder, _checked(rows, set()), model, settings))
-
-
-def append(folder: Path, rows: Iterable[Mapping[str, Any]], model: MedColBERT) -> None:
-    """Add documents to an index, compressed with its centroids.
-
-    Raises:
-        CorpusError: A row cannot be used, its id is there already, or another process writes to it.
-    """
-    with writing(folder, INDEX):
-        manifest = layout.read_manifest(folder)
-        finish(folder, more_shards(folder, manifest, _checked(rows, set(live_ids(folder, manifest))), model))
-
-
-def new_shards(
+def index(
+    inputs: Sequence[str] | Found,
     folder: Path,
-    rows: Iterator[Row],
+    model: MedColBERT,
+    settings: TokenSettings | None = None,
+    *,
+    format: str | None = None,  # noqa: A002 - what the option is called
+    progress: RowBar | None = None,
+    stop: Callable[[], bool] = never,
+) -> Summary:
+    """Encode the rows of files into a token index; arguments, results and errors as of :func:`medembed.corpus.embed.index`."""
+    settings = settings or TokenSettings()
+    found = sources.found_in(inputs, format, [folder])
+    plan = plan_of(folder, model, settings, list(found.patterns), progress, stop)
+    return indexing.index_files(found, settings.columns, folder, plan)
+
+
+def index_python(
+    rows: Iterable[Mapping[str, Any]], folder: Path, model: MedColBERT, settings: TokenSettings
+) -> Summary:
+    """:func:`index` for mappings; one that cannot be used is an error."""
+    plan = plan_of(folder, model, settings, [indexing.FROM_PYTHON])
+    return indexing.index_python(rows, settings.columns, folder, plan)
+
+
+def plan_of(
+    folder: Path,
     model: MedColBERT,
     settings: TokenSettings,
-    *,
-    overwrite: bool = False,
+    inputs: list[str],
+    progress: RowBar | None = None,
     stop: Callable[[], bool] = never,
-) -> Draft:
-    """Shards of an index that begins here; those of an earlier run are kept. For a folder that is held by :func:`writing`.
+) -> Plan[TokenEncoding]:
+    """How a run with these settings builds an index."""
+    if not isinstance(model, MedColBERT):
+        raise SettingError(
+            f"a token index needs a MedColBERT, and this is a {type(model).__name__}: EmbeddedCorpus takes that"
+        )
+    fresh = Manifest[TokenEncoding](
+        kind=INDEX.name,
+        encoding=layout.encoding_of(model, settings.bits, settings.pool_factor),
+        engine=f"{model.precision} on {model.device}",
+        text_stored=settings.store_text,
+        kept=dict(settings.columns.kept),
+        shard_rows=settings.shard_rows,
+        inputs=inputs,
+    )
+    encoder = _Encoder(folder, model)
+    return Plan(
+        INDEX,
+        fresh,
+        local(encoder.encode),
+        indexing.refused,
+        settings.mode,
+        encoder.prepare,
+        progress=progress or RowBar(None, None),
+        stop=stop,
+    )
+
+
+class _Encoder:
+    """Encodes rows with the codec of an index, and makes that from the first rows of a new one."""
+
+    def __init__(self, folder: Path, model: MedColBERT) -> None:
+        self._folder, self._model = folder, model
+        self._codec: ResidualCodec | None = None
+        self._ready: list[Floats] = []
+        self._truncated = 0
+
+    def prepare(
+        self, folder: Path, manifest: Manifest[Any], records: Iterator[Record]
+    ) -> tuple[Manifest[Any], Iterator[Record]]:
+        """The codec of the first rows: the one that an earlier run has left, or a new one.
+
+        Raises:
+            CorpusError: There are no rows.
+        """
+        first = list(islice(records, SAMPLE_ROWS))
+        if not first:
+            raise CorpusError("there are no rows to index: give at least one with an id and a text")
+        told = manifest.encoding
+        sample = shards.table_of(first, manifest.kept)
+        content = shards.content_hash(manifest.settings_hash(), sample)
+        part = _left(folder, content)
+        if part is None:
+            before = self._model.truncated.texts
+            self._ready = self._encoded(sample, 0, told.pool_factor)
+            self._truncated = self._model.truncated.texts - before
+            self._codec = _trained(np.concatenate(self._ready), told.bits)
+            path, digest = write_hashed(
+                folder, lambda sha: f"{CODEC}.{content}.{sha[:SHORT]}.safetensors", self._codec.save
+            )
+            part = Part(file=path.name, sha256=digest)
+        return manifest.model_copy(update={"parts": {CODEC: part}}), chain(first, records)
+
+    def encode(self, job: Job, manifest: Manifest[Any]) -> Encoded:
+        """Encode and compress the rows of one shard; those that the codec was made from are encoded already."""
+        if self._codec is None:
+            self._codec = load_codec(self._folder, manifest)
+        start = job.index * manifest.shard_rows
+        ready = self._ready[start : start + job.rows.num_rows]
+        for place in range(start, start + len(ready)):
+            self._ready[place] = np.empty((0, 0), dtype=np.float32)  # let go of
+        before = self._model.truncated.texts
+        tokens = ready + self._encoded(job.rows, len(ready), manifest.encoding.pool_factor)
+        truncated = self._model.truncated.texts - before + self._truncated
+        self._truncated = 0
+        return compressed(tokens, self._codec, truncated)
+
+    def _encoded(self, rows: Any, first: int, pool_factor: float) -> list[Floats]:
+        """Token vectors of rows from a place on."""
+        texts = rows.column("text").to_pylist()[first:]
+        with warnings.catch_warnings(), naming_rows(rows, first):
+            warnings.simplefilter("ignore", TruncationWarning)  # counted, and told once for the whole index
+            return self._model.encode_document(texts, pool_factor=pool_factor, show_progress=False) if texts else []
+
+
+def compressed(tokens: Sequence[Floats], codec: ResidualCodec, truncated: int = 0) -> Encoded:
+    """Token vectors of several rows in few bytes.
 
     Args:
-        folder: The index.
-        rows: Its documents, each id once.
-        model: What encodes.
-        settings: Bits, pooling, shards.
-        overwrite: Whether a finished index that is there may be another.
-        stop: Asked between two shards.
-
-    Raises:
-        CorpusError: There are no rows, or another index is there.
-        IndexingStoppedError: ``stop`` said so.
+        tokens: Of each row. *Shape:* ``(tokens, dim)``.
+        codec: What compresses.
+        truncated: Texts that were longer than the model reads.
     """
-    told = layout.encoding_of(model, settings.bits, settings.pool_factor, text_stored=settings.store_text)
-    if not overwrite and (folder / MANIFEST).is_file():
-        _check_same(layout.read_manifest(folder), told, settings, folder)
-    first = list(islice(rows, SAMPLE_ROWS))
-    if not first:
-        raise CorpusError("there are no rows to index: give at least one with an id and a text")
-    codec_part, codec, ready = _codec(folder, first, model, told)
-    run = _Run(folder, model, told, settings.shard_rows, codec, codec_part, stop, deque(ready))
-    made = list(run.shards(chain(first, rows)))
-    return Draft(told, settings.shard_rows, codec_part, made, run.encoded)
+    packed = codec.compress(np.concatenate(tokens))
+    ends = np.cumsum([0, *map(len, tokens)])
+    columns = {
+        "codes": arrow_files.from_bytes(packed.codes, ends * CODE_BYTES),
+        "remainders": arrow_files.from_bytes(packed.remainders, ends * packed.remainders.shape[1]),
+    }
+    return Encoded(columns, len(packed), truncated)
 
 
-def more_shards(
-    folder: Path,
-    manifest: TokenManifest,
-    rows: Iterator[Row],
-    model: MedColBERT,
-    stop: Callable[[], bool] = never,
-) -> Draft:
-    """The shards of an index, and further ones. For a folder that is held by :func:`writing`.
-
-    Raises:
-        CorpusModelError: ``model`` is another.
-        CorpusDamagedError: The index's codec is not what was written.
-        IndexingStoppedError: ``stop`` said so.
-    """
-    told = manifest.encoding
-    layout.check_model(told, model, folder)
-    if not is_intact(folder, manifest.codec.file, manifest.codec.sha256):
-        raise layout.damaged(folder, manifest.codec)
-    codec = ResidualCodec.load(folder / manifest.codec.file)
-    run = _Run(folder, model, told, manifest.shard_rows, codec, manifest.codec, stop)
-    made = [*manifest.shards, *run.shards(rows, len(manifest.shards))]
-    return Draft(told, manifest.shard_rows, manifest.codec, made, run.encoded, manifest.deleted, edited=True)
+def _left(folder: Path, content: str) -> Part | None:
+    """A codec of the same rows that an earlier run has left, if its bytes are intact."""
+    for path in entries(folder, ""):
+        names = path.name.split(".")
+        if names[:2] == [CODEC, content] and len(names) == 4:
+            digest = file_sha256(path)
+            if digest.startswith(names[2]):
+                return Part(file=path.name, sha256=digest)
+    return None
 
 
-def live_ids(folder: Path, manifest: TokenManifest) -> Iterator[str]:
-    """Ids of documents that are not deleted."""
-    gone = set(manifest.deleted)
-    ids = (name for shard in manifest.shards for name in shards.read_shard(folder, shard).column("id").to_pylist())
-    return (name for number, name in enumerate(ids) if number not in gone)
-
-
-def delete(folder: Path, numbers: Iterable[int]) -> None:
-    """Note documents as deleted; their bytes go when the index is built again."""
-    with writing(folder, INDEX):
-        manifest = layout.read_manifest(folder)
-        deleted = sorted({*manifest.deleted, *numbers})
-        write_manifest(folder, manifest.model_copy(update={"deleted": deleted, "edited": True}))
-
-
-def _check_same(there: TokenManifest, told: Encoding, settings: TokenSettings, folder: Path) -> None:
-    if there.edited or (there.encoding, there.shard_rows) != (told, settings.shard_rows):
-        why = (
-            "and documents were appended or deleted since"
-            if there.edited
-            else "of another model or with other settings"
-        )
-        raise CorpusError(
-            f"{folder} holds a finished token index, {why}: append to it, delete it, or choose another folder"
-        )
-
-
-def _checked(rows: Iterable[Mapping[str, Any]], seen: set[str]) -> Iterator[Row]:
-    """Rows with their ids, each once."""
-    for number, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise CorpusError(f"row {number} is a {type(row).__name__}; expected a mapping with an id and a text")
-        name, text = row.get("id"), row.get("text")
-        if not isinstance(text, str) or not isinstance(name, str | int) or isinstance(name, bool):
-            raise CorpusError(
-                f"row {number} has an id of type {type(name).__name__} and a text of type {type(text).__name__}: both must be strings"
-            )
-        if str(name) in seen:
-            raise CorpusError(f"row {number} cannot be used: its id came before")
-        seen.add(str(name))
-        yield Row(str(name), text)
-
-
-def _codec(
-    folder: Path, first: list[Row], model: MedColBERT, told: Encoding
-) -> tuple[Part, ResidualCodec, list[Floats]]:
-    """The codec of the first rows, the one that is there or a new one, and what was encoded to make it."""
-    content = layout.content_hash([told.model_dump_json(exclude={"model"})], *first)
-    for path, digest in intact_files(folder, f"codec.{content}.*.safetensors"):
-        return Part(file=path.name, sha256=digest, content=content), ResidualCodec.load(path), []
-    encoded = model.encode_document([row.text for row in first], pool_factor=told.pool_factor, show_progress=False)
-    tokens = np.concatenate(encoded)
+def _trained(tokens: Floats, bits: Bits) -> ResidualCodec:
     n_centroids = _n_centroids(len(tokens))
-    some = np.random.default_rng(0).permutation(len(tokens))[: n_centroids * TOKENS_A_CENTROID]
-    codec = train_codec(tokens[np.sort(some)], bits=told.bits, n_centroids=n_centroids)
-    path, digest = write_hashed(folder, lambda sha: f"codec.{content}.{sha[:SHORT]}.safetensors", codec.save)
-    return Part(file=path.name, sha256=digest, content=content), codec, encoded
+    some = np.random.default_rng(0).permutation(len(tokens))[: n_centroids * TOKENS_PER_CENTROID]
+    return train_codec(tokens[np.sort(some)], bits=bits, n_centroids=n_centroids)
 
 
 def _n_centroids(n_tokens: int) -> int:
     """A power of two near 16 · √tokens, with at least four tokens of the sample to each."""
-    wanted = min(CENTROIDS_A_ROOT * n_tokens**0.5, n_tokens / 4, MOST_CENTROIDS)
+    wanted = min(CENTROIDS_PER_ROOT * n_tokens**0.5, n_tokens / 4, MOST_CENTROIDS)
     return 1 << max(1, int(np.log2(max(wanted, 2))))
 
 
-@dataclass
-class _Run:
-    """What encodes documents into shards.
+def load_codec(folder: Path, manifest: Manifest[Any]) -> ResidualCodec:
+    """The codec of an index, its bytes checked.
 
-    Attributes:
-        folder: The index.
-        model: What encodes.
-        told: How.
-        shard_rows: Documents a shard.
-        codec: What compresses.
-        codec_part: Its file.
-        stop: Asked between two shards.
-        ready: Token vectors of the first documents, where they are encoded already.
-        encoded: Documents of shards that were made and not found.
+    Raises:
+        CorpusDamagedError: It is missing or changed.
     """
-
-    folder: Path
-    model: MedColBERT
-    told: Encoding
-    shard_rows: int
-    codec: ResidualCodec
-    codec_part: Part
-    stop: Callable[[], bool]
-    ready: deque[Floats] = field(default_factory=deque)
-    encoded: int = 0
-
-    def shards(self, rows: Iterator[Row], start: int = 0) -> Iterator[TokenShard]:
-        """Shards of documents, those that are there already as they are."""
-        for number in count(start):
-            if self.stop():
-                raise IndexingStoppedError(
-                    f"stopped with {number - start} shards of this run in {self.folder}: run the same command again to go on"
-                )
-            group = list(islice(rows, self.shard_rows))
-            if not group:
-                return
-            held = [self.ready.popleft() for _ in range(min(len(group), len(self.ready)))]
-            content = layout.content_hash([self.codec_part.sha256], *group)
-            yield shards.find_shard(self.folder, number, content) or self._made(number, content, group, held)
-
-    def _made(self, number: int, content: str, group: list[Row], held: list[Floats]) -> TokenShard:
-        texts = [row.text for row in group[len(held) :]]
-        tokens = held + self.model.encode_document(texts, pool_factor=self.told.pool_factor, show_progress=False)
-        self.encoded += len(group)
-        return shards.write_shard(self.folder, number, content, shards.table_of(group, tokens, self.codec, self.told))
-
-
-def finish(folder: Path, draft: Draft) -> TokenManifest:
-    """Sort the documents by centroid, write the manifest, and remove what it does not name."""
-    manifest = TokenManifest(
-        encoding=draft.told,
-        shard_rows=draft.shard_rows,
-        codec=draft.codec,
-        shards=draft.shards,
-        lists=shards.write_lists(folder, draft.codec, draft.shards),
-        deleted=list(draft.deleted),
-        edited=draft.edited,
-    )
-    write_manifest(folder, manifest)
-    named = {part.file for part in (*manifest.shards, manifest.codec, manifest.lists)}
-    sweep(folder, named, ["codec.*", "lists.*"])
-    return manifest
+    part = manifest.parts[CODEC]
+    path = below(folder, part.file)
+    if not arrow_files.is_intact(path, part.sha256):
+        raise damaged(folder, part, INDEX.again)
+    return ResidualCodec.load(path)

@@ -6,9 +6,14 @@ last of them (the imputation of WARP, Scheerer et al. 2025, https://arxiv.org/ab
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from medembed.extras import require
+from medembed.storage import arrow_files
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
@@ -27,6 +32,19 @@ class CentroidLists:
     documents: Integers
     starts: NDArray[np.int64]
     n_documents: int
+
+    def save(self, folder: Path) -> None:
+        """Write the lists into a folder, for :meth:`load`."""
+        arrow = require("pyarrow")
+        for name, values in (("documents", self.documents), ("starts", self.starts)):
+            arrow_files.save(folder / f"{name}.arrow", arrow.table({name: values}))
+        arrow_files.save(folder / "count.arrow", arrow.table({"n_documents": [self.n_documents]}))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Lists that were saved, mapped."""
+        documents, starts = (_values(folder, name) for name in ("documents", "starts"))
+        return cls(documents, starts, int(_values(folder, "count", "n_documents")[0]))
 
     def promising(
         self, similarities: Floats, count: int, *, probe: int, alive: NDArray[np.bool_] | None = None
@@ -77,3 +95,8 @@ def make_lists(codes: NDArray[np.uint16], counts: NDArray[np.integer], n_centroi
     starts = np.zeros(n_centroids + 1, dtype=np.int64)
     np.cumsum(np.bincount(centroids, minlength=n_centroids), out=starts[1:])
     return CentroidLists(documents.astype(np.int32), starts, len(counts))
+
+
+def _values(folder: Path, name: str, column: str | None = None) -> NDArray[Any]:
+    table = arrow_files.mapped(folder / f"{name}.arrow").column(column or name)
+    return np.asarray(table.chunk(0).to_numpy(zero_copy_only=True) if len(table) else np.empty(0, dtype=np.int32))

@@ -1,7 +1,7 @@
 """TokenIndex: compressed token vectors on disk, opened for late-interaction search and careful changes."""
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, overload
@@ -10,51 +10,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.colbert.index import build as building
-from medembed.colbert.index import layout, shards
+from medembed.colbert.index import layout
 from medembed.colbert.index.build import TokenSettings
-from medembed.colbert.index.layout import TokenManifest
+from medembed.colbert.index.layout import INDEX, TokenEncoding
+from medembed.colbert.index.lists import CentroidLists, make_lists
 from medembed.colbert.maxsim import check, maxsim_flat
 from medembed.colbert.model import MedColBERT
-from medembed.colbert.residual import Packed, ResidualCodec
-from medembed.errors import CorpusError, CorpusModelError, SettingError
-from medembed.runtime.lifecycle import ClosedByWith
-from medembed.storage.shard_folders import is_intact
+from medembed.colbert.residual import CODE_BYTES, Packed, ResidualCodec
+from medembed.errors import SettingError
+from medembed.extras import require
+from medembed.storage import arrays, arrow_files, manifest
+from medembed.storage.building import Summary
+from medembed.storage.filters import Filter
+from medembed.storage.manifest import Mode
+from medembed.storage.opened import Opened
+from medembed.storage.paths import below
+from medembed.storage.shards import row_columns
+from medembed.storage.tables import Hit, Store
 
 Floats = NDArray[np.float32]
 
-# Centroids looked at for each query token, and documents looked at exactly; see docs/decisions/0041-token-index.md
+# Centroids looked at for each query token, and rows looked at exactly; see docs/decisions/0041-token-index.md
 PROBE = 8
 CANDIDATES = 256
+# rows handed over at a time: 200 tokens of 128 float32 each are 26 MB
+ROWS_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
-class Hit:
-    """A document that was found.
+class _Tokens:
+    """The tokens of a shard: their bytes, and where those of each row begin. *Shape of the offsets:* ``(rows + 1,)``."""
 
-    Attributes:
-        id: Its id.
-        score: Its MaxSim with the query; higher is more alike.
-        text: Its text; None where the index does not store texts.
-    """
-
-    id: str
-    score: float
-    text: str | None
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """A mapped shard: the number of its first document, where each document's tokens begin, and the tokens."""
-
-    start: int
-    table: Any
-    offsets: NDArray[np.int32]
+    offsets: NDArray[np.int64]
     codes: NDArray[np.uint16]
     remainders: NDArray[np.uint8]
 
+    def of(self, place: int) -> slice:
+        """Where the tokens of a row are."""
+        return slice(int(self.offsets[place]), int(self.offsets[place + 1]))
 
-class TokenIndex(ClosedByWith):
-    """A late-interaction index in a folder: documents chosen by centroids, scored by exact MaxSim of what is stored.
+
+class TokenIndex(Opened[TokenEncoding, MedColBERT]):
+    """A late-interaction index in a folder: rows chosen by centroids, scored by exact MaxSim of what is stored.
 
     Example:
         >>> index = TokenIndex.build("index/", [{"id": "a", "text": "chest pain"}], model)  # doctest: +SKIP
@@ -62,47 +59,21 @@ class TokenIndex(ClosedByWith):
         'a'
     """
 
-    def __init__(self, path: Path, manifest: TokenManifest, model: MedColBERT | None) -> None:
+    KIND = INDEX
+
+    def __init__(self, store: Store[TokenEncoding], model: MedColBERT | None, device: str, threads: int | None) -> None:
         """Use :meth:`open`."""
-        self._path, self._manifest, self._given = path, manifest, model
-        self._model = model
-        self._read()
+        super().__init__(store, model, device, threads)
+        self._forget()
 
-    def _read(self) -> None:
-        told = self._manifest
-        self._codec = ResidualCodec.load(self._path / told.codec.file)
-        self._lists = shards.read_lists(self._path, told)
-        self._shards = []
-        start = 0
-        for shard in told.shards:
-            table = shards.read_shard(self._path, shard)
-            codes, remainders = (
-                layout.flat(table.column(name), dtype)
-                for name, dtype in (("codes", np.uint16), ("remainders", np.uint8))
-            )
-            offsets = table.column("codes").chunk(0).offsets.to_numpy()
-            self._shards.append(_Shard(start, table, offsets, codes, remainders.reshape(len(codes), -1)))
-            start += shard.n_rows
-        self._alive = np.ones(told.n_rows, dtype=bool)
-        self._alive[told.deleted] = False
+    def _forget(self) -> None:
+        self._codec: ResidualCodec | None = None
+        self._lists: CentroidLists | None = None
+        self._tokens: dict[int, _Tokens] = {}
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str], model: MedColBERT | None = None) -> Self:
-        """Open a finished index.
-
-        Args:
-            path: Its folder.
-            model: The model it was built with; None to load the one its manifest names when a text is first searched.
-
-        Raises:
-            CorpusError: No index, an unfinished or damaged one, or one of a newer version.
-            CorpusModelError: ``model`` is another; the message says both.
-        """
-        folder = Path(path).expanduser()
-        manifest = layout.read_manifest(folder)
-        if model is not None:
-            layout.check_model(manifest.encoding, model, folder)
-        return cls(folder, manifest, model)
+    def _renew(self) -> None:
+        super()._renew()
+        self._forget()
 
     @classmethod
     def build(
@@ -112,73 +83,84 @@ class TokenIndex(ClosedByWith):
         model: MedColBERT,
         settings: TokenSettings | None = None,
     ) -> Self:
-        """Encode documents into a new index and open it; bounded memory, and after a crash the same call goes on.
+        """Encode rows into a new index and open it; bounded memory, and after a crash the same call goes on.
 
         Args:
             path: Its folder; made if missing.
-            rows: Mappings with an ``id`` and a ``text``. Centroids are made from the first 2,048: mix the sources.
+            rows: Mappings with the id, the text and kept columns. Centroids are made from the first 2,048: mix the sources.
             model: What encodes.
-            settings: Bits, pooling, shards; None for the defaults.
+            settings: Columns, bits, pooling, shards; None for the defaults.
 
         Raises:
             CorpusError: A row cannot be used (the message has its number), or the folder holds another index.
         """
-        folder = Path(path).expanduser()
-        building.build(folder, rows, model, settings or TokenSettings())
-        return cls.open(folder, model)
+        building.index_python(rows, Path(path).expanduser(), model, settings or TokenSettings())
+        return cls.open(path, model)
 
-    @property
-    def manifest(self) -> TokenManifest:
-        """What it was made with, and of which files it consists."""
-        return self._manifest
+    @classmethod
+    def _encoding_of(cls, model: MedColBERT) -> TokenEncoding:
+        return layout.encoding_of(model, 2, 1.0)
 
-    @property
-    def model(self) -> MedColBERT:
-        """The model of this index, loaded when first asked for."""
-        if self._model is None:
-            model = MedColBERT(**self.model_settings)
-            layout.check_model(self._manifest.encoding, model, self._path)
-            self._model = model
-        return self._model
+    def _load(self, device: str, threads: int | None) -> MedColBERT:
+        return MedColBERT(**self.model_settings, device=device, threads=threads)
+
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode) -> Summary:
+        return building.index_python(rows, self.path, self.model, building.settings_of(self.manifest, mode))
 
     @property
     def model_settings(self) -> dict[str, Any]:
-        """What to make the index's model with: ``MedColBERT(**index.model_settings, device="cuda")``."""
-        told = self._manifest.encoding
+        """Arguments that make :class:`MedColBERT` the model of this index."""
+        told = self.manifest.encoding
         return {
             "model": told.model,
-            "revision": None if told.revision.startswith("sha256-") else told.revision,
-            "document_length": told.document_length,
+            "revision": self.revision_setting,
+            "document_length": told.max_seq_length,
             "overlong": told.overlong,
         }
 
     @property
     def bytes_a_token(self) -> float:
-        """Bytes on disk for each token vector, texts, ids and lists included."""
-        parts = (*self._manifest.shards, self._manifest.codec, self._manifest.lists)
-        size = sum((self._path / part.file).stat().st_size for part in parts)
-        return size / max(1, self._manifest.n_tokens)
-
-    def __len__(self) -> int:
-        """Documents, deleted ones left out."""
-        return int(self._alive.sum())
+        """Bytes on disk for each token vector: texts, ids and the codec included, what is derived for speed left out."""
+        size = sum(below(self.path, part.file).stat().st_size for part in self.manifest.files)
+        return size / max(1, self.manifest.n_vectors)
 
     @overload
-    def search(self, queries: str, k: int = 10, *, candidates: int = CANDIDATES, probe: int = PROBE) -> list[Hit]: ...  # type: ignore[overload-overlap]
+    def search(  # type: ignore[overload-overlap] # a str is a sequence of str too
+        self,
+        queries: str,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        candidates: int = CANDIDATES,
+        probe: int = PROBE,
+    ) -> list[Hit]: ...
     @overload
     def search(
-        self, queries: Sequence[str], k: int = 10, *, candidates: int = CANDIDATES, probe: int = PROBE
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        candidates: int = CANDIDATES,
+        probe: int = PROBE,
     ) -> list[list[Hit]]: ...
 
     def search(
-        self, queries: str | Sequence[str], k: int = 10, *, candidates: int = CANDIDATES, probe: int = PROBE
+        self,
+        queries: str | Sequence[str],
+        k: int = 10,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - what it is called everywhere
+        candidates: int = CANDIDATES,
+        probe: int = PROBE,
     ) -> list[Hit] | list[list[Hit]]:
-        """The best documents for a query or several.
+        """The best rows for a query or several.
 
         Args:
             queries: One text, or a sequence of texts.
-            k: Documents a query.
-            candidates: Documents looked at exactly, at least ``k``; more find more and take longer.
+            k: Rows per query.
+            filter: Which rows may be found, as for :meth:`EmbeddedCorpus.search`.
+            candidates: Rows looked at exactly, at least ``k``; more find more and take longer.
             probe: Centroids looked at for each query token.
 
         Returns:
@@ -187,21 +169,30 @@ class TokenIndex(ClosedByWith):
         Raises:
             InputTypeError: A query is not a ``str``.
             SettingError: ``k``, ``candidates`` or ``probe`` below 1.
+            CorpusError: The filter does not fit.
         """
         if isinstance(queries, str):
-            return self.search_vectors([self.model.encode_query(queries)], k, candidates=candidates, probe=probe)[0]
+            one = [self.model.encode_query(queries)]
+            return self.search_vectors(one, k, filter=filter, candidates=candidates, probe=probe)[0]
         encoded = self.model.encode_query(queries, show_progress=False)
-        return self.search_vectors(encoded, k, candidates=candidates, probe=probe)
+        return self.search_vectors(encoded, k, filter=filter, candidates=candidates, probe=probe)
 
     def search_vectors(
-        self, queries: Sequence[Floats], k: int = 10, *, candidates: int = CANDIDATES, probe: int = PROBE
+        self,
+        queries: Sequence[Floats],
+        k: int = 10,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        candidates: int = CANDIDATES,
+        probe: int = PROBE,
     ) -> list[list[Hit]]:
         """:meth:`search` for queries that are encoded already.
 
         Args:
             queries: From :meth:`MedColBERT.encode_query`, each *Shape:* ``(tokens, dimension)``.
-            k: Documents a query.
-            candidates: Documents looked at exactly.
+            k: Rows per query.
+            filter: Which rows may be found.
+            candidates: Rows looked at exactly.
             probe: Centroids looked at for each query token.
 
         Returns:
@@ -216,101 +207,139 @@ class TokenIndex(ClosedByWith):
             if type(value) is not int or value < 1:
                 raise SettingError(f"{name}={value!r}: give a whole number from 1")
         check(queries, "query")
-        told = self._manifest.encoding
-        if len(queries) and queries[0].shape[1] != told.dimension:
-            raise CorpusModelError(
-                f"{self._path} holds token vectors of {told.dimension} dimensions of {told.model!r}, but the query has {queries[0].shape[1]}: "
-                "encode it with the index's own model"
-            )
-        return [self._search(query, k, max(k, candidates), probe) for query in queries]
+        if len(queries) and queries[0].shape[1] != self.dimension:
+            raise manifest.other_dimension(self.manifest, queries[0].shape[1], self.path)
+        return self._read(lambda: self._found(queries, k, filter, max(k, candidates), probe))
 
-    def _search(self, query: Floats, k: int, candidates: int, probe: int) -> list[Hit]:
-        query = self._codec.turned(query)
-        chosen = self._lists.promising(query @ self._codec.centroids.T, candidates, probe=probe, alive=self._alive)
+    def _found(
+        self, queries: Sequence[Floats], k: int, chosen: Filter | None, candidates: int, probe: int
+    ) -> list[list[Hit]]:
+        alive = self._store.allowed(chosen)
+        found = [self._best(query, k, alive, candidates, probe) for query in queries]
+        return self._store.hits([rows for rows, _ in found], [scores for _, scores in found])
+
+    def _best(
+        self, query: Floats, k: int, alive: NDArray[np.bool_] | None, candidates: int, probe: int
+    ) -> tuple[NDArray[np.int64], Floats]:
+        codec = self._get_codec()
+        query = codec.turned(query)
+        chosen = self._get_lists().promising(query @ codec.centroids.T, candidates, probe=probe, alive=alive)
         if not len(chosen):
-            return []
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
         packed, starts = self._gathered(chosen)
-        scores = maxsim_flat(query, self._codec.coordinates(packed), starts)
-        return [self._hit(int(chosen[i]), float(scores[i])) for i in np.argsort(-scores, kind="stable")[:k]]
+        scores = maxsim_flat(query, codec.coordinates(packed), starts)
+        order = np.argsort(-scores, kind="stable")[:k]
+        return chosen[order].astype(np.int64), scores[order]
 
     def _gathered(self, numbers: NDArray[np.int32]) -> tuple[Packed, NDArray[np.intp]]:
-        """The stored tokens of documents, one after the other, and where each document's begin."""
+        """The stored tokens of rows, one after the other, and where each row's begin."""
         codes, remainders, lengths = [], [], []
-        for number in numbers.tolist():
-            shard, place = self._place(number)
-            part = slice(shard.offsets[place], shard.offsets[place + 1])
-            codes.append(shard.codes[part])
-            remainders.append(shard.remainders[part])
+        homes = np.searchsorted(self._store.starts, numbers, side="right") - 1
+        for home, place in zip(homes.tolist(), (numbers - self._store.starts[homes]).tolist(), strict=True):
+            tokens = self._tokens_of(home)
+            part = tokens.of(place)
+            codes.append(tokens.codes[part])
+            remainders.append(tokens.remainders[part])
             lengths.append(part.stop - part.start)
         starts = np.cumsum([0, *lengths[:-1]]).astype(np.intp)
         return Packed(np.concatenate(codes), np.concatenate(remainders)), starts
 
-    def _place(self, number: int) -> tuple[_Shard, int]:
-        """A document's shard, and its place there; full shards are all of one length but after an append."""
-        low = min(number // max(1, self._manifest.shard_rows), len(self._shards) - 1)
-        while self._shards[low].start + self._shards[low].table.num_rows <= number:
-            low += 1
-        return self._shards[low], number - self._shards[low].start
+    def _tokens_of(self, number: int) -> _Tokens:
+        """The mapped tokens of a shard."""
+        if number not in self._tokens:
+            table = self._store.table(number)
+            codes, ends = arrow_files.to_bytes(table.column("codes"))
+            remainders, _ = arrow_files.to_bytes(table.column("remainders"))
+            width = self.dimension * self.manifest.encoding.bits // 8
+            self._tokens[number] = _Tokens(
+                ends // CODE_BYTES,
+                codes.view(np.uint16),
+                remainders[: len(remainders) // width * width].reshape(-1, width),
+            )
+        return self._tokens[number]
 
-    def _hit(self, number: int, score: float) -> Hit:
-        shard, place = self._place(number)
-        text = shard.table.column("text")[place].as_py()
-        return Hit(shard.table.column("id")[place].as_py(), score, text)
+    def _get_codec(self) -> ResidualCodec:
+        if self._codec is None:
+            self._codec = building.load_codec(self.path, self.manifest)
+        return self._codec
 
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add documents; they are compressed with the centroids that are there.
+    def _get_lists(self) -> CentroidLists:
+        if self._lists is None:
+            self._lists = self._store.whole("lists", self._make_lists, CentroidLists.save, CentroidLists.load)
+        return self._lists
+
+    def _make_lists(self) -> CentroidLists:
+        every = [self._tokens_of(number) for number in range(len(self.manifest.shards))]
+        codes = np.concatenate([tokens.codes[: tokens.offsets[-1]] for tokens in every])
+        counts = np.concatenate([np.diff(tokens.offsets) for tokens in every])
+        return make_lists(codes, counts, len(self._get_codec().centroids))
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write rows as Parquet: id, text, source, line, kept columns and ``vectors``, a list of float32 lists per row.
 
         Args:
-            rows: As for :meth:`build`.
+            path: Where, ending in ``.parquet``.
 
         Raises:
-            CorpusError: A row cannot be used, its id is there already, or another process writes.
+            CorpusError: The path does not end in ``.parquet``, or nothing can be written there.
         """
-        building.append(self._path, rows, self.model)
-        self._reload()
+        arrow = require("pyarrow")
+        kind = arrow.large_list(arrow.list_(arrow.float32(), self.dimension))
+        columns = arrays.schema(self.manifest.kept, "vectors", kind)
+        arrays.write_parquet(Path(path), columns, (self._restored(*part, kind) for part in self._parts()))
 
-    def delete(self, ids: Collection[str]) -> int:
-        """Leave documents out from now on; their bytes go when the index is built again.
+    def to_npy(self, path: str | os.PathLike[str]) -> None:
+        """Write the vectors of all tokens as ``.npy``, and the id of each token's row beside it as ``.ids.json``.
 
-        Returns:
-            How many were deleted.
+        Args:
+            path: Where, ending in ``.npy``; *shape* of the array: ``(tokens, dimension)``.
 
         Raises:
-            CorpusError: An id that is not there; nothing is deleted then.
+            CorpusError: The path does not end in ``.npy``, or nothing can be written there.
         """
-        if isinstance(ids, str):
-            raise CorpusError("delete() takes a collection of ids: wrap a single one in a list")
-        wanted = set(ids)
-        names = (name for shard in self._shards for name in shard.table.column("id").to_pylist())
-        numbers = {name: number for number, name in enumerate(names) if self._alive[number] and name in wanted}
-        if missing := wanted - numbers.keys():
-            raise CorpusError(f"{len(missing)} of {len(wanted)} ids are not in the index, among them {min(missing)!r}")
-        if numbers:
-            building.delete(self._path, numbers.values())
-            self._reload()
-        return len(numbers)
+        ids: list[str] = []
+        total = 0
+        for number, places in self._parts():
+            names = self._store.table(number).column("id")
+            for place in places.tolist():
+                part = self._tokens_of(number).of(place)
+                ids += [names[place].as_py()] * (part.stop - part.start)
+                total += part.stop - part.start
+        pieces = (self._vectors_of(number, places)[0] for number, places in self._parts())
+        arrays.write(Path(path), (total, self.dimension), pieces, ids)
 
-    def verify(self) -> list[str]:
-        """Hash every file.
+    def _parts(self) -> Iterable[tuple[int, NDArray[np.int64]]]:
+        """Numbers of shards, and places of some live rows in each."""
+        live, starts = self._store.live(), self._store.starts
+        for number in range(len(self.manifest.shards)):
+            places = np.flatnonzero(live[starts[number] : starts[number + 1]])
+            for at in range(0, len(places), ROWS_AT_A_TIME):
+                yield number, places[at : at + ROWS_AT_A_TIME]
 
-        Returns:
-            Names of files that are missing or changed, below the folder; empty where all is well.
-        """
-        parts = (*self._manifest.shards, self._manifest.codec, self._manifest.lists)
-        return [part.file for part in parts if not is_intact(self._path, part.file, part.sha256)]
+    def _vectors_of(self, number: int, places: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+        """Restored vectors of rows of a shard, and where each row's begin."""
+        tokens = self._tokens_of(number)
+        parts = [tokens.of(place) for place in places.tolist()]
+        packed = Packed(
+            np.concatenate([tokens.codes[part] for part in parts]),
+            np.concatenate([tokens.remainders[part] for part in parts]),
+        )
+        return self._get_codec().restore(packed), np.cumsum([0, *(part.stop - part.start for part in parts)])
 
-    def _reload(self) -> None:
-        self._manifest = layout.read_manifest(self._path)
-        self._read()
+    def _restored(self, number: int, places: NDArray[np.int64], kind: Any) -> Any:
+        arrow = require("pyarrow")
+        vectors, ends = self._vectors_of(number, places)
+        flat = arrow_files.to_column(vectors, kind.value_type)
+        rows = row_columns(self._store.table(number), self.manifest).drop_columns(["text_hash"]).take(places)
+        lists = arrow.LargeListArray.from_arrays(arrow.array(ends, type=arrow.int64()), flat)
+        return rows.append_column(arrow.field("vectors", kind), lists.cast(kind))
 
     def close(self) -> None:
         """Let go of the maps, and of the model where it was loaded here."""
-        self._shards = []
-        if self._model is not None and self._given is None:
-            self._model.close()
-            self._model = None
+        super().close()
+        self._forget()
 
     def __repr__(self) -> str:
-        """Tell path, documents, bits and model."""
-        told = self._manifest.encoding
-        return f"TokenIndex({str(self._path)!r}, documents={len(self)}, dimension={told.dimension}, bits={told.bits}, model={told.model!r})"
+        """Tell path, rows, bits and model."""
+        told = self.manifest.encoding
+        return f"TokenIndex({str(self.path)!r}, rows={len(self)}, dimension={told.dimension}, bits={told.bits}, model={told.model!r})"

@@ -1,0 +1,236 @@
+"""Rows → a store: known ones kept or replaced, the others cut into shards, those already there taken over, the manifest last."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Generic
+
+import numpy as np
+
+from medembed.errors import CorpusError, IndexingStoppedError
+from medembed.progress import RowBar
+from medembed.storage import shards
+from medembed.storage.known import KnownRows
+from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, check_encoding, count_rows, read_manifest
+from medembed.storage.places import MANIFEST, SHARDS, discard, entries
+from medembed.storage.shards import Job, Record, Runner
+from medembed.storage.tables import Store, publish, with_deleted
+
+STAGING = "staging"
+KNOWN = "its id is in the store already"
+
+
+def never() -> bool:
+    """Nobody asks a run to stop."""
+    return False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What indexing did.
+
+    Attributes:
+        n_rows: Rows of the store now, deleted ones left out.
+        n_vectors: Vectors in its shards: one per row, or one per token; those of deleted rows too.
+        embedded: Rows encoded by this run.
+        resumed: Rows of shards that an earlier run had left.
+        kept: Rows of an upsert that were there already, unchanged.
+        replaced: Rows of an upsert that took the place of others.
+        new: Rows whose ids were not there.
+        rejected: Rows left out, by reason.
+        truncated: Texts of the store that were longer than the model reads.
+    """
+
+    n_rows: int
+    n_vectors: int
+    embedded: int
+    resumed: int
+    kept: int
+    replaced: int
+    new: int
+    rejected: Mapping[str, int]
+    truncated: int
+
+
+Prepare = Callable[[Path, Manifest[Any], Iterator[Record]], tuple[Manifest[Any], Iterator[Record]]]
+"""Makes the further files of a new store, such as a codec, from its first rows; gives the manifest that names them and all rows."""
+
+
+@dataclass(frozen=True)
+class Plan(Generic[E]):
+    """How a run builds a store.
+
+    Attributes:
+        kind: What the store is.
+        fresh: Manifest of an empty store with the model and settings of this run.
+        runner: Who encodes.
+        mode: ``"new"`` makes or finishes a store, ``"append"`` adds to one, ``"upsert"`` adds and replaces, ``"overwrite"`` replaces it.
+        prepare: Makes further files from the first rows; None where the kind has none.
+        refuse: Takes a row whose id the store has already, and why; it may raise.
+        rejected: Counts of rows that were left out, by reason, read when the run is done.
+        progress: Is told of rows as they are read, and as they are encoded or found encoded.
+        runner_tells: Whether the runner tells ``progress`` of the rows that it encodes.
+        stop: Asked between two shards; once it says True, the shards begun are finished and ``IndexingStoppedError`` raised.
+    """
+
+    kind: Kind[E]
+    fresh: Manifest[E]
+    runner: Runner
+    refuse: Callable[[Record, str], None]
+    mode: Mode = "new"
+    prepare: Prepare | None = None
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    progress: RowBar = field(default_factory=lambda: RowBar(None, None))
+    runner_tells: bool = False
+    stop: Callable[[], bool] = never
+
+
+def build(folder: Path, records: Iterator[Record], plan: Plan[E]) -> Summary:
+    """Make a store of rows, or change one; for a folder that is held by :func:`medembed.storage.manifest.writing`.
+
+    Args:
+        folder: The store.
+        records: Rows, each id once.
+        plan: Kind, model, settings, mode.
+
+    Raises:
+        CorpusError: The folder holds another store, or a shard was not made; what is whole stays and counts for the next run.
+        CorpusModelError: A store that is changed was made with another model.
+        IndexingStoppedError: ``plan.stop`` said so.
+    """
+    for path in entries(folder, SHARDS):
+        if path.name == STAGING:
+            discard(folder, path)
+    changes = plan.mode in ("append", "upsert")
+    store = Store.open(folder, plan.kind) if changes else None
+    base = _fresh(folder, plan) if store is None else _changed(store, plan)
+    run = _Run(folder, base, plan, store)
+    wanted = records if store is None else run.unknown(records, KnownRows(store))
+    if store is None and plan.prepare is not None:
+        run.base, wanted = plan.prepare(folder, base, wanted)
+    for shard in plan.runner(run.pending(wanted), folder, run.base):
+        run.done(shard)
+    if run.stopped:
+        raise IndexingStoppedError(
+            f"stopped with {run.n_rows} rows in whole shards of {folder}: run the same command again to go on"
+        )
+    return run.finish()
+
+
+class _Run(Generic[E]):
+    """One run: which shards there are, which are still to be made, and which rows they replace."""
+
+    def __init__(self, folder: Path, base: Manifest[E], plan: Plan[E], store: Store[E] | None) -> None:
+        self.base, self.stopped = base, False
+        self._folder, self._plan, self._store = folder, plan, store
+        self._made: dict[int, Shard] = {}
+        self._replaced: list[int] = []
+        self._embedded, self._resumed, self._kept = 0, 0, 0
+
+    def unknown(self, records: Iterator[Record], known: KnownRows) -> Iterator[Record]:
+        """Rows to encode: new ones, and with an upsert changed ones."""
+        for record in records:
+            number = known.number(record.id)
+            if number is None:
+                yield record
+            elif self._plan.mode == "append":
+                self._plan.refuse(record, f"{KNOWN}: an upsert replaces it")
+            elif known.holds(number, shards.text_hash(record.text, record.kept)):
+                self._kept += 1
+            else:
+                self._replaced.append(number)
+                yield record
+
+    def pending(self, records: Iterator[Record]) -> Iterator[Job]:
+        """Jobs for the shards that are not there yet."""
+        settings = self.base.settings_hash()
+        for number in range(len(self.base.shards), 10**9):
+            if self._plan.stop():
+                self.stopped = True
+                return
+            group = list(islice(records, self.base.shard_rows))
+            if not group:
+                return
+            self._plan.progress.add(len(group))
+            table = shards.table_of(group, self.base.kept)
+            job = Job(number, shards.content_hash(settings, table), table)
+            if (existing := shards.find_shard(self._folder, job)) is not None:
+                self._made[number] = existing
+                self._resumed += existing.n_rows
+                self._plan.progress.advance(existing.n_rows)
+            else:
+                yield job
+
+    def done(self, shard: Shard) -> None:
+        """Take over a shard that the runner made."""
+        self._made[int(Path(shard.file).name.split(".")[0])] = shard
+        self._embedded += shard.n_rows
+        if not self._plan.runner_tells:
+            self._plan.progress.advance(shard.n_rows)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in whole shards."""
+        return count_rows(self.base.shards) + self._embedded + self._resumed
+
+    def finish(self) -> Summary:
+        """Write the manifest of the store as it is now."""
+        first = len(self.base.shards)
+        if sorted(self._made) != list(range(first, first + len(self._made))):
+            raise CorpusError(f"{self._folder}: some shards were not made; run the same command again")
+        made = [self._made[number] for number in sorted(self._made)]
+        update: dict[str, Any] = {"shards": [*self.base.shards, *made], "rejected": dict(self._plan.rejected)}
+        if self._store is not None and self._replaced:
+            update["deleted"] = with_deleted(self._store, self._replaced)
+        manifest = publish(self._folder, self.base.model_copy(update=update))
+        return Summary(
+            n_rows=manifest.n_rows - manifest.n_deleted,
+            n_vectors=manifest.n_vectors,
+            embedded=self._embedded,
+            resumed=self._resumed,
+            kept=self._kept,
+            replaced=len(self._replaced),
+            new=self._embedded + self._resumed - len(self._replaced),
+            rejected=manifest.rejected,
+            truncated=sum(shard.truncated for shard in manifest.shards),
+        )
+
+
+def _changed(store: Store[E], plan: Plan[E]) -> Manifest[E]:
+    """The manifest of a store that rows are added to."""
+    found, fresh = store.manifest, plan.fresh
+    check_encoding(found, fresh.encoding, store.path)
+    if found.settings_hash(parts=False) != fresh.settings_hash(parts=False):
+        raise CorpusError(
+            f"{store.path} keeps {found}, but these rows would be {fresh}: add to it with the store's own settings"
+        )
+    return found.model_copy(update={"edited": True, "inputs": [*found.inputs, *fresh.inputs]})
+
+
+def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:
+    """The manifest of an empty store; a finished one may be gone over again with what it was made of, and with nothing else."""
+    if not (folder / MANIFEST).is_file():
+        return plan.fresh
+    if plan.mode == "overwrite":
+        # readers see by the number that the store has changed
+        return plan.fresh.model_copy(update={"state": _state(folder, plan.kind)})
+    found, fresh = read_manifest(folder, plan.kind), plan.fresh
+    advice = "use --append or --upsert to add to it, --overwrite to replace it, or another folder"
+    if found.edited:
+        raise CorpusError(f"{folder} is finished, and rows were added or deleted since: {advice}")
+    same = (found.inputs, found.shard_rows, found.settings_hash(parts=False))
+    if same != (fresh.inputs, fresh.shard_rows, fresh.settings_hash(parts=False)):
+        raise CorpusError(
+            f"{folder} is finished; it was made of {', '.join(found.inputs)} as {found}, and this is {', '.join(fresh.inputs)} "
+            f"as {fresh}: {advice}"
+        )
+    return fresh.model_copy(update={"state": found.state})
+
+
+def _state(folder: Path, kind: Kind[Any]) -> int:
+    """Number of changes of the store that is replaced, whatever its kind or format; a damaged one begins anew far above."""
+    try:
+        return read_manifest(folder, kind).state
+    except CorpusError:
+        return int(np.random.default_rng().integers(1 << 40))

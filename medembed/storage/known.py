@@ -1,0 +1,60 @@
+"""The rows that a store has already: by id, with the hash of what each holds, in forty bytes per row."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from medembed.storage.shards import HASH_BYTES
+from medembed.storage.tables import Store
+
+
+class KnownRows:
+    """Live rows of a store, looked up by id.
+
+    Ids are held as 128-bit hashes: two different ids in a billion collide with a chance below 10⁻²⁰, and a Python dictionary
+    would take about 200 bytes per id.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: Store[Any]) -> None:
+        """Read every id once."""
+        live = np.flatnonzero(store.live())
+        keys = [b"".join(map(_key, table.column("id").to_pylist())) for table in store.tables()]
+        pairs = np.frombuffer(b"".join(keys), dtype=">u8").reshape(-1, 2)[live]
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        self._keys, self._numbers = pairs[order], live[order]
+        self._hashes = np.concatenate(
+            [np.zeros((0, HASH_BYTES), np.uint8), *(_hashes(table.column("text_hash")) for table in store.tables())]
+        )
+
+    def number(self, name: str) -> int | None:
+        """Number of the row with this id; None where there is none."""
+        high, low = np.frombuffer(_key(name), dtype=">u8")
+        start = int(np.searchsorted(self._keys[:, 0], high))
+        while start < len(self._keys) and self._keys[start, 0] == high:
+            if self._keys[start, 1] == low:
+                return int(self._numbers[start])
+            start += 1
+        return None
+
+    def holds(self, number: int, text_hash: bytes) -> bool:
+        """Whether a row has a text and kept values of this hash; one whose hash is unknown has not."""
+        return bool(self._hashes[number].tobytes() == text_hash)
+
+
+def _key(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=HASH_BYTES).digest()
+
+
+def _hashes(column: Any) -> Any:
+    """A column of hashes as bytes; a missing hash, as rows of the first format without texts have, is zeros."""
+    chunk = column.combine_chunks()
+    if chunk.null_count:
+        filled = [value or bytes(HASH_BYTES) for value in chunk.to_pylist()]
+        return np.frombuffer(b"".join(filled), dtype=np.uint8).reshape(-1, HASH_BYTES)
+    values = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
+    start = chunk.offset * HASH_BYTES
+    return values[start : start + len(chunk) * HASH_BYTES].reshape(-1, HASH_BYTES)

@@ -1,0 +1,240 @@
+"""What an opened store can do whatever its kind: tell, change, check, close; its model is loaded when first needed."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
+
+from medembed.errors import CorpusDamagedError, CorpusModelError
+from medembed.storage import tables
+from medembed.storage.building import Summary
+from medembed.storage.manifest import E, Kind, Manifest, Mode, check_encoding
+from medembed.storage.tables import Store
+
+LOCAL = "sha256-"
+
+
+class Model(Protocol):
+    """What a store asks of its model."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+M = TypeVar("M", bound=Model)
+Result = TypeVar("Result")
+
+
+class Opened(ABC, Generic[E, M]):
+    """A store on disk with its model; the base of :class:`EmbeddedCorpus` and :class:`TokenIndex`."""
+
+    KIND: ClassVar[Kind[Any]]
+
+    def __init__(self, store: Store[E], model: M | None, device: str, threads: int | None) -> None:
+        """Use :meth:`open`."""
+        self._store, self._model, self._given = store, model, model is not None
+        self._device, self._threads = device, threads
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        model: M | None = None,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> Self:
+        """Open a finished store.
+
+        Args:
+            path: Its folder.
+            model: The model it was made with; None to load the one its manifest names when a text is first searched.
+            device: For a model that is loaded here: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+            threads: For a model that is loaded here: CPU threads; None for one per physical core.
+
+        Raises:
+            CorpusError: No such store, an unfinished or damaged one, or one of another version.
+            CorpusModelError: ``model`` is another, or gives another dimension; the message says both.
+        """
+        store: Store[E] = Store.open(Path(path).expanduser(), cls.KIND)
+        if model is not None:
+            check_encoding(store.manifest, cls._encoding_of(model), store.path)
+        return cls(store, model, device, threads)
+
+    @classmethod
+    @abstractmethod
+    def _encoding_of(cls, model: M) -> E:
+        """What vectors of a model would be."""
+
+    @abstractmethod
+    def _load(self, device: str, threads: int | None) -> M:
+        """Load the model that the manifest names."""
+
+    @abstractmethod
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode) -> Summary:
+        """Add rows from Python."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self._store.path
+
+    @property
+    def manifest(self) -> Manifest[E]:
+        """What it was made with, and of which files it consists."""
+        return self._store.manifest
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector before packing."""
+        return self.manifest.encoding.dimension
+
+    @property
+    def model(self) -> M:
+        """The model of the store; loaded at the first use where none was passed.
+
+        Raises:
+            CorpusModelError: Its folder is missing, or what is under the model's name is another model by now.
+        """
+        if self._model is None:
+            self._check_folder()
+            self.use(self._load(self._device, self._threads))
+        return cast("M", self._model)
+
+    def use(self, model: M) -> None:
+        """Take a model that was loaded elsewhere; it is closed with the store.
+
+        Raises:
+            CorpusModelError: It is another, or gives another dimension; it is closed then.
+        """
+        try:
+            check_encoding(self.manifest, self._encoding_of(model), self.path)
+        except CorpusModelError:
+            model.close()
+            raise
+        self._model = model
+
+    def _check_folder(self) -> None:
+        """See that a model which was a local folder is still there: what was local is never looked for on the hub."""
+        told = self.manifest.encoding
+        if Path(told.model).is_absolute() and not Path(told.model).is_dir():
+            raise CorpusModelError(
+                f"{self.path} was encoded with the model in the folder {told.model}, which is not there: bring it back, or say where "
+                "it is now with --model FOLDER, in Python with open(path, model)"
+            )
+
+    @property
+    def revision_setting(self) -> str | None:
+        """Revision to load the model with: the commit of a hub model, None for a local one."""
+        told = self.manifest.encoding.revision
+        return None if told.startswith(LOCAL) else told
+
+    def __len__(self) -> int:
+        """Rows, deleted ones left out."""
+        return len(self._store)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all rows, in the order they were indexed, deleted ones left out."""
+        return self._read(
+            lambda: [name for name, live in zip(self._store.ids(), self._store.live(), strict=True) if live]
+        )
+
+    @property
+    def store(self) -> Store[E]:
+        """Its rows and files, for handing them over to other engines."""
+        return self._store
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> Summary:
+        """Add rows, encoded with the store's model; a row whose id is there already is refused.
+
+        Args:
+            rows: As for ``build``, with the columns that the store keeps.
+
+        Returns:
+            How many rows there are now, and how many of them this call encoded.
+
+        Raises:
+            CorpusError: A row cannot be used, its id is there already, or another process writes; nothing is added then.
+        """
+        return self._changed(lambda: self._add(rows, "append"))
+
+    def upsert(self, rows: Iterable[Mapping[str, Any]]) -> Summary:
+        """Add rows and replace those whose text or kept values have changed; unchanged ones are not encoded again.
+
+        Args:
+            rows: As for ``build``, with the columns that the store keeps.
+
+        Returns:
+            How many rows were kept, replaced and new.
+
+        Raises:
+            CorpusError: A row cannot be used, or another process writes; nothing is changed then.
+        """
+        return self._changed(lambda: self._add(rows, "upsert"))
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Leave rows out from now on; their bytes go with :meth:`compact`.
+
+        Args:
+            ids: Looked up in the store as it is now, whatever other processes have written.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            CorpusError: An id that is not there; nothing is deleted then.
+            InputTypeError: One string in place of several.
+        """
+        return self._changed(lambda: tables.delete(self._store, ids if isinstance(ids, str) else list(ids)))
+
+    def compact(self, shard_rows: int | None = None) -> None:
+        """Write the shards anew without deleted rows and in full length; nothing is encoded again.
+
+        Args:
+            shard_rows: Rows per shard; None for what the store has.
+        """
+        self._changed(lambda: tables.compact(self._store, shard_rows))
+
+    def verify(self) -> list[str]:
+        """Hash every file.
+
+        Returns:
+            Names below the store, empty where all is well: files that are missing or changed, and files that belong to no row.
+            Damaged derived files are removed, since they are made again by themselves.
+        """
+        return self._read(lambda: self._store.verify())  # noqa: PLW0108 - another store the second time
+
+    def _changed(self, change: Callable[[], Result]) -> Result:
+        result = change()
+        self._renew()
+        return result
+
+    def _read(self, read: Callable[[], Result]) -> Result:
+        """Read, and once more from the newest state where a writer has taken files away meanwhile."""
+        try:
+            return read()
+        except CorpusDamagedError:
+            if not self._store.changed():
+                raise
+            self._renew()
+            return read()
+
+    def _renew(self) -> None:
+        self._store = self._store.newest()
+
+    def __enter__(self) -> Self:
+        """Use as a context manager, closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the maps, and of the model where it was loaded here."""
+        self._store = type(self._store)(self._store.path, self._store.kind, self._store.manifest)
+        if self._model is not None and not self._given:
+            self._model.close()
+            self._model = None

@@ -1,0 +1,340 @@
+"""The one store: a folder of rows with vectors, read through memory maps that are checked once, and changed by one writer."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medembed.errors import CorpusDamagedError, CorpusError, InputTypeError
+from medembed.extras import require
+from medembed.storage import arrow_files, filters, manifest
+from medembed.storage.derived import Derived, whole_key
+from medembed.storage.durable import SHORT
+from medembed.storage.filters import Filter
+from medembed.storage.manifest import Deleted, E, Kind, Manifest, Part, Shard, read_manifest
+from medembed.storage.paths import below
+from medembed.storage.places import REJECTS, SHARDS, discard, entries
+from medembed.storage.shards import SHOWN_COLUMNS, content_hash, row_columns, write_shard
+
+# what format 1 derived: it may hold the texts of a store that is replaced
+MAPS = "maps"
+# files hashed at a time: hashing takes 1.4 s per GB on one core
+HASHING = min(8, os.cpu_count() or 1)
+Integers = NDArray[np.int64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A row that was found.
+
+    Attributes:
+        id: Its id.
+        score: Higher is more alike: a dot product, which is the cosine for unit vectors; MaxSim; or what fusion makes of them.
+        text: Its text; None where the store holds references only.
+        source: File it came from.
+        line: Line or row in that file, from 1.
+        kept: Values of kept columns.
+    """
+
+    id: str
+    score: float
+    text: str | None
+    source: str
+    line: int
+    kept: dict[str, Any]
+
+
+class Store(Generic[E]):
+    """A finished store as it was when it was opened.
+
+    Args:
+        path: Its folder.
+        kind: What it is.
+        found: Its manifest.
+        checked: Files that were hashed before; their names hold their hashes.
+    """
+
+    def __init__(self, path: Path, kind: Kind[E], found: Manifest[E], checked: set[str] | None = None) -> None:
+        """Nothing is read yet."""
+        self.path, self.kind, self.manifest = path, kind, found
+        self._checked = set() if checked is None else checked
+        self._tables: dict[int, Any] = {}
+        self._live: NDArray[np.bool_] | None = None
+        self.starts = np.cumsum([0, *(shard.n_rows for shard in found.shards)])
+        self.derived = Derived(path, found)
+
+    @classmethod
+    def open(cls, path: Path, kind: Kind[E], checked: set[str] | None = None) -> Self:
+        """Open a finished store; its files are hashed when they are first used.
+
+        Raises:
+            CorpusError: No such store, an unfinished or damaged one, or one of another version.
+        """
+        found = read_manifest(path, kind)
+        missing = [part for part in found.files if not below(path, part.file).is_file()]
+        if missing and (again := read_manifest(path, kind)).state != found.state:  # compacted meanwhile
+            found, missing = again, [part for part in again.files if not below(path, part.file).is_file()]
+        for part in missing:
+            raise _damaged(path, found, part, kind)
+        return cls(path, kind, found, checked)
+
+    def newest(self) -> Self:
+        """The store as it is now; what was hashed is not hashed again."""
+        return type(self).open(self.path, self.kind, self._checked)
+
+    def changed(self) -> bool:
+        """Whether a writer has changed the store since."""
+        return read_manifest(self.path, self.kind).state != self.manifest.state
+
+    def __len__(self) -> int:
+        """Rows, deleted ones left out."""
+        return self.manifest.n_rows - self.manifest.n_deleted
+
+    # ------------------------------------------------------------------------------------------- reading
+
+    def file(self, part: Part) -> Path:
+        """A file of the store, its bytes hashed once.
+
+        Raises:
+            CorpusDamagedError: It is missing or changed.
+        """
+        path = below(self.path, part.file)
+        if part.file not in self._checked:
+            if not arrow_files.is_intact(path, part.sha256):
+                raise _damaged(self.path, self.manifest, part, self.kind)
+            self._checked.add(part.file)
+        return path
+
+    def table(self, number: int) -> Any:
+        """A shard as a mapped Arrow table, every column in one chunk.
+
+        Raises:
+            CorpusDamagedError: It is missing or changed.
+        """
+        if number not in self._tables:
+            shard = self.manifest.shards[number]
+            try:
+                self._tables[number] = arrow_files.mapped(self.file(shard))
+            except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+                raise _damaged(self.path, self.manifest, shard, self.kind) from error
+        return self._tables[number]
+
+    def tables(self) -> Iterator[Any]:
+        """All shards, in the order of their rows; hashed side by side, since that is what a first search waits for."""
+        unchecked = [shard for shard in self.manifest.shards if shard.file not in self._checked]
+        if len(unchecked) > 1:
+            with ThreadPoolExecutor(HASHING) as pool:
+                list(pool.map(self.file, unchecked))
+        return (self.table(number) for number in range(len(self.manifest.shards)))
+
+    def live(self) -> NDArray[np.bool_]:
+        """Which rows are not deleted. *Shape:* ``(rows,)``.
+
+        Raises:
+            CorpusDamagedError: The list of deleted rows is missing or changed: the store must not show what was deleted.
+        """
+        if self._live is None:
+            live = np.ones(self.manifest.n_rows, dtype=bool)
+            if self.manifest.deleted is not None:
+                live[arrow_files.mapped(self.file(self.manifest.deleted)).column("row").to_numpy()] = False
+            self._live = live
+        return self._live
+
+    def ids(self) -> list[str]:
+        """Ids of all rows, deleted ones too."""
+        return [name for table in self.tables() for name in table.column("id").to_pylist()]
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Number of a row's shard, and the row's place in it."""
+        home = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return home, number - int(self.starts[home])
+
+    def rows(self, numbers: Integers) -> list[dict[str, Any]]:
+        """Rows by number, in the order asked, without vectors; one take per shard, since one per row costs milliseconds."""
+        names = [*SHOWN_COLUMNS, *self.manifest.kept]
+        homes = np.searchsorted(self.starts, numbers, side="right") - 1
+        result: list[dict[str, Any]] = [{}] * len(numbers)
+        for home in np.unique(homes):
+            places = np.flatnonzero(homes == home)
+            taken = self.table(int(home)).select(names).take(numbers[places] - self.starts[home])
+            for place, values in zip(places, taken.to_pylist(), strict=True):
+                result[place] = values
+        return result
+
+    def hits(self, numbers: Sequence[Integers], scores: Sequence[NDArray[np.float32]]) -> list[list[Hit]]:
+        """Rows of several queries, fetched at once and given back query by query."""
+        fetched = iter(self.rows(np.concatenate(numbers) if len(numbers) else np.empty(0, np.int64)))
+        return [[_hit(next(fetched), float(score)) for score in values] for values in scores]
+
+    def numbers(self, ids: Sequence[str]) -> Integers:
+        """Numbers of the live rows with these ids, in the order asked.
+
+        Raises:
+            CorpusError: An id that is not there.
+            InputTypeError: One string in place of several.
+        """
+        if isinstance(ids, str):
+            raise InputTypeError("expected a list of ids, and this is a single string: wrap it in a list")
+        compute, wanted = require("pyarrow.compute"), require("pyarrow").array(list(ids), type="string")
+        result: dict[str, int] = {}
+        live = self.live()
+        for start, table in zip(self.starts, self.tables(), strict=False):
+            column = table.column("id")
+            for place in np.flatnonzero(compute.is_in(column, value_set=wanted).to_numpy()):
+                if live[start + place]:
+                    result[column[int(place)].as_py()] = int(start + place)
+        if missing := [name for name in ids if name not in result]:
+            raise CorpusError(f"{len(missing)} of {len(ids)} ids are not in {self.path}, the first is {missing[0]!r}")
+        return np.array([result[name] for name in ids], dtype=np.int64)
+
+    def allowed(self, chosen: Filter | None) -> NDArray[np.bool_] | None:
+        """Rows that may be found: those a filter lets through, deleted ones left out; None for all. *Shape:* ``(rows,)``."""
+        if chosen is None:
+            return None if self.manifest.deleted is None else self.live()
+        rows = (table.select([*SHOWN_COLUMNS, *self.manifest.kept]) for table in self.tables())
+        return self.live() & filters.allowed(rows, chosen, self.manifest.kept)
+
+    def whole(
+        self, what: str, make: Callable[[], T], save: Callable[[T, Path], object], load: Callable[[Path], T]
+    ) -> T:
+        """Something derived from all rows of the store; see :meth:`Derived.get`."""
+        return self.derived.get(what, whole_key(self.manifest), make, save, load)
+
+    # ------------------------------------------------------------------------------------------- checking
+
+    def verify(self) -> list[str]:
+        """Hash every file.
+
+        Returns:
+            Names below the folder: files that are missing or changed, and files that belong to no row of the store, such as what a
+            killed run has left. Damaged derived files are removed, since they are made again by themselves.
+        """
+        self._checked.clear()
+        broken = [part.file for part in self.manifest.files if not self._is_intact(part)]
+        return [
+            *broken,
+            *(path.relative_to(self.path).as_posix() for path in unlisted(self.path, self.manifest)),
+            *self.derived.verify(),
+        ]
+
+    def _is_intact(self, part: Part) -> bool:
+        return arrow_files.is_intact(below(self.path, part.file), part.sha256)
+
+
+def _hit(values: dict[str, Any], score: float) -> Hit:
+    own = {name: values.pop(name) for name in SHOWN_COLUMNS}
+    return Hit(**own, score=score, kept=values)
+
+
+def _damaged(path: Path, found: Manifest[Any], part: Part, kind: Kind[Any]) -> CorpusDamagedError:
+    if part is found.deleted:
+        return manifest.damaged_deletions(path, part)
+    return manifest.damaged(path, part, kind.again)
+
+
+def unlisted(folder: Path, found: Manifest[Any]) -> list[Path]:
+    """Files of a store that its manifest does not name: those of earlier runs, and what was left aside."""
+    named = {part.file for part in found.files}
+    files = [path for path in (*entries(folder, ""), *entries(folder, SHARDS)) if manifest.is_own_name(path.name)]
+    return [path for path in files if path.relative_to(folder).as_posix() not in named]
+
+
+# ------------------------------------------------------------------------------------------- changing
+
+
+def publish(folder: Path, found: Manifest[E]) -> Manifest[E]:
+    """Write a manifest, and remove what it does not name; for a store that is held by :func:`manifest.writing`."""
+    changed = found.model_copy(update={"state": found.state + 1})
+    with Derived(folder, changed).swept():
+        manifest.write_manifest(folder, changed)
+        for path in unlisted(folder, changed):
+            discard(folder, path)
+        discard(folder, folder / MAPS)
+    return changed
+
+
+def with_deleted(store: Store[E], numbers: Iterable[int]) -> Deleted | None:
+    """The file of deleted rows' numbers, with further ones; None where there are none."""
+    arrow = require("pyarrow")
+    gone = sorted({*np.flatnonzero(~store.live()).tolist(), *numbers})
+    if not gone:
+        return None
+    table = arrow.table({"row": arrow.array(gone, type=arrow.int64())})
+    path, digest = arrow_files.write(store.path, lambda sha: f"deleted.{sha[:SHORT]}.arrow", table)
+    return Deleted(file=path.name, sha256=digest, n_rows=len(gone))
+
+
+def delete(store: Store[Any], ids: Sequence[str]) -> int:
+    """Leave rows out from now on, looked up in the newest state of the store.
+
+    Returns:
+        How many rows were deleted.
+
+    Raises:
+        CorpusError: An id that is not there, or another process writes; nothing is deleted then.
+        InputTypeError: One string in place of several.
+    """
+    with manifest.writing(store.path, store.kind):
+        newest = store.newest()
+        now = set(newest.numbers(ids).tolist())
+        if now:
+            deleted = with_deleted(newest, now)
+            publish(store.path, newest.manifest.model_copy(update={"deleted": deleted, "edited": True}))
+    return len(now)
+
+
+def compact(store: Store[Any], shard_rows: int | None) -> None:
+    """Write the shards anew without deleted rows and in full length; full shards at the beginning stay as they are.
+
+    Raises:
+        CorpusDamagedError: A shard is missing or changed: what is broken must not be made to look whole.
+        CorpusError: Another process writes, or the disk is full; the store is as it was then.
+    """
+    with manifest.writing(store.path, store.kind):
+        newest = store.newest()
+        found, size = newest.manifest, shard_rows or newest.manifest.shard_rows
+        for part in found.files:
+            newest.file(part)
+        kept = _unchanged(newest, size)
+        made = [_rewritten(newest, number, table) for number, table in enumerate(_regrouped(newest, kept, size), kept)]
+        edited = found.edited or size != found.shard_rows
+        update = {"shards": [*found.shards[:kept], *made], "deleted": None, "shard_rows": size, "edited": edited}
+        publish(store.path, found.model_copy(update=update))
+        discard(store.path, store.path / REJECTS)  # it names ids, which may be those of deleted rows
+
+
+def _rewritten(store: Store[Any], number: int, table: Any) -> Shard:
+    content = content_hash(store.manifest.settings_hash(), row_columns(table, store.manifest))
+    return write_shard(store.path, number, content, table, store.kind.count(table))
+
+
+def _unchanged(store: Store[Any], size: int) -> int:
+    """How many shards at the beginning are full and hold no deleted row."""
+    live = store.live()
+    for number, shard in enumerate(store.manifest.shards):
+        if shard.n_rows != size or not live[store.starts[number] : store.starts[number + 1]].all():
+            return number
+    return len(store.manifest.shards)
+
+
+def _regrouped(store: Store[Any], first: int, size: int) -> Iterator[Any]:
+    """Live rows from a shard on, in tables of equal length."""
+    arrow = require("pyarrow")
+    live = store.live()
+    waiting = None
+    for number in range(first, len(store.manifest.shards)):
+        table = store.table(number).replace_schema_metadata(None)
+        keep = live[store.starts[number] : store.starts[number + 1]]
+        table = table if keep.all() else table.filter(arrow.array(keep))
+        waiting = table if waiting is None else arrow.concat_tables([waiting, table])
+        while waiting.num_rows >= size:
+            yield waiting.slice(0, size)
+            waiting = waiting.slice(size)
+    if waiting is not None and waiting.num_rows:
+        yield waiting
