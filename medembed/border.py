@@ -31,7 +31,12 @@ _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_bytes(path: Path, *, most: int, error: MakeError) -> bytes:
-    """Read a regular file whole, following links.
+    """Read a regular file whole, following links; see :func:`read_buffer`."""
+    return bytes(read_buffer(path, most=most, error=error))
+
+
+def read_buffer(path: Path, *, most: int, error: MakeError) -> bytearray:
+    """Read a regular file whole into memory that may be written to, following links.
 
     Args:
         path: The file.
@@ -67,12 +72,17 @@ def read_bytes(path: Path, *, most: int, error: MakeError) -> bytes:
     return content
 
 
-def _read(handle: int, size: int, path: Path, error: MakeError) -> bytes:
+def _read(handle: int, size: int, path: Path, error: MakeError) -> bytearray:
+    """Up to ``size`` bytes, in place: a file of gigabytes is in memory once."""
+    content = bytearray(size)
     try:
-        with open(handle, "rb", closefd=False) as file:
-            return file.read(size + 1)
+        with open(handle, "rb", buffering=0, closefd=False) as file:
+            done = 0
+            while done < size and (count := file.readinto(memoryview(content)[done:])):
+                done += count
     except OSError as reason:
         raise error(f"{path} cannot be read ({_reason(reason)})") from reason
+    return content if done == size else content[:done]
 
 
 def read_json(

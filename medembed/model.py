@@ -21,6 +21,7 @@ from medembed.runtime import callers, inputs
 from medembed.runtime.encoding import Cut, Encoder, load_tokenizer
 from medembed.runtime.engines import Device, PrecisionSetting, load_engine
 from medembed.runtime.engines.interface import Engine
+from medembed.runtime.head import Head
 from medembed.runtime.inputs import PromptKind
 from medembed.runtime.lifecycle import ClosedByWith, Lifecycle
 from medembed.runtime.microbatch import MicroBatcher
@@ -101,7 +102,7 @@ class MedEmbed(ClosedByWith):
             weakref.WeakKeyDictionary()
         )
         self._lifecycle = Lifecycle(self._start, name=self.name, kind="MedEmbed")
-        full = self._encoder().engine.dimension
+        full = self._encoder().head.dimension
         self._dimension = within("truncate_dim", truncate_dim, full, full)
         self._directions = shortening.read(self.folder, full) if self._dimension < full else None
 
@@ -120,7 +121,9 @@ class MedEmbed(ClosedByWith):
             precision=settings["precision"],
             threads=settings["threads"],
         )
-        return Encoder(tokenizer, engine, overlong=settings["overlong"], normalised=self._checkpoint.spec.normalised)
+        head = Head(self._checkpoint.steps, self._checkpoint.width, engine)
+        normalised = self._checkpoint.spec.normalised
+        return Encoder(tokenizer, engine, head, overlong=settings["overlong"], normalised=normalised)
 
     @property
     def name(self) -> str:
@@ -205,7 +208,7 @@ class MedEmbed(ClosedByWith):
 
         Args:
             texts: One text, or a sequence of texts.
-            prompt: Put before each text.
+            prompt: Put before each text; None for the prompt that the model's folder names for all texts, mostly none.
             show_progress: True or False; None shows a bar at a terminal once a call takes longer than two seconds.
 
         Returns:
@@ -217,9 +220,13 @@ class MedEmbed(ClosedByWith):
             ClosedModelError: After ``close``.
         """
         if isinstance(texts, str):
-            one: Floats = self._encode([texts], prompt or "", False)[0]
+            one: Floats = self._encode([texts], self._before(prompt), False)[0]
             return one
-        return self._encode(inputs.checked_texts(texts), prompt or "", show_progress)
+        return self._encode(inputs.checked_texts(texts), self._before(prompt), show_progress)
+
+    def _before(self, prompt: str | None) -> str:
+        """What is put before texts that are called neither queries nor documents."""
+        return self.spec.default_prompt if prompt is None else prompt
 
     def encode_query(self, texts: str | Sequence[str], *, show_progress: bool | None = None) -> Floats:
         """Encode search queries: ``encode`` with the model's own query prompt."""
@@ -247,7 +254,7 @@ class MedEmbed(ClosedByWith):
             InputTypeError: An item is not a ``str``.
             SettingError: ``window`` below 1, an unknown ``kind``, or both ``kind`` and ``prompt``.
         """
-        before = inputs.prompt_of(self.spec.prompts, kind, prompt)
+        before = inputs.prompt_of(self.spec.prompts, kind, self._before(prompt) if kind is None else prompt)
         if window < 1:
             raise SettingError(f"window={window}: give at least 1 text")
         start = 0
@@ -273,7 +280,7 @@ class MedEmbed(ClosedByWith):
     async def aencode(self, texts: str | Sequence[str], *, prompt: str | None = None) -> Floats:
         """``encode`` without blocking the event loop; single texts awaited at the same time share a batch."""
         if isinstance(texts, str):
-            return await self._batcher(prompt or "")(texts)
+            return await self._batcher(self._before(prompt))(texts)
         return await asyncio.to_thread(partial(self.encode, texts, prompt=prompt, show_progress=False))
 
     async def aencode_query(self, texts: str | Sequence[str]) -> Floats:
@@ -348,14 +355,15 @@ class MedEmbed(ClosedByWith):
         Raises:
             InputTypeError: An item is not a ``str``.
         """
-        return self._encoder().tokenizer.count(inputs.checked_texts(texts), prompt or "")
+        return self._encoder().tokenizer.count(inputs.checked_texts(texts), self._before(prompt))
 
     def warm_up(self) -> None:
         """Run one short and one full-length text, so that the first real call pays no start-up cost."""
         long = "pain " * self.max_seq_length
         ids = self._encoder().tokenizer(["pain", long]).ids
+        encoder = self._encoder()
         for row in ids:
-            self._encoder().engine.pooled([row])
+            encoder.head(encoder.engine, [row], alone=False, lead=0)
 
     def close(self) -> None:
         """Give back threads and memory. Encoding afterwards raises ``ClosedModelError``; closing again is fine."""

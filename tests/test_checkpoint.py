@@ -108,13 +108,13 @@ def test_compact_weights_come_back_close_and_small() -> None:
 
 
 def test_fingerprint_changes_with_the_weights_and_only_with_meaning(folder: Path) -> None:
-    before = tensors.fingerprint(folder)
+    before = checkpoint.fingerprint(folder)
     (folder / "README.md").write_text("new words")
-    assert tensors.fingerprint(folder) == before
+    assert checkpoint.fingerprint(folder) == before
     weights = load_file(folder / "model.safetensors")
     weights["embeddings.LayerNorm.bias"][0] += 1
     save_file(weights, folder / "model.safetensors")
-    assert tensors.fingerprint(folder) != before
+    assert checkpoint.fingerprint(folder) != before
 
 
 def test_export_writes_a_folder_that_gives_the_same_vectors(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def truncate(path: Path) -> None:
 
 def add_module(path: Path) -> None:
     modules = json.loads((path / "modules.json").read_text())
-    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    modules.append({"idx": 3, "name": "3", "path": "3_CNN", "type": "sentence_transformers.models.CNN"})
     (path / "modules.json").write_text(json.dumps(modules))
 
 
@@ -163,8 +163,8 @@ def without_heads(path: Path) -> None:
     (path / "config.json").write_text(json.dumps(config))
 
 
-def pool_by_max(path: Path) -> None:
-    (path / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+def pool_by_median(path: Path) -> None:
+    (path / "1_Pooling" / "config.json").write_text('{"pooling_mode": "median"}')
 
 
 WRONGS: dict[str, tuple[Callable[[Path], object], type[CheckpointError], str]] = {
@@ -179,11 +179,11 @@ WRONGS: dict[str, tuple[Callable[[Path], object], type[CheckpointError], str]] =
     "no config": (lambda p: (p / "config.json").unlink(), MissingFileError, "has no config.json"),
     "config is a list": (lambda p: (p / "config.json").write_text("[]"), CorruptFileError, "holds a JSON list"),
     "config is cut": (lambda p: (p / "config.json").write_text('{"a":'), CorruptFileError, "not valid JSON"),
-    "no hidden size": (lambda p: edit(p / "config.json", hidden_size="big"), CorruptFileError, "hidden_size = 'big'"),
-    "no tokenizer": (lambda p: (p / "tokenizer.json").unlink(), MissingFileError, "has no tokenizer.json.*save_pretrained"),
+    "no hidden size": (lambda p: edit(p / "config.json", hidden_size="big"), CorruptFileError, "hidden_size of .* is a string; a whole number from 1"),
+    "no tokenizer": (lambda p: (p / "tokenizer.json").unlink(), MissingFileError, "has no tokenizer.json. Write it once with: python -c"),
     "broken tokenizer": (lambda p: (p / "tokenizer.json").write_text("{}"), CorruptFileError, "cannot be read as a tokenizer"),
-    "unknown pooling": (pool_by_max, UnsupportedModelError, "pools by"),
-    "dense module": (add_module, UnsupportedModelError, "has a 'Dense' module"),
+    "unknown pooling": (pool_by_median, UnsupportedModelError, "pools by"),
+    "another module": (add_module, UnsupportedModelError, "has a 'CNN' module"),
     "module outside": (escape, UnsupportedModelError, "outside its own folder"),
     "unknown architecture": (lambda p: edit(p / "config.json", model_type="zebra"), UnsupportedModelError, "'zebra' model"),
     "small vocabulary": (lambda p: edit(p / "config.json", vocab_size=100), BadWeightsError, "30522 tokens, but config.json only 100"),

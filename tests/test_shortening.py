@@ -8,7 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from medembed import MedEmbed
-from medembed.checkpoints import checkpoint, shortening, tensors
+from medembed.checkpoints import checkpoint, shortening
+from medembed.checkpoints.files import MEANING
 from medembed.errors import BadWeightsError, CorruptFileError
 
 TEXTS = ["crushing chest pain", "gout of the big toe", "a drooping face and a weak arm"]
@@ -46,7 +47,7 @@ def test_an_exported_model_keeps_its_directions(turned: tuple[Path, np.ndarray],
     folder, reverse = turned
     checkpoint.export(checkpoint.fetch(str(folder)), tmp_path / "exported")
     np.testing.assert_array_equal(shortening.read(tmp_path / "exported", len(reverse)), reverse)
-    assert shortening.FILE in tensors.MEANING
+    assert shortening.FILE in MEANING
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Reference
 
 from medembed.checkpoints.checkpoint import BUNDLED_FOLDER
+from medembed.checkpoints.files import ModelFiles
 from medembed.errors import CorruptFileError, OverlongTextError
 from medembed.runtime import tokenizer as tokenizer_module
 from medembed.runtime.tokenizer import Tokenizer
@@ -18,7 +19,7 @@ LONG = " ".join(f"finding{i}" for i in range(60))
 
 @pytest.fixture(scope="module")
 def short() -> Tokenizer:
-    return Tokenizer(BUNDLED_FOLDER, 32)
+    return Tokenizer(ModelFiles(BUNDLED_FOLDER), 32)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_windows_overlap_and_together_hold_every_token(short: Tokenizer) -> None
         shared = len(previous) // tokenizer_module.OVERLAP_SHARE
         assert previous[-shared:] == following[:shared]
         whole = whole + following[shared:]
-    assert whole == Tokenizer(BUNDLED_FOLDER, 512)([LONG]).ids[0][1:-1]
+    assert whole == Tokenizer(ModelFiles(BUNDLED_FOLDER), 512)([LONG]).ids[0][1:-1]
 
 
 @pytest.mark.parametrize(
@@ -82,4 +83,4 @@ def test_surrogates_read_as_replacement_characters(short: Tokenizer) -> None:
 def test_a_broken_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"model": 3}')
     with pytest.raises(CorruptFileError, match=r"tokenizer\.json cannot be read as a tokenizer"):
-        Tokenizer(tmp_path, 32)
+        Tokenizer(ModelFiles(tmp_path), 32)

@@ -61,7 +61,7 @@ def main(built: Path = BUILT) -> None:
         if model.revision != about["revision"]:
             raise SystemExit(f"built for {about['revision']}, and mini is {model.revision}: run make docs")
         exact = model.encode(compared)
-    ids = Tokenizer(fetch(BUNDLED).folder, about["max_tokens"])(compared).ids
+    ids = Tokenizer(fetch(BUNDLED).files, about["max_tokens"])(compared).ids
     cosines = (encode(built / "encoder.onnx.gzip", ids) * exact).sum(axis=1)
     for name, size in about["bytes"].items():
         print(f"{name:20} {size / 1e6:5.1f} MB")

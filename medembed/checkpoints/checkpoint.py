@@ -7,14 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medembed.checkpoints import hub, model_files, shortening, tensors
+from medembed import border
+from medembed.checkpoints import hub, keys, model_files, remedies, shortening, tensor_files, tensors
+from medembed.checkpoints.files import ModelFiles
 from medembed.checkpoints.registry import BUNDLED, MODELS, ModelSpec, unknown_model
-from medembed.errors import BadWeightsError, MissingFileError, SettingError
+from medembed.checkpoints.steps import Step
+from medembed.checkpoints.tokenizer_settings import TokenizerSettings
+from medembed.errors import BadWeightsError, CorruptFileError, MissingFileError, SettingError
 from medembed.storage.durable import write_folder
 
 BUNDLED_FOLDER = Path(__file__).parents[1] / "weights" / BUNDLED
 # what makes a dense model's folder a late-interaction model's too, and the file in it that says for which weights it was made
 HEAD, MADE_FOR = "late_interaction", "made_for.json"
+# what an export copies as it is, and what belongs to the compact form alone
+SETTINGS = (".json", ".txt", ".model", ".md", ".metadata")
+NOT_EXPORTED = ("vector_ranges.json", tensors.INDEX)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -30,6 +37,10 @@ class Checkpoint:
         late_interaction: Whether it gives a vector a token.
         head: Where the settings and projections of a late-interaction model are: ``folder``, or a folder in it where a dense
             model brings late interaction along.
+        files: Its files, as they were read.
+        steps: What is done to the encoder's states.
+        width: Length of a token's state.
+        tokenizer: What is done to its ``tokenizer.json``.
     """
 
     folder: Path
@@ -38,6 +49,10 @@ class Checkpoint:
     revision: str
     late_interaction: bool
     head: Path
+    files: ModelFiles
+    steps: tuple[Step, ...]
+    width: int
+    tokenizer: TokenizerSettings
 
 
 def fetch(
@@ -97,30 +112,65 @@ def _described(folder: Path, known: ModelSpec, late_interaction: bool | None) ->
         raise MissingFileError(
             f"there is no folder {folder}: give the path of a folder that holds config.json, tokenizer.json and model.safetensors"
         )
-    config = model_files.read_config(folder)
-    if not (folder / "tokenizer.json").is_file():
+    files = ModelFiles(folder)
+    head = _head(files) if late_interaction else folder
+    about = model_files.describe(files, head, known, late_interaction=late_interaction)
+    if files.read(files.encoder / "tokenizer.json") is None:
         raise MissingFileError(
-            f"{folder} has no tokenizer.json. Write it once with: "
-            "python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('FOLDER').save_pretrained('FOLDER')\""
+            f"{files.encoder} has no tokenizer.json. Write it once with: {remedies.write_tokenizer(folder)}"
         )
-    tensors.weight_files(folder)  # says what is wrong with the weights before anything is loaded
-    head = _head(folder) if late_interaction else folder
+    files.weights()  # says what is wrong with the files before anything is loaded
     # hashed at once (25 ms for mini) and not when asked for: by then the folder may hold other weights than those running
-    revision = known.revision or tensors.fingerprint(folder, head)
-    spec = model_files.describe(head, known, config, late_interaction=late_interaction)
-    is_late = model_files.is_late_interaction(head, config)
-    return Checkpoint(folder, spec, config, revision, is_late, head)
+    revision = known.revision or _fingerprint(files, head, about)
+    return Checkpoint(
+        folder=folder, spec=about.spec, config=about.config, revision=revision, late_interaction=about.late_interaction,
+        head=head, files=files, steps=about.steps, width=about.width, tokenizer=about.tokenizer,
+    )  # fmt: skip
 
 
-def _head(folder: Path) -> Path:
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over a dense model's folder as it is now: what ``fetch(folder).revision`` says of a folder.
+
+    Args:
+        folder: A model folder.
+
+    Returns:
+        ``"sha256-"`` and the first twelve hexadecimal digits.
+
+    Raises:
+        CheckpointError: The folder holds no model that runs here.
+    """
+    files = ModelFiles(folder)
+    return _fingerprint(
+        files, folder, model_files.describe(files, folder, _foreign(str(folder)), late_interaction=None)
+    )
+
+
+def _fingerprint(files: ModelFiles, head: Path, about: model_files.Description) -> str:
+    modules = model_files.read_modules(head, files)
+    extra = [
+        path / name
+        for _, path in modules
+        for name in ("config.json", tensors.WHOLE)
+        if about.steps and path != files.encoder
+    ]
+    extra += [
+        path / name for kind, path in modules if kind == model_files.TRANSFORMER for name in keys.SENTENCE_CONFIGS
+    ]
+    return files.fingerprint(head, tuple(extra), about.tokenizer.remark)
+
+
+def _head(files: ModelFiles) -> Path:
     """Where a folder's late interaction is described: in the folder itself, or beside the encoder it was made for."""
+    folder = files.folder
     head = folder / HEAD
     if not head.is_dir():
         return folder
-    told, is_now = model_files.read_json(head / MADE_FOR).get("encoder"), tensors.fingerprint(folder)
+    dense = model_files.describe(files, folder, _foreign(str(folder)), late_interaction=None)
+    told, is_now = files.json(head / MADE_FOR).get("encoder"), _fingerprint(files, folder, dense)
     if told != is_now:
         raise BadWeightsError(
-            f"{head} was made for an encoder of {told}, but {folder} is {is_now}: train it again over this encoder "
+            f"{head} was made for another encoder than {folder} holds ({is_now}): train it again over this encoder "
             "(recipe mini/colbert) and put it there with python -m medembed.recipes.bundle"
         )
     return head
@@ -143,20 +193,34 @@ def export(checkpoint: Checkpoint, target: Path) -> None:
 
 
 def _write_plain(checkpoint: Checkpoint, folder: Path) -> None:
-    import shutil
+    source, head, files = checkpoint.folder, checkpoint.head, checkpoint.files
+    _copy_settings(source, source, folder)
+    if files.encoder != source:
+        _copy_settings(files.encoder, source, folder)
+    if (source / shortening.FILE).is_file():
+        tensor_files.write(tensors.read_file(source / shortening.FILE), folder / shortening.FILE)
+    if checkpoint.late_interaction and head != source:
+        _copy_settings(head, head, folder)
+    for _, module in model_files.read_modules(head, files):
+        if module not in (head, source, files.encoder) and module.is_dir():
+            _copy_settings(module, head, folder)
+            if (module / tensors.WHOLE).is_file():
+                _write_weights(files.weights(module).read(), folder / module.relative_to(head))
+    _write_weights(files.weights().read(), folder / files.encoder.relative_to(source))
 
+
+def _copy_settings(source: Path, root: Path, target: Path) -> None:
+    """Copy a folder's settings, tokenizer and card: regular files of those kinds only, links followed."""
+    place = target / source.relative_to(root)
+    place.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.suffix in SETTINGS and path.name not in (*NOT_EXPORTED, MADE_FOR) and not path.is_dir():
+            content = border.read_bytes(path, most=border.MOST_JSON_BYTES, error=CorruptFileError)
+            (place / path.name).write_bytes(content)
+
+
+def _write_weights(weights: tensors.Tensors, folder: Path) -> None:
     from safetensors.numpy import save_file
 
-    skip = shutil.ignore_patterns(
-        "*.safetensors", "*.safetensors.index.json", "*.bin", "*.onnx", "vector_ranges.json", HEAD, MADE_FOR
-    )
-    shutil.copytree(checkpoint.folder, folder, ignore=skip, dirs_exist_ok=True)
-    if (checkpoint.folder / shortening.FILE).is_file():
-        shutil.copyfile(checkpoint.folder / shortening.FILE, folder / shortening.FILE)
-    if checkpoint.late_interaction:
-        shutil.copytree(checkpoint.head, folder, ignore=skip, dirs_exist_ok=True)
-        for path in checkpoint.head.glob(f"*/{tensors.WHOLE}"):
-            save_file(
-                tensors.read_tensors(path.parent), folder / path.parent.name / path.name, metadata={"format": "pt"}
-            )
-    save_file(tensors.read_tensors(checkpoint.folder), folder / tensors.WHOLE, metadata={"format": "pt"})
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / tensors.WHOLE, metadata={"format": "pt"})

@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from medembed.errors import MedEmbedError, ModelNotCachedError, UnsafeWeightsError
+from medembed.checkpoints import remedies, tensors
+from medembed.errors import CheckpointError, MedEmbedError, MissingFileError, ModelNotCachedError, UnsafeWeightsError
 from medembed.storage.durable import write_text_whole
 
 # what a model needs; never pickles, never code
@@ -54,10 +55,13 @@ def _cached(cache: Path, repo: str, commit: str) -> Path | None:
 
 
 def _missing_shards(folder: Path) -> bool:
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return False
-    return not all((folder / name).exists() for name in set(json.loads(index.read_text())["weight_map"].values()))
+    try:
+        tensors.weight_files(folder)
+    except MissingFileError:
+        return True
+    except CheckpointError:
+        return False  # loading the folder says what is wrong with it
+    return False
 
 
 def _cached_ref(cache: Path, repo: str, name: str = "main") -> str | None:
@@ -117,7 +121,7 @@ def _refuse_pickles(repo: str, names: list[str]) -> None:
     ):
         raise UnsafeWeightsError(
             f"{repo} has its weights only as pickles, which can run code when loaded; medembed reads safetensors only. "
-            "Ask its author for safetensors, or convert it once with transformers where you trust it."
+            f"Convert it once and load the folder: {remedies.download_pickles(repo)}"
         )
 
 

@@ -24,8 +24,9 @@ class ModelSpec:
             resolves and records it.
         dimension: Length of a vector, before any cut.
         max_seq_length: Tokens the model reads, special tokens included.
-        pooling: ``"mean"`` or ``"cls"``.
+        pooling: ``"mean"``, ``"cls"`` or another of sentence-transformers' modes; several joined by ``+``.
         prompts: Text put before queries (``"query"``) and documents (``"document"``).
+        default_prompt: Text put before texts that are called neither.
         normalised: Whether vectors are scaled to unit length.
         licence: SPDX identifier, or ``"unknown"`` for models outside the registry.
         parameters: Number of weights.
@@ -37,8 +38,9 @@ class ModelSpec:
     revision: str | None
     dimension: int
     max_seq_length: int
-    pooling: Pooling
+    pooling: str
     prompts: Mapping[str, str] = field(default_factory=lambda: NO_PROMPTS)
+    default_prompt: str = ""
     normalised: bool = True
     licence: str = "unknown"
     parameters: int = 0

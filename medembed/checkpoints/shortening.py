@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from medembed import vectors
-from medembed.checkpoints import tensors
+from medembed.checkpoints import tensor_files, tensors
+from medembed.checkpoints.files import SHORT_VECTORS
 from medembed.errors import BadWeightsError
 from medembed.vectors import Floats
 
 # in a model's folder: one tensor, *shape* (dimension, dimension); its first k columns make vectors of k dimensions
-FILE, TENSOR = tensors.SHORT_VECTORS, "directions"
+FILE, TENSOR = SHORT_VECTORS, "directions"
 
 
 def read(folder: Path, dimension: int) -> Floats | None:
@@ -46,7 +47,7 @@ def read(folder: Path, dimension: int) -> Floats | None:
 
 def write(directions: Floats, folder: Path) -> None:
     """Put directions into a model's folder, as float16."""
-    tensors.save_file({TENSOR: directions.astype(np.float16)}, folder / FILE)
+    tensor_files.write({TENSOR: directions.astype(np.float16)}, folder / FILE)
 
 
 def shorten(rows: Floats, dimension: int, directions: Floats | None) -> Floats:

@@ -6,37 +6,17 @@ everything else as float16. Measured on MiniLM and medical passages against floa
 float32 on reading.
 """
 
-import hashlib
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed import border
+from medembed.checkpoints import remedies, tensor_files
+from medembed.checkpoints.tensor_files import Tensors
 from medembed.errors import BadWeightsError, CorruptFileError, MissingFileError, UnsafeWeightsError
-
-# directions for vectors of fewer dimensions: medembed.checkpoints.shortening
-SHORT_VECTORS = "short_vectors.safetensors"
-# beside the weights, the files that change what a vector is
-MEANING = (
-    "config.json",
-    "tokenizer.json",
-    "modules.json",
-    "1_Pooling/config.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    SHORT_VECTORS,
-)
-# the same of late-interaction models: projections, skip lists and token pooling in folders of their own
-MEANING_PATTERNS = (
-    "artifact.metadata",
-    "*_Dense/*",
-    "*_MultiVectorMask/config.json",
-    "*_HierarchicalTokenPooling/config.json",
-)
-Tensors = dict[str, NDArray[Any]]
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -44,6 +24,8 @@ PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "mod
 SCALE = ".scale"
 INT8_PEAK = 127.0
 GROUP = 32
+# Kept in memory for later compilations and forked children; 256 MB holds the encoders up to BERT-base in half precision.
+KEPT_BYTES = 256 << 20
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -68,109 +50,122 @@ def weight_files(folder: Path) -> list[Path]:
     if pickles:
         raise UnsafeWeightsError(
             f"{folder} has its weights only as a pickle ({pickles[0]}), which can run code when loaded; medembed reads safetensors only. "
-            'Convert it once where you trust it: python -c "from transformers import AutoModel as M; '
-            "M.from_pretrained('SOURCE').save_pretrained('TARGET')\""
+            f"Convert it once: {remedies.convert_pickles(folder, pickles[0])}"
         )
     raise MissingFileError(f"{folder} has no weights: expected {WHOLE} (or {INDEX} with its shards)")
 
 
 def _shards(folder: Path) -> list[Path]:
-    try:
-        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CorruptFileError(
-            f"{folder / INDEX} is not a safetensors index ({error}): download the model again"
-        ) from error
+    index = border.read_json_object(folder / INDEX, error=CorruptFileError)
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise CorruptFileError(f"{folder / INDEX} has no weight_map of names to files: download the model again")
+    names = sorted(set(places.values()))
     # a name with a folder in it could reach outside the model
     missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
-    if missing:
+    if missing or not names:
+        first = f", first {missing[0]!r}" if missing else ""
         raise MissingFileError(
-            f"{folder} lacks {len(missing)} of {len(names)} weight shards, first {missing[0]!r}: download the model again"
+            f"{folder} lacks {len(missing)} of {len(names)} weight shards{first}: download the model again"
         )
     return [folder / name for name in names]
 
 
-def read_tensors(folder: Path) -> Tensors:
-    """Read a model's weights as float32 arrays.
+class Weights:
+    """A model's weights, read once, and the same ones whenever they are asked for.
+
+    Engines compile a second way of running long after the first, and forked children start anew. Small weights are kept in the
+    form they are stored in; larger ones are read again, and refused where they are not those that were read first.
 
     Args:
         folder: A model folder.
 
+    Raises:
+        CheckpointError: Weights that are missing or pickled; they are not opened yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Find the files."""
+        self.files = weight_files(folder)
+        self._digests: list[str] | None = None
+        self._kept: Tensors | None = None
+
+    @property
+    def digests(self) -> list[str]:
+        """SHA-256 of each file, as it was read."""
+        if self._digests is None:
+            self._stored()
+        return list(self._digests or ())
+
+    def read(self) -> Tensors:
+        """Read the weights as float32 arrays.
+
+        Returns:
+            Name → array. Floating tensors come as float32; the compact form is restored; integer buffers are left out.
+
+        Raises:
+            CheckpointError: Weights that are truncated, not finite, or not those that were read first.
+        """
+        stored = self._stored()
+        return {name: _restored(name, stored) for name in stored if _is_weight(name, stored)}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Each weight's shape, as stored."""
+        stored = self._stored()
+        return {name: stored[name].shape for name in stored if _is_weight(name, stored)}
+
+    def _stored(self) -> Tensors:
+        if self._kept is not None:
+            return self._kept
+        stored: Tensors = {}
+        digests = []
+        for path in self.files:
+            tensors, digest = _read_file(path)
+            stored |= tensors
+            digests.append(digest)
+        if self._digests not in (None, digests):
+            raise CorruptFileError(
+                f"the weights in {self.files[0].parent} have changed since this model was loaded from them: load it again"
+            )
+        self._digests = digests
+        if sum(array.nbytes for array in stored.values()) <= KEPT_BYTES:
+            self._kept = stored
+        return stored
+
+
+def read_tensors(folder: Path) -> Tensors:
+    """Read the weights of a folder as float32 arrays; see :meth:`Weights.read`.
+
+    Args:
+        folder: A model folder, or a module's.
+
     Returns:
-        Name → array. Floating tensors come as float32; the compact form is restored; integer buffers are left out.
+        Name → array.
 
     Raises:
         CheckpointError: Weights that are missing, pickled, truncated or not finite.
     """
-    stored: Tensors = {}
-    for path in weight_files(folder):
-        stored |= read_file(path)
-    return {name: _restored(name, stored) for name in stored if _is_weight(name, stored)}
+    return Weights(folder).read()
 
 
-def read_tensor(folder: Path, name: str) -> NDArray[np.float32]:
-    """Read one weight as float32, without the others.
-
-    Args:
-        folder: A model folder.
-        name: The weight's name.
-
-    Returns:
-        The array.
-
-    Raises:
-        CheckpointError: No such weight, or weights that are missing, pickled, truncated or not finite.
-    """
-    for path in weight_files(folder):
-        stored = read_file(path, (name, name + SCALE))
-        if name in stored:
-            return _restored(name, stored)
-    raise BadWeightsError(f"{folder} lacks weight {name!r}, which its configuration calls for")
-
-
-def read_file(path: Path, names: Collection[str] = ()) -> Tensors:
+def read_file(path: Path) -> Tensors:
     """Read the tensors of a file as they are stored, bfloat16 as float32.
 
     Args:
         path: A safetensors file.
-        names: Which to read; all of them unless given.
 
     Raises:
+        MissingFileError: There is no such file.
         CorruptFileError: It is not a whole safetensors file.
     """
-    from safetensors import SafetensorError, safe_open
+    return _read_file(path)[0]
 
+
+def _read_file(path: Path) -> tuple[Tensors, str]:
     try:
-        with safe_open(path, framework="np") as opened:
-            wanted = [name for name in opened.keys() if not names or name in names]  # noqa: SIM118 - not a dict
-            return {name: _as_numpy(opened, name, path) for name in wanted}
-    except SafetensorError as error:
-        raise CorruptFileError(f"{path} is not a whole safetensors file ({error}): download the model again") from error
-
-
-def save_file(stored: Tensors, path: Path) -> None:
-    """Write a safetensors file; the library gives it 0600, and :func:`medembed.storage.durable.write_folder` what the umask says."""
-    from safetensors import numpy as safetensors_numpy
-
-    safetensors_numpy.save_file(stored, path)
-
-
-def _as_numpy(opened: Any, name: str, path: Path) -> NDArray[Any]:
-    if opened.get_slice(name).get_dtype() != "BF16":
-        tensor: NDArray[Any] = opened.get_tensor(name)
-        return tensor
-    # numpy has no bfloat16: it is the upper half of a float32
-    raw = _raw_bytes(path, name)
-    halves = np.frombuffer(raw, dtype="<u2").astype(np.uint32) << 16
-    return halves.view(np.float32).reshape(opened.get_slice(name).get_shape())
-
-
-def _raw_bytes(path: Path, name: str) -> bytes:
-    with path.open("rb") as file:
-        header_size = int.from_bytes(file.read(8), "little")
-        start, end = json.loads(file.read(header_size))[name]["data_offsets"]
-        file.seek(8 + header_size + start)
-        return file.read(end - start)
+        return tensor_files.read(path)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path} is missing: download the model again") from error
 
 
 def _is_weight(name: str, stored: Tensors) -> bool:
@@ -183,6 +178,8 @@ def _restored(name: str, stored: Tensors) -> NDArray[np.float32]:
     array = stored[name]
     if name + SCALE in stored:
         scale = stored[name + SCALE].astype(np.float32)
+        if array.ndim != 2 or scale.ndim != 2 or scale.shape[0] != array.shape[0] or not _divides(scale, array):
+            raise BadWeightsError(f"weight {name!r} and its scale do not fit: the checkpoint is damaged")
         array = (array.reshape(*scale.shape, -1) * scale[:, :, None]).reshape(array.shape)
     array = np.ascontiguousarray(array, dtype=np.float32)
     # a sum is NaN or infinite when any term is, and needs no mask of the array's size
@@ -193,6 +190,10 @@ def _restored(name: str, stored: Tensors) -> NDArray[np.float32]:
             f"weight {name!r} holds values that are not finite (NaN or infinity): the checkpoint is damaged"
         )
     return array
+
+
+def _divides(scale: NDArray[Any], array: NDArray[Any]) -> bool:
+    return scale.shape[1] > 0 and array.shape[1] % scale.shape[1] == 0
 
 
 def compact(tensors: Mapping[str, NDArray[np.float32]]) -> Tensors:
@@ -223,26 +224,3 @@ def compact(tensors: Mapping[str, NDArray[np.float32]]) -> Tensors:
 def plain(weights: Mapping[str, NDArray[Any]]) -> Tensors:
     """Tensors by name without the ``bert.`` that some checkpoints put before each."""
     return {name.removeprefix("bert."): array for name, array in weights.items()}
-
-
-def fingerprint(folder: Path, head: Path | None = None) -> str:
-    """SHA-256 over a model's weights, tokenizer and configuration: the revision of a model that has no commit.
-
-    Args:
-        folder: A model folder.
-        head: A folder in it with the late interaction that it brings along, if that is meant.
-
-    Returns:
-        ``"sha256-"`` and the first twelve hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    meaning: list[Path] = []
-    for place in dict.fromkeys((folder, head or folder)):
-        meaning += [place / name for name in MEANING]
-        meaning += sorted(path for pattern in MEANING_PATTERNS for path in place.glob(pattern))
-    for path in [*weight_files(folder), *meaning]:
-        if path.is_file():
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"sha256-{digest.hexdigest()[:12]}"

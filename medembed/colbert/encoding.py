@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import vectors
-from medembed.checkpoints import model_files
 from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.colbert.layouts import Layout
 from medembed.colbert.token_pooling import pool_tokens
@@ -164,7 +163,7 @@ def _fill_token(checkpoint: Checkpoint, layout: Layout, tokenizer: Tokenizer) ->
     """The token that fills up queries."""
     if layout.expansion is None:
         return 0
-    told = model_files.read_json(checkpoint.folder / "tokenizer_config.json").get("mask_token", "[MASK]")
+    told = checkpoint.files.json(checkpoint.files.encoder / "tokenizer_config.json").get("mask_token", "[MASK]")
     token = layout.expansion.token or (told.get("content") if isinstance(told, dict) else told)
     found = tokenizer.token_id(str(token))
     if found is None:

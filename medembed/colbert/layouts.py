@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.checkpoints import model_files, tensors
+from medembed.checkpoints import model_files
 from medembed.checkpoints.checkpoint import Checkpoint
+from medembed.checkpoints.files import ModelFiles
 from medembed.errors import BadWeightsError, CorruptFileError, UnsupportedModelError
 
 STANFORD_MARKERS = {"query": "[unused0]", "document": "[unused1]"}
@@ -114,7 +115,7 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
     """
     if "HF_ColBERT" in (checkpoint.config.get("architectures") or ()):
         return _stanford(checkpoint)
-    saved = model_files.read_json(checkpoint.head / model_files.SENTENCE_CONFIG)
+    saved = checkpoint.files.json(checkpoint.head / model_files.SENTENCE_CONFIG)
     return _pylate(checkpoint, saved) if _is_pylate(saved) else _sentence_transformers(checkpoint, saved)
 
 
@@ -125,7 +126,7 @@ def _is_pylate(saved: Mapping[str, Any]) -> bool:
 def _stanford(checkpoint: Checkpoint) -> Layout:
     folder, limit = checkpoint.folder, checkpoint.spec.max_seq_length
     path = folder / "artifact.metadata"
-    told = model_files.read_json(path)
+    told = checkpoint.files.json(path)
     markers = {
         "query": _of(told, "query_token_id", str, STANFORD_MARKERS["query"], path),
         "document": _of(told, "doc_token_id", str, STANFORD_MARKERS["document"], path),
@@ -143,7 +144,7 @@ def _stanford(checkpoint: Checkpoint) -> Layout:
         expansion=expansion,
         skipped=tuple(string.punctuation) if skips else (),
         skipped_in=("document",),
-        projections=_chained([Projection(tensors.read_tensor(folder, "linear.weight"))], checkpoint),
+        projections=_chained([Projection(_linear(checkpoint))], checkpoint),
         normalised=True,
     )
 
@@ -170,21 +171,21 @@ def _pylate(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> Layout:
 
 
 def _sentence_transformers(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> Layout:
-    modules = dict(model_files.read_modules(checkpoint.head))
+    modules = dict(model_files.read_modules(checkpoint.head, checkpoint.files))
     path = modules.get(model_files.TRANSFORMER, checkpoint.head) / "sentence_bert_config.json"
-    told, limit = model_files.read_json(path), checkpoint.spec.max_seq_length
+    told, limit = checkpoint.files.json(path), checkpoint.spec.max_seq_length
     expansion = _expansion(told, path)
     query_length = _of(told, "query_length", int, limit, path)
     if expansion is not None:
         query_length = expansion.length if expansion.cuts else max(query_length, expansion.length)
     mask_path = modules.get(model_files.MASK, checkpoint.head / "no mask") / "config.json"
-    mask = model_files.read_json(mask_path)
+    mask = checkpoint.files.json(mask_path)
     if mask.get("keep_only_token_ids"):
         raise UnsupportedModelError(
             f"{mask_path} keeps only some tokens of documents, as models of images do; medembed encodes text"
         )
     pooling_path = modules.get(model_files.TOKEN_POOLING, checkpoint.head / "no pooling") / "config.json"
-    pooling = model_files.read_json(pooling_path)
+    pooling = checkpoint.files.json(pooling_path)
     return Layout(
         prompts={role: checkpoint.spec.prompts[role] for role in ("query", "document")},
         markers=(),
@@ -219,21 +220,29 @@ def _expansion(told: Mapping[str, Any], path: Path) -> Expansion | None:
 
 def _projections(checkpoint: Checkpoint) -> tuple[Projection, ...]:
     """The folder's ``Dense`` modules."""
-    modules = model_files.read_modules(checkpoint.head)
-    return _chained([_dense(path) for kind, path in modules if kind == model_files.DENSE], checkpoint)
+    modules = model_files.read_modules(checkpoint.head, checkpoint.files)
+    return _chained([_dense(path, checkpoint.files) for kind, path in modules if kind == model_files.DENSE], checkpoint)
 
 
-def _dense(folder: Path) -> Projection:
+def _dense(folder: Path, files: ModelFiles) -> Projection:
     path = folder / "config.json"
-    told = model_files.read_json(path)
+    told = files.json(path)
     activation = str(told.get("activation_function", "Identity"))
     if activation.rpartition(".")[2] != "Identity":
         raise UnsupportedModelError(f"{path} asks for {activation} after its projection; medembed runs linear ones")
-    stored = tensors.read_tensors(folder)
+    stored = files.weights(folder).read()
     if "linear.weight" not in stored:
         raise BadWeightsError(f"{folder} lacks weight 'linear.weight', which a Dense module has")
     residual: NDArray[np.float32] | bool = bool(told.get("use_residual", False))
     return Projection(stored["linear.weight"], stored.get("linear.bias"), stored.get("residual.weight", residual))
+
+
+def _linear(checkpoint: Checkpoint) -> NDArray[np.float32]:
+    """Stanford's projection, which stands among the encoder's weights."""
+    weights = checkpoint.files.weights().read()
+    if "linear.weight" not in weights:
+        raise BadWeightsError(f"{checkpoint.folder} lacks weight 'linear.weight', which its configuration calls for")
+    return weights["linear.weight"]
 
 
 def _chained(projections: list[Projection], checkpoint: Checkpoint) -> tuple[Projection, ...]:

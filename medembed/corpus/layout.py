@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from medembed import __version__
-from medembed.checkpoints import tensors
+from medembed.checkpoints import checkpoint
 from medembed.errors import CorpusDamagedError, CorpusError, CorpusModelError, VectorError
 from medembed.extras import require
 from medembed.model import MedEmbed
@@ -153,7 +153,7 @@ def embedding_of(model: MedEmbed, stored: Stored) -> Embedding:
     return Embedding(
         model=model.name,
         revision=model.revision if engine in FAITHFUL_ENGINES else f"{model.revision}+{engine}",
-        weights=tensors.fingerprint(model.folder),
+        weights=checkpoint.fingerprint(model.folder),
         prompt_kind="document",
         prompt=model.spec.prompts["document"],
         dimension=model.dimension,

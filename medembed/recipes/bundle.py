@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from medembed import demo, vectors
-from medembed.checkpoints import model_files, shortening, tensors
-from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch
+from medembed.checkpoints import model_files, shortening, tensor_files, tensors
+from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch, fingerprint
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
 from medembed.storage import paths
@@ -113,7 +113,7 @@ def bundle_head(source: Path, target: Path) -> None:
         for _, module in model_files.read_modules(source):
             if module.resolve() != source.resolve():
                 _copy_module(module, folder / module.name)
-        _write_json(folder / MADE_FOR, {"encoder": tensors.fingerprint(target)})
+        _write_json(folder / MADE_FOR, {"encoder": fingerprint(target)})
 
     write_folder(target / HEAD, fill)
 
@@ -155,7 +155,7 @@ def _copy_module(source: Path, target: Path) -> None:
     if (source / "config.json").is_file():
         shutil.copyfile(source / "config.json", target / "config.json")
     if (source / tensors.WHOLE).is_file():
-        tensors.save_file(tensors.compact(tensors.read_tensors(source)), target / tensors.WHOLE)
+        tensor_files.write(tensors.compact(tensors.read_tensors(source)), target / tensors.WHOLE)
 
 
 def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
@@ -168,7 +168,7 @@ def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
         shards[-1] |= parts
     names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        tensors.save_file(shard, folder / name)
+        tensor_files.write(shard, folder / name)
     index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
     _write_json(folder / tensors.INDEX, {"metadata": METADATA, "weight_map": index})
 

@@ -1,5 +1,6 @@
 """Texts → vectors: tokenise, batch, run, put back in order. The work behind MedEmbed.encode, without its conveniences."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -7,14 +8,16 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import vectors
-from medembed.checkpoints import model_files
+from medembed import border, vectors
 from medembed.checkpoints.checkpoint import Checkpoint
-from medembed.errors import BadWeightsError, EngineError
-from medembed.runtime import batching
+from medembed.errors import BadWeightsError, CorruptFileError, EngineError
+from medembed.extras import require
+from medembed.runtime import batching, tokenizer_check
 from medembed.runtime.engines.interface import Engine
+from medembed.runtime.head import Head
 from medembed.runtime.streams import Streams
 from medembed.runtime.tokenizer import Overlong, Tokenised, Tokenizer
+from medembed.runtime.tokenizer_json import MOST_ID
 
 Progress = Callable[[int], object]
 
@@ -53,14 +56,29 @@ def load_tokenizer(checkpoint: Checkpoint, max_seq_length: int) -> Tokenizer:
         The tokenizer.
 
     Raises:
-        CheckpointError: It cannot be read, or knows tokens that the model has no embedding for.
+        CheckpointError: It cannot be read, knows tokens that the model has no embedding for, or leaves no room for text.
     """
-    folder, vocabulary = checkpoint.folder, checkpoint.config.get("vocab_size")
-    tokenizer = Tokenizer(folder, max_seq_length, lowercase=model_files.lowercases(folder))
-    if isinstance(vocabulary, int) and tokenizer.vocabulary_size > vocabulary:
+    folder, config = checkpoint.files.encoder, checkpoint.config
+    tokenizer = Tokenizer(checkpoint.files, max_seq_length, checkpoint.tokenizer)
+    known = tokenizer.vocabulary_size
+    vocabulary = border.whole_number(
+        config.get("vocab_size", known),
+        named=f"vocab_size of {folder / 'config.json'}",
+        least=1,
+        most=MOST_ID,
+        error=CorruptFileError,
+    )
+    if known > vocabulary:
         raise BadWeightsError(
-            f"{folder}: the tokenizer knows {tokenizer.vocabulary_size} tokens, but config.json only {vocabulary}: they do not belong together"
+            f"{folder}: the tokenizer knows {known} tokens, but config.json only {vocabulary}: they do not belong together"
         )
+    if tokenizer.room < 1:
+        raise CorruptFileError(
+            f"{folder}: a limit of {max_seq_length} tokens leaves no room for text beside the special tokens: give max_seq_length, "
+            "or download the model again"
+        )
+    if checkpoint.tokenizer.build == "by transformers" and importlib.util.find_spec("transformers") is not None:
+        tokenizer_check.check(tokenizer, checkpoint, require("transformers"))
     return tokenizer
 
 
@@ -70,13 +88,16 @@ class Encoder:
     Args:
         tokenizer: The model's.
         engine: What computes.
+        head: What makes vectors of the engine's states.
         overlong: What to do with texts above the limit.
         normalised: Whether vectors are scaled to unit length.
     """
 
-    def __init__(self, tokenizer: Tokenizer, engine: Engine, *, overlong: Overlong, normalised: bool) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, engine: Engine, head: Head, *, overlong: Overlong, normalised: bool
+    ) -> None:
         """Threads start with the first call that needs them."""
-        self.tokenizer, self.engine = tokenizer, engine
+        self.tokenizer, self.engine, self.head = tokenizer, engine, head
         self._overlong, self._normalised = overlong, normalised
         self._streams = Streams(engine)
 
@@ -98,7 +119,7 @@ class Encoder:
             OverlongTextError: ``overlong="error"`` and a text is too long.
             EngineError: The engine failed, or gave a vector that is not finite.
         """
-        out = np.empty((len(texts), self.engine.dimension), dtype=np.float32)
+        out = np.empty((len(texts), self.head.dimension), dtype=np.float32)
         units = self._streams.units(texts, prompt)
         alone = len(units) == 1
         run = partial(self._run_unit, texts, prompt, out, progress, alone=alone, first_index=first_index)
@@ -117,7 +138,8 @@ class Encoder:
     ) -> Cut:
         places = [first_index + i for i in unit]
         tokenised = self.tokenizer([texts[i] for i in unit], prompt=prompt, overlong=self._overlong, places=places)
-        rows = self._rows(tokenised, progress if len(tokenised.ids) == len(unit) else None, alone=alone)
+        each = progress if len(tokenised.ids) == len(unit) else None
+        rows = self._rows(tokenised, each, alone=alone, lead=self.tokenizer.lead(prompt))
         if not np.isfinite(rows).all():
             owner = places[tokenised.owners[int(np.argmin(np.isfinite(rows).all(axis=1)))]]
             raise EngineError(
@@ -131,13 +153,13 @@ class Encoder:
         out[list(unit)] = rows
         return cut_of(tokenised, self.tokenizer.max_seq_length) if self._overlong == "truncate" else Cut()
 
-    def _rows(self, tokenised: Tokenised, progress: Progress | None, *, alone: bool) -> NDArray[np.float32]:
+    def _rows(self, tokenised: Tokenised, progress: Progress | None, *, alone: bool, lead: int) -> NDArray[np.float32]:
         """A raw vector for each row of ids."""
         engine = self.engine
-        rows = np.empty((len(tokenised.ids), engine.dimension), dtype=np.float32)
+        rows = np.empty((len(tokenised.ids), self.head.dimension), dtype=np.float32)
         lengths = [len(ids) for ids in tokenised.ids]
         for batch in batching.plan_batches(lengths, engine.max_batch_tokens, multiple=engine.width_multiple):
-            rows[batch] = engine.pooled([tokenised.ids[i] for i in batch], alone=alone)
+            rows[batch] = self.head(engine, [tokenised.ids[i] for i in batch], alone=alone, lead=lead)
             if progress is not None:
                 progress(len(batch))
         return rows

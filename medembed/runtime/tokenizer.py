@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medembed.errors import CorruptFileError, OverlongTextError
+from medembed.checkpoints.files import ModelFiles
+from medembed.checkpoints.tokenizer_settings import TokenizerSettings
+from medembed.errors import CorruptFileError, InputTypeError, OverlongTextError
+from medembed.runtime.tokenizer_json import load_tokenizer_json
 
 Overlong = Literal["truncate", "error", "chunk"]
 """What to do with a text above the model's limit: cut it, refuse it, or embed it in overlapping windows."""
 
 # a quarter of each window is seen again in the next, so that a sentence cut at one edge stands whole in the other
 OVERLAP_SHARE = 4
+AS_IT_IS = TokenizerSettings()
 WHOLE = "MedEmbed(..., overlong='chunk') embeds them whole"
 
 
@@ -56,34 +60,38 @@ class Tokenizer:
     """A model's tokenizer, safe to use from several threads at once.
 
     Args:
-        folder: A model folder with ``tokenizer.json``.
+        files: A model's files, ``tokenizer.json`` among them.
         max_seq_length: Tokens the model reads, special tokens included.
-        lowercase: Lower-case texts first, as some older sentence-transformers folders ask.
+        settings: What is done to ``tokenizer.json`` before it is used.
 
     Raises:
         CorruptFileError: ``tokenizer.json`` cannot be read.
+        UnsupportedModelError: It cuts texts at random, or its settings name tokens that it lacks.
     """
 
-    def __init__(self, folder: Path, max_seq_length: int, *, lowercase: bool = False) -> None:
+    def __init__(self, files: ModelFiles, max_seq_length: int, settings: TokenizerSettings = AS_IT_IS) -> None:
         """Read the tokenizer and learn which special tokens it puts around a text."""
-        from tokenizers import Tokenizer as Fast
-
-        try:
-            self._fast = Fast.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # the library raises bare Exception for anything wrong with the file
-            raise CorruptFileError(
-                f"{folder / 'tokenizer.json'} cannot be read as a tokenizer: download the model again"
-            ) from error
-        self._fast.no_truncation()
-        self._fast.no_padding()
-        self._lowercase = lowercase
+        self._fast = load_tokenizer_json(files, settings)
+        self._cut_left = settings.truncation_side == "left"
         self.max_seq_length = max_seq_length
-        self._prefix, self._suffix = self._special_tokens()
+        self._prefix, self._suffix = self._special_tokens(files.encoder / "tokenizer.json")
+        self._special_ids = {id_ for id_, token in self._fast.get_added_tokens_decoder().items() if token.special}
 
-    def _special_tokens(self) -> tuple[list[int], list[int]]:
-        bare, full = self._fast.encode("a", add_special_tokens=False).ids, self._fast.encode("a").ids
-        start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
-        return full[:start], full[start + len(bare) :]
+    def _special_tokens(self, path: Path) -> tuple[list[int], list[int]]:
+        """What is put before and after a text, the same for every text."""
+        around = []
+        for text in ("a", "b"):
+            bare, full = self._fast.encode(text, add_special_tokens=False).ids, self._fast.encode(text).ids
+            starts = (i for i in range(len(full) + 1) if full[i : i + len(bare)] == bare)
+            start = next(starts, None)
+            if start is None:
+                raise CorruptFileError(
+                    f"{path} changes a text's own tokens when it puts special tokens around it: download the model again"
+                )
+            around.append((full[:start], full[start + len(bare) :]))
+        if around[0] != around[1]:
+            raise CorruptFileError(f"{path} puts other special tokens around each text: download the model again")
+        return around[0]
 
     def with_limit(self, max_seq_length: int) -> "Tokenizer":
         """The same tokenizer for texts of another length; the vocabulary is shared.
@@ -127,13 +135,28 @@ class Tokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """One more than the highest id this tokenizer can produce."""
-        return int(self._fast.get_vocab_size(with_added_tokens=True))
+        """One more than the highest id this tokenizer can produce; ids need not be without gaps."""
+        ids = self._fast.get_vocab(with_added_tokens=True).values()
+        return 1 + max((*ids, *self._prefix, *self._suffix), default=-1)
 
     def count(self, texts: Sequence[str], prompt: str = "") -> list[int]:
         """Tokens per text with its prompt and special tokens, before anything is cut."""
         around = len(self._prefix) + len(self._suffix)
         return [len(ids) + around for ids in self._bare([prompt + text for text in texts])]
+
+    def lead(self, prompt: str) -> int:
+        """Tokens of a row that come before the text itself, as sentence-transformers counts them.
+
+        Args:
+            prompt: Put before the text.
+
+        Returns:
+            The tokens of the prompt and of what stands before it; 0 without a prompt.
+        """
+        if not prompt:
+            return 0
+        row = [*self._prefix, *self._bare([prompt])[0][: self.room], *self._suffix]
+        return len(row) - (1 if row and row[-1] in self._special_ids else 0)
 
     def __call__(
         self,
@@ -156,6 +179,7 @@ class Tokenizer:
 
         Raises:
             OverlongTextError: ``overlong="error"`` and a text is too long.
+            InputTypeError: A text of no tokens, such as a blank one, where there are no special tokens.
         """
         bare = self._bare([prompt + text for text in texts])
         around = len(self._prefix) + len(self._suffix)
@@ -167,9 +191,13 @@ class Tokenizer:
                     raise self._too_long(places[owner] if places else owner, len(ids) + around)
                 windows = self._windows(texts[owner], prompt)
             else:
-                windows = [ids[: self.room]]
+                windows = [ids[-self.room :] if self._cut_left else ids[: self.room]]
             rows += [[*self._prefix, *window, *self._suffix] for window in windows]
             owners += [owner] * len(windows)
+            if not rows[-1]:
+                raise InputTypeError(
+                    f"text {places[owner] if places else owner} has no tokens, and this model's tokenizer puts none around it: leave it out"
+                )
         return Tokenised(rows, owners, [len(ids) + around for ids in bare])
 
     def _too_long(self, index: int, tokens: int) -> OverlongTextError:
@@ -191,8 +219,6 @@ class Tokenizer:
 
     def _bare(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids without special tokens."""
-        if self._lowercase:
-            texts = [text.lower() for text in texts]
         try:
             return self._encode(texts)
         except (TypeError, UnicodeEncodeError):

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medembed import MedColBERT, demo
-from medembed.checkpoints import checkpoint, tensors
+from medembed.checkpoints import checkpoint
 from medembed.cli import app
 
 HEAD = checkpoint.BUNDLED_FOLDER / checkpoint.HEAD
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::medembed.TruncationWarning")
 def test_it_was_made_for_the_bundled_weights() -> None:
     """After a change of the weights: run the recipe mini/colbert, then python -m medembed.recipes.bundle COLBERT medembed/weights/mini."""
     told = json.loads((HEAD / checkpoint.MADE_FOR).read_text())
-    assert told == {"encoder": tensors.fingerprint(checkpoint.BUNDLED_FOLDER)}
+    assert told == {"encoder": checkpoint.fingerprint(checkpoint.BUNDLED_FOLDER)}
 
 
 def test_it_adds_little() -> None:

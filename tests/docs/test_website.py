@@ -134,7 +134,7 @@ def test_the_tryouts_weights_lose_as_little_as_its_page_says(tmp_path: Path) -> 
     tryout.pack(tmp_path / "small.onnx", tmp_path / "small.gzip")
     said = ["chest pain", "red itchy eye", "how is gout treated"]
     with MedEmbed(folder, threads=1, precision="fp32") as exact:
-        ids = Tokenizer(fetch(str(folder)).folder, exact.max_seq_length)(said).ids
+        ids = Tokenizer(fetch(str(folder)).files, exact.max_seq_length)(said).ids
         cosines = (fidelity.encode(tmp_path / "small.gzip", ids) * exact.encode(said)).sum(axis=1)
     assert 0.99 < cosines.min() < 0.9999999
 

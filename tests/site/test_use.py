@@ -159,7 +159,7 @@ def test_tokenizer_in_the_browser_gives_the_same_ids(address: str, browser: Any,
         "return texts.map((text) => words.encode(text, 384)); })().then(done, (error) => done(String(error)))",
         texts,
     )
-    ours = Tokenizer(fetch("mini").folder, mini.max_seq_length)(texts).ids
+    ours = Tokenizer(fetch("mini").files, mini.max_seq_length)(texts).ids
     assert [i for i, (a, b) in enumerate(zip(theirs, ours, strict=True)) if list(a) != list(b)] == []
 
 

@@ -6,10 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed import border
 from medembed.checkpoints import tensors
 from medembed.errors import BadWeightsError, CorruptFileError
 
 Weights = Mapping[str, NDArray[np.float32]]
+
+# The largest numbers of any BERT, with room to spare; what is below is held against the shapes of the weights before use.
+MOST = {
+    "hidden_size": 1 << 16, "num_attention_heads": 1024, "num_hidden_layers": 1024, "intermediate_size": 1 << 18,
+    "vocab_size": 1 << 22, "max_position_embeddings": 1 << 24, "type_vocab_size": 1024,
+}  # fmt: skip
 
 
 class BertShape:
@@ -19,7 +26,7 @@ class BertShape:
         config: ``config.json`` of a model whose ``model_type`` is ``"bert"``.
 
     Raises:
-        CorruptFileError: A number is missing or is none.
+        CorruptFileError: A number is missing, is none or is beyond all bounds.
         BadWeightsError: The hidden size cannot be cut into that many heads.
     """
 
@@ -32,7 +39,7 @@ class BertShape:
         self.vocabulary = _number(config, "vocab_size")
         self.positions = _number(config, "max_position_embeddings")
         self.types = _number(config, "type_vocab_size", 2)
-        self.epsilon = float(config.get("layer_norm_eps", 1e-12))
+        self.epsilon = _small(config, "layer_norm_eps", 1e-12)
         self.activation = str(config.get("hidden_act", "gelu"))
         if self.hidden % self.heads:
             raise BadWeightsError(
@@ -100,9 +107,13 @@ def fitting(weights: Weights, shape: BertShape, source: str) -> Weights:
 
 
 def _number(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    most = MOST[key]
     value = config.get(key, default)
-    if type(value) is not int or value < 1:
-        raise CorruptFileError(
-            f"config.json says {key} = {value!r}; a positive whole number was expected: download the model again"
-        )
-    return value
+    return border.whole_number(value, named=f"{key} of config.json", least=1, most=most, error=CorruptFileError)
+
+
+def _small(config: Mapping[str, Any], key: str, default: float) -> float:
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise CorruptFileError(f"config.json: {key} is not a number from 0 to 1: download the model again")
+    return float(value)

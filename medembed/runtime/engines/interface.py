@@ -6,6 +6,9 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed.checkpoints.registry import ModelSpec, Pooling
+from medembed.errors import EngineError
+
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 """Number format of an engine's matrix products; ``int8`` also stores weights as int8."""
 
@@ -53,3 +56,22 @@ class Engine(Protocol):
     def close(self) -> None:
         """Give back memory and threads. Calling it twice is fine."""
         ...
+
+
+def engine_pooling(spec: ModelSpec) -> Pooling:
+    """The pooling of a model whose vectors engines pool themselves.
+
+    Args:
+        spec: The model.
+
+    Returns:
+        ``"mean"`` or ``"cls"``.
+
+    Raises:
+        EngineError: Another pooling, which ``medembed.runtime.head`` computes from token states.
+    """
+    if spec.pooling == "mean":
+        return "mean"
+    if spec.pooling == "cls":
+        return "cls"
+    raise EngineError(f"engines pool by 'mean' or 'cls', not by {spec.pooling!r}: ask for token states and pool these")

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.checkpoints import tensors
 from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.errors import EngineError, PrecisionError
 from medembed.runtime import hardware
 from medembed.runtime.engines import bert_graph
 from medembed.runtime.engines.bert_shape import BertShape, Weights, fitting
-from medembed.runtime.engines.interface import Precision, TokenIds
+from medembed.runtime.engines.interface import Precision, TokenIds, engine_pooling
 from medembed.runtime.engines.padding import pad
 from medembed.runtime.engines.silent_openvino import ov
 
@@ -31,7 +30,8 @@ def can_run(config: Mapping[str, Any]) -> bool:
     """Whether this engine can build a model's graph from its ``config.json``."""
     return (
         config.get("model_type") == "bert"
-        and config.get("position_embedding_type", "absolute") == "absolute"
+        # null is transformers' word for its default
+        and config.get("position_embedding_type") in (None, "absolute")
         and config.get("hidden_act", "gelu") in ACTIVATIONS
         and not config.get("is_decoder", False)
     )
@@ -75,15 +75,14 @@ class OpenVinoEngine:
             )
         self.precision: Precision = precision
         self.concurrency = threads
-        self.dimension = checkpoint.spec.dimension
+        self.dimension = checkpoint.width
         self._checkpoint = checkpoint
         self._weights: Weights | None = self._read()
         self._lock = Lock()
         self._requests: dict[tuple[bool, bool], Requests] = {}
 
     def _read(self) -> Weights:
-        folder = self._checkpoint.folder
-        return fitting(tensors.read_tensors(folder), self._shape, str(folder))
+        return fitting(self._checkpoint.files.weights().read(), self._shape, str(self._checkpoint.folder))
 
     def _ready(self, *, wide: bool, pooled: bool) -> Requests:
         """The requests of one way to run, compiled by whoever asks first."""
@@ -101,7 +100,7 @@ class OpenVinoEngine:
     def _compile(self, *, wide: bool, pooled: bool) -> Requests:
         # what was read to check the weights serves the first compilation and is then let go
         weights, self._weights = self._weights or self._read(), None
-        pooling = self._checkpoint.spec.pooling if pooled else None
+        pooling = engine_pooling(self._checkpoint.spec) if pooled else None
         int8_group = INT8_GROUP if self.precision == "int8" else 0
         graph = bert_graph.build(weights, self._shape, pooling, int8_group=int8_group)
         streams = 1 if wide else self.concurrency

@@ -3,19 +3,20 @@
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.checkpoints import tensors
+from medembed import border
 from medembed.checkpoints.checkpoint import Checkpoint
-from medembed.errors import BadWeightsError, DeviceError, EngineError, PrecisionError, UnsupportedModelError
+from medembed.errors import CorruptFileError, DeviceError, EngineError, PrecisionError
 from medembed.extras import require
+from medembed.runtime.engines import transformers_model
 from medembed.runtime.engines.bert_shape import BertShape, fitting
-from medembed.runtime.engines.interface import Precision, TokenIds
+from medembed.runtime.engines.interface import Precision, TokenIds, engine_pooling
 from medembed.runtime.engines.padding import pad
 from medembed.runtime.engines.ragged_bert import Attention, RaggedBert, varlen_attention
 
@@ -61,11 +62,11 @@ class TorchEngine:
             _check_device(self._torch, device)
         self.device = ",".join(devices)
         self.precision: Precision = self._precision(precision)
-        self.dimension = checkpoint.spec.dimension
+        self.dimension = checkpoint.width
         self.width_multiple = MPS_WIDTH_MULTIPLE if self._kind == "mps" else 1
         self.max_batch_tokens = CPU_BATCH_TOKENS if self._kind == "cpu" else GPU_BATCH_TOKENS
-        self._pad_id = int(checkpoint.config.get("pad_token_id") or 0)
-        self._pooling = checkpoint.spec.pooling
+        self._pad_id = _pad_id(checkpoint.config)
+        self._spec = checkpoint.spec
         self._budget_lock = threading.Lock()
         replicas = [self._replica(checkpoint, device) for device in devices]
         turns = (threads or 1) if self._kind == "cpu" else BATCHES_IN_FLIGHT
@@ -143,7 +144,7 @@ class TorchEngine:
     def _run_pooled(self, replica: "_Replica", ids: TokenIds, *, threads: int) -> NDArray[np.float32]:
         with self._torch.inference_mode(), _cpu_threads(self._torch, self._kind, threads):
             vectors: NDArray[np.float32] = (
-                replica.pooled(self._shaped(ids), self._pooling, self._pad_id, self.width_multiple)
+                replica.pooled(self._shaped(ids), engine_pooling(self._spec), self._pad_id, self.width_multiple)
                 .float()
                 .cpu()
                 .numpy()
@@ -214,7 +215,7 @@ class _Ragged:
     def __init__(self, checkpoint: Checkpoint, device: str, dtype: Any, attention: Attention) -> None:
         torch = require("torch")
         shape = BertShape(checkpoint.config)
-        weights = fitting(tensors.read_tensors(checkpoint.folder), shape, str(checkpoint.folder))
+        weights = fitting(checkpoint.files.weights().read(), shape, str(checkpoint.folder))
         on_device = {name: torch.from_numpy(weights[name]).to(device=device, dtype=dtype) for name in shape.expected()}
         self._bert = RaggedBert(on_device, checkpoint.config, attention)
 
@@ -240,7 +241,7 @@ class _Padded:
 
     def __init__(self, checkpoint: Checkpoint, device: str, dtype: Any) -> None:
         self._device = device
-        self._model = _transformers_model(checkpoint).to(device=device, dtype=dtype).eval()
+        self._model = transformers_model.load(checkpoint).to(device=device, dtype=dtype).eval()
 
     def _forward(self, ids: TokenIds, pad_id: int, multiple: int) -> tuple[Tensor, Tensor]:
         torch = require("torch")
@@ -267,32 +268,9 @@ class _Padded:
 _Replica = _Ragged | _Padded
 
 
-def _transformers_model(checkpoint: Checkpoint) -> Any:
-    """A transformers encoder with the checkpoint's weights; code from the model's repository is never run."""
-    torch, transformers = require("torch"), require("transformers")
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
-        model = transformers.AutoModel.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
-    except (ValueError, KeyError, ImportError) as error:
-        kind = checkpoint.config.get("model_type")
-        raise UnsupportedModelError(
-            f"{checkpoint.spec.name} is a {kind!r} model, which transformers {transformers.__version__} does not run without code from "
-            "the model's repository; medembed never runs such code"
-        ) from error
-    state = {name: torch.from_numpy(array) for name, array in tensors.read_tensors(checkpoint.folder).items()}
-    lead = f"{model.base_model_prefix}."
-    state = {name.removeprefix(lead): tensor for name, tensor in state.items()}
-    try:
-        missing = model.load_state_dict(state, strict=False).missing_keys
-    except RuntimeError as error:  # shapes
-        raise BadWeightsError(
-            f"{checkpoint.folder}: weights and config.json do not belong together (shapes differ)"
-        ) from error
-    missing = [name for name in missing if "pooler" not in name and "position_ids" not in name]
-    if missing:
-        raise BadWeightsError(
-            f"{checkpoint.folder} lacks {len(missing)} weights that its config.json calls for, first {missing[0]!r}"
-        )
-    return model
+def _pad_id(config: Mapping[str, Any]) -> int:
+    value = config.get("pad_token_id")
+    value = 0 if value is None or value == -1 else value
+    return border.whole_number(
+        value, named="pad_token_id of config.json", least=0, most=1 << 24, error=CorruptFileError
+    )
