@@ -1,10 +1,15 @@
-"""Optional dependencies: import the module, or say which pip line brings it."""
+"""Optional dependencies: import the module, or say which command brings it."""
 
 import importlib
+import importlib.metadata
+import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from medembed.errors import MissingExtraError
 
@@ -50,7 +55,7 @@ def require(module: str) -> ModuleType:
     except ImportError as error:
         extra = EXTRAS[module.partition(".")[0]]
         raise MissingExtraError(
-            f"'{module}' cannot be imported here ({error}). It comes with an extra of medembed: pip install 'medembed[{extra}]'"
+            f"'{module}' cannot be imported here ({error}). It comes with an extra of medembed: {install_command(extra)}"
         ) from error
 
 
@@ -70,3 +75,41 @@ def switches(**values: str) -> Iterator[None]:
     finally:
         for name in missing:
             os.environ.pop(name, None)
+
+
+def install_command(extra: str) -> str:
+    """The command that adds an extra to this installation.
+
+    medembed is on no package index yet, so the command names where this installation came from: the clone, the wheel or the
+    repository. pip keeps that in ``direct_url.json``; where it is not there, the command says what to put in.
+
+    Args:
+        extra: A name under ``[project.optional-dependencies]``.
+
+    Returns:
+        A line for a shell.
+    """
+    source = _source()
+    if source is None:
+        return f"pip install '<the clone or wheel of medembed>[{extra}]'"
+    flag, place, kind = source
+    requirement = f"medembed[{extra}] @ {place}" if kind == "address" else f"{place}[{extra}]"
+    return f"pip install {flag}{shlex.quote(requirement)}"
+
+
+def _source() -> tuple[str, str, Literal["path", "address"]] | None:
+    """Where this installation came from: pip's flag for it, and its path or address."""
+    try:
+        told = json.loads(importlib.metadata.distribution("medembed").read_text("direct_url.json") or "null")
+    except (importlib.metadata.PackageNotFoundError, ValueError, OSError):
+        return None
+    if not isinstance(told, dict) or not isinstance(told.get("url"), str):
+        return None
+    url: str = told["url"]
+    repository, folder = told.get("vcs_info"), told.get("dir_info")
+    if isinstance(repository, dict):
+        return "", f"{repository.get('vcs', 'git')}+{url}", "address"
+    if not url.startswith("file:"):
+        return "", url, "address"
+    editable = isinstance(folder, dict) and folder.get("editable") is True
+    return "-e " if editable else "", unquote(urlsplit(url).path), "path"

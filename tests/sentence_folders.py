@@ -24,6 +24,14 @@ SMALL: Mapping[str, Any] = {
     "num_encoder_attention_heads": 4, "num_decoder_attention_heads": 4, "conv_kernel_size": 3, "head_ratio": 1,
 }  # fmt: skip
 
+# what single architectures need beside
+OWN: Mapping[str, Mapping[str, Any]] = {
+    "funnel": {"without": ("num_hidden_layers", "num_layers")},
+    "xlnet": {"without": ("max_position_embeddings", "n_positions")},
+    "lilt": {"with": {"channel_shrink_ratio": 4, "hidden_size": 48}},
+    "xmod": {"with": {"languages": ["en_XX"], "default_language": "en_XX"}},
+}
+
 
 def encoder(folder: Path, model_type: str, **changes: Any) -> Path:
     """Write a random encoder of a model type, with the bundled vocabulary, as a folder of sentence-transformers."""
@@ -36,14 +44,22 @@ def encoder(folder: Path, model_type: str, **changes: Any) -> Path:
     kind = transformers.CONFIG_MAPPING[model_type]
     usual = kind()
     known = {key for key in SMALL if hasattr(usual, key) and SMALL[key] is not None}
-    config = kind(**{key: SMALL[key] for key in known} | changes)
+    own = OWN.get(model_type, {})
+    config = kind(
+        **{key: SMALL[key] for key in known if key not in own.get("without", ())} | own.get("with", {}) | changes
+    )
     model = transformers.AutoModel.from_config(config)
     for name, weight in model.named_parameters():
         torch.nn.init.normal_(weight, 1.0 if weight.ndim == 1 and "bias" not in name else 0.0, 0.2)
     raw = folder.with_name(folder.name + ".raw")
     model.save_pretrained(raw)
     shutil.copyfile(BUNDLED_FOLDER / "tokenizer.json", raw / "tokenizer.json")
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64, "pad_token": "[PAD]", "unk_token": "[UNK]"}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": 64,
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+    }
     settings |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     (raw / "tokenizer_config.json").write_text(json.dumps(settings))
     transformer = Transformer(str(raw))

@@ -179,7 +179,7 @@ WRONGS: dict[str, tuple[Callable[[Path], object], type[CheckpointError], str]] =
     "no config": (lambda p: (p / "config.json").unlink(), MissingFileError, "has no config.json"),
     "config is a list": (lambda p: (p / "config.json").write_text("[]"), CorruptFileError, "holds a JSON list"),
     "config is cut": (lambda p: (p / "config.json").write_text('{"a":'), CorruptFileError, "not valid JSON"),
-    "no hidden size": (lambda p: edit(p / "config.json", hidden_size="big"), CorruptFileError, "hidden_size of .* is a string; a whole number from 1"),
+    "no hidden size": (lambda p: edit(p / "config.json", hidden_size="big"), CorruptFileError, "hidden_size of .* is a string; a whole number"),
     "no tokenizer": (lambda p: (p / "tokenizer.json").unlink(), MissingFileError, "has no tokenizer.json. Write it once with: python -c"),
     "broken tokenizer": (lambda p: (p / "tokenizer.json").write_text("{}"), CorruptFileError, "cannot be read as a tokenizer"),
     "unknown pooling": (pool_by_median, UnsupportedModelError, "pools by"),

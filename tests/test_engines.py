@@ -18,6 +18,7 @@ from medembed.errors import (
     PrecisionError,
     UnsupportedModelError,
 )
+from medembed.extras import install_command
 from medembed.runtime import hardware
 from medembed.runtime.engines import PrecisionSetting, load_engine, openvino_engine
 from medembed.runtime.engines.interface import TokenIds
@@ -138,7 +139,7 @@ def test_a_gpu_without_torch_says_so_and_runs_on_the_cpu(
     monkeypatch.setattr(hardware, "accelerator", lambda: "cuda")
     with caplog.at_level(logging.WARNING):
         assert MedEmbed(tiny_folder, threads=1).device == "cpu"
-    assert "pip install 'medembed[torch]'" in caplog.text
+    assert install_command("torch") in caplog.text
     with pytest.raises(MissingExtraError, match=r"pip install 'medembed\[torch\]'"):
         MedEmbed(tiny_folder, device="cuda")
 

@@ -13,7 +13,7 @@ import pytest
 from medembed import MedEmbed
 from medembed.checkpoints import checkpoint, keys, tokenizer_settings
 from medembed.errors import UnsupportedModelError
-from tests import sentence_folders, tiny_bert
+from tests import tiny_bert
 from tests.sentence_folders import changed, edit, layout
 
 st = pytest.importorskip("sentence_transformers")
@@ -40,7 +40,9 @@ def assert_alike(folder: Path, atol: float = 2e-4) -> None:
                 expected = getattr(reference, name)(text)
                 if ours.spec.normalised:
                     expected = expected / max(float(np.linalg.norm(expected)), 1e-12)
-                np.testing.assert_allclose(getattr(ours, name)(text), expected, atol=atol, rtol=1e-3, err_msg=f"{name} {text[:12]!r}")
+                np.testing.assert_allclose(
+                    getattr(ours, name)(text), expected, atol=atol, rtol=1e-3, err_msg=f"{name} {text[:12]!r}"
+                )
 
 
 TOKENIZER, SENTENCE, POOLING, PROMPTS = (
@@ -83,12 +85,29 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "changes"), SETTINGS.values(), ids=SETTINGS.keys())
-def test_each_setting_gives_the_vectors_of_sentence_transformers(tmp_path: Path, name: str, changes: dict[str, Any]) -> None:
+# two or three seconds each: these stand for their kinds by default, the others are slow
+QUICK = (
+    "include_prompt false", "pooling of three", "pooling weightedmean without the prompt", "do_lower_case false", "truncation_side left",
+    "processor_kwargs", "default prompt", "null prompt beside another", "two dense", "dense with projected residual",
+)  # fmt: skip
+
+
+def rows(table: dict[str, tuple[Any, Any]]) -> list[Any]:
+    """A table's rows, named; all but the quick ones marked slow."""
+    return [
+        pytest.param(*row, id=name, marks=[] if name in QUICK else [pytest.mark.slow]) for name, row in table.items()
+    ]
+
+
+@pytest.mark.parametrize(("name", "changes"), rows(SETTINGS))
+def test_each_setting_gives_the_vectors_of_sentence_transformers(
+    tmp_path: Path, name: str, changes: dict[str, Any]
+) -> None:
     without = "pooling_mode_mean_tokens" if name == POOLING and "pooling_mode" in changes else ""
     assert_alike(changed(tmp_path / "m", name, without=without, **changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", keys.SENTENCE_CONFIGS)
 def test_each_name_of_the_sentence_settings_is_read(tmp_path: Path, name: str) -> None:
     folder = tiny_bert.make(tmp_path / "m")
@@ -154,7 +173,7 @@ LAYOUTS: dict[str, tuple[Callable[[int], list[Any]], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("make", "settings"), LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize(("make", "settings"), rows(LAYOUTS))
 def test_each_layout_gives_the_vectors_of_sentence_transformers(
     tmp_path: Path, make: Callable[[int], list[Any]], settings: dict[str, Any]
 ) -> None:
@@ -181,7 +200,9 @@ def test_an_export_keeps_modules_and_settings(tmp_path: Path) -> None:
     checkpoint.export(checkpoint.fetch(str(folder)), tmp_path / "out")
     text = "Chest pain"
     expected = st.SentenceTransformer(str(folder), device="cpu").encode_query(text)
-    np.testing.assert_allclose(st.SentenceTransformer(str(tmp_path / "out"), device="cpu").encode_query(text), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        st.SentenceTransformer(str(tmp_path / "out"), device="cpu").encode_query(text), expected, atol=1e-5
+    )
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {

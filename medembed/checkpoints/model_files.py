@@ -37,6 +37,8 @@ TRANSFORMER, POOLING, NORMALIZE = "Transformer", "Pooling", "Normalize"
 DENSE, MASK, TOKEN_POOLING = "Dense", "MultiVectorMask", "HierarchicalTokenPooling"
 ONE_VECTOR = (TRANSFORMER, *KINDS)
 TOKEN_VECTORS = (TRANSFORMER, DENSE, MASK, NORMALIZE, TOKEN_POOLING)
+# what a folder may say that it is; older ones say nothing
+MODEL_TYPES = (None, "SentenceTransformer", "MultiVectorEncoder", "ColBERT")
 # whose modules these are: a module of another package is code from outside, whatever its name
 PACKAGES = ("sentence_transformers.", "pylate.")
 
@@ -139,10 +141,16 @@ def describe(
     if folder == files.folder:
         files.encoder = next((path for kind, path in modules if kind == TRANSFORMER), folder)
     config = read_config(files)
+    if not isinstance(config.get("model_type", ""), str):
+        raise CorruptFileError(f"{files.encoder / 'config.json'}: model_type is not a name: download the model again")
     is_late = is_late_interaction(files, folder, config)
     _check_kind(folder, modules, is_late=is_late, wanted=late_interaction)
     saved = files.json(folder / SENTENCE_CONFIG)
     keys.check(SENTENCE_CONFIG, saved, folder / SENTENCE_CONFIG)
+    if saved.get("model_type") not in MODEL_TYPES:
+        raise UnsupportedModelError(
+            f"{folder} holds a {str(saved['model_type'])[:40]}; medembed runs {', '.join(MODEL_TYPES[1:])}: use sentence-transformers"
+        )
     sentence = _sentence_settings(files, modules, dense=not is_late)
     width = _width(config, files.encoder)
     steps = () if is_late else _steps(files, modules, width, known.pooling, saved)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from medembed import demo, vectors
-from medembed.checkpoints import model_files, shortening, tensor_files, tensors
+from medembed.checkpoints import lengths, model_files, shortening, tensor_files, tensors
 from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch, fingerprint
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
@@ -64,6 +64,7 @@ def bundle(source: Path, target: Path, texts: Sequence[str], *, max_seq_length: 
     def fill(folder: Path) -> None:
         _copy_settings(source, folder)
         _write_json(folder / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+        lengths.declare(folder, limit)
         _write_shards(folder, {k: v for k, v in tensors.read_tensors(source).items() if "pooler." not in k})
         _write_json(folder / "vector_ranges.json", _ranges(folder, texts))
         if (target / "README.md").is_file():

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from medembed.checkpoints import model_files
+from medembed.checkpoints import checkpoint, lengths, model_files
 from medembed.errors import PublishError, RecipeConfigError
 from medembed.extras import require
 from medembed.recipes import cards, models
@@ -83,8 +83,11 @@ def _write_model(stage: StageRun, target: Path) -> None:
     shutil.copytree(stage.inputs["merge"].folder / "model", target, dirs_exist_ok=True)
     base = models.base_files(recipe, stage.places)
     _declare(target / model_files.SENTENCE_CONFIG, "prompts", models.base_prompts(recipe.base, base))
-    if recipe.publish.max_seq_length is not None:
-        declare_length(target, recipe.publish.max_seq_length)
+    # also where the recipe names none: the base's files may not agree with one another
+    declare_length(
+        target,
+        recipe.publish.max_seq_length or checkpoint.fetch(str(target), late_interaction=None).spec.max_seq_length,
+    )
     if recipe.publish.short_dims:
         rows = read_parquet(stage.inputs["triplets"].parts("train"), Triplet)
         directions.learn_for(target, rows, recipe.publish.short_dims, recipe, stage.task)
@@ -107,8 +110,7 @@ def declare_length(folder: Path, max_seq_length: int) -> None:
         raise RecipeConfigError(
             f"publish.max_seq_length is {max_seq_length}, but the model has {positions} positions: name at most {positions}"
         )
-    _declare(folder / "sentence_bert_config.json", "max_seq_length", max_seq_length)
-    _declare(folder / "tokenizer_config.json", "model_max_length", max_seq_length)
+    lengths.declare(folder, max_seq_length)
 
 
 def _declare(path: Path, key: str, value: object) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.errors import DeviceError, PrecisionError, SettingError, UnsupportedModelError
-from medembed.extras import require
+from medembed.extras import install_command, require
 from medembed.runtime import hardware
 from medembed.runtime.engines.interface import Engine, Precision
 
@@ -76,8 +76,9 @@ def _auto_device() -> tuple[list[str], str]:
         return ["cpu"], "no accelerator found"
     if importlib.util.find_spec("torch") is None:
         log.warning(
-            "this machine has a %s device, but torch is not installed, so the CPU is used: pip install 'medembed[torch]'",
+            "this machine has a %s device, but torch is not installed, so the CPU is used: %s",
             kind,
+            install_command("torch"),
         )
         return ["cpu"], f"{kind} present but torch missing"
     torch = require("torch")
@@ -94,7 +95,7 @@ def _cpu_engine(checkpoint: Checkpoint, asked: PrecisionSetting, threads: int) -
     kind = checkpoint.config.get("model_type")
     if importlib.util.find_spec("torch") is None:
         raise UnsupportedModelError(
-            f"{checkpoint.spec.name} is a {kind!r} model; without torch, medembed runs BERT models only: pip install 'medembed[torch]'"
+            f"{checkpoint.spec.name} is a {kind!r} model; without torch, medembed runs BERT models only: {install_command('torch')}"
         )
     if asked not in ("auto", "fp32"):
         raise PrecisionError(

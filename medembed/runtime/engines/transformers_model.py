@@ -98,11 +98,11 @@ def _refused(checkpoint: Checkpoint, error: Exception) -> CorruptFileError:
 
 
 def _check_numbers(checkpoint: Checkpoint, weights: Mapping[str, Any]) -> None:
-    """Refuse layers without weights, and sizes that no weight has: building them would take all memory."""
+    """Refuse layers and sizes that no weight bears out: building them would take all memory."""
     sizes = {size for array in weights.values() for size in array.shape}
     for key, value in _numbers(checkpoint.config):
         is_count = "layers" in key or key in ("n_layer", "depth")
-        most = min(MOST_LAYERS, len(weights)) if is_count else max(FREE_NUMBER, *sizes, 0)
+        most = MOST_LAYERS if is_count else max(FREE_NUMBER, *sizes, 0)
         if abs(value) > most:
             raise CorruptFileError(
                 f"config.json of {checkpoint.spec.name} says {key} = {value:.4g}, and its weights bear out {most:,} at most: "
