@@ -262,3 +262,32 @@ def test_the_types_with_berts_tokenizer_are_those_of_transformers() -> None:
 
     theirs = {kind for kind, name in TOKENIZER_MAPPING_NAMES.items() if name == "BertTokenizer"}
     assert theirs == tokenizer_settings.BERT_TYPES
+
+
+# every text encoder of transformers that runs without code from outside; mpnet, nomic_bert and roberta stand for them by default
+ARCHITECTURES = (
+    "albert", "bart", "bert", "bert-generation", "big_bird", "blenderbot", "bloom", "camembert", "convbert", "data2vec-text", "deberta",
+    "deberta-v2", "distilbert", "electra", "ernie", "esm", "eurobert", "flaubert", "fnet", "gemma3_text", "gpt2", "gpt_neox", "gte",
+    "ibert", "jina_embeddings_v3", "layoutlm", "lilt", "llama", "longformer", "longt5", "luke", "m2m_100", "marian", "megatron-bert",
+    "mistral", "mobilebert", "modernbert", "modernbert-decoder", "mpnet", "mra", "mt5", "nomic_bert", "nystromformer", "opt", "pegasus",
+    "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "splinter", "squeezebert", "switch_transformers", "t5", "umt5",
+    "xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet", "xmod", "yoso",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "model_type",
+    [
+        pytest.param(name, marks=[] if name in ("mpnet", "nomic_bert", "roberta") else [pytest.mark.slow])
+        for name in ARCHITECTURES
+    ],
+)
+def test_each_architecture_gives_the_vectors_of_sentence_transformers(tmp_path: Path, model_type: str) -> None:
+    assert_alike(sentence_folders.encoder(tmp_path / "m", model_type))
+
+
+def test_the_page_shows_the_tables() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "model-folders.md").read_text(encoding="utf-8")
+    rows = [f"| `{key}` | {entry.use} | {entry.why} |" for table in keys.KEYS.values() for key, entry in table.items()]
+    assert [row for row in rows if row not in page] == []
+    assert page.count("\n| `") == len(rows)

@@ -109,10 +109,11 @@ class Weights:
         stored = self._stored()
         return {name: _restored(name, stored) for name in stored if _is_weight(name, stored)}
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Each weight's shape, as stored."""
+    @property
+    def compact(self) -> bool:
+        """Whether they are in the compact form, which medembed alone reads."""
         stored = self._stored()
-        return {name: stored[name].shape for name in stored if _is_weight(name, stored)}
+        return any(name + SCALE in stored for name in stored)
 
     def _stored(self) -> Tensors:
         if self._kept is not None:

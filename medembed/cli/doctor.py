@@ -1,10 +1,13 @@
 """`medembed doctor`: what this machine has, which engine is chosen and why, whether it is faithful, how fast it is."""
 
 import importlib.metadata
+import importlib.util
 import logging
 import platform
+import tempfile
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import typer
@@ -14,6 +17,7 @@ from medembed import __version__, demo
 from medembed.checkpoints import checkpoint
 from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
+from medembed.extras import require
 from medembed.model import MedEmbed
 from medembed.runtime import hardware
 from medembed.runtime.engines import load_engine
@@ -43,7 +47,9 @@ def doctor(
     device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
-    """Show this machine, the engine chosen for it and why; check the vectors against fp32; measure a speed.
+    """Show this machine, the engine chosen for it and why; check the vectors; measure a speed.
+
+    The vectors are held against what sentence-transformers makes of the same folder, where it is installed.
 
     Exits with 1 when the engine is not faithful.
 
@@ -54,11 +60,12 @@ def doctor(
     why = _Reasons()
     with MedEmbed(model, precision=precision.value, device=device, threads=threads) as embedder:
         console.print(f"{embedder!r}\n{why.line}", highlight=False)
-        cosines = _cosines_to_fp32(embedder, model)
+        cosines, reference = _cosines(embedder, model)
         faithful = bool(cosines.mean() >= FAITHFUL) or precision is options.PrecisionName.int8
         mark = "[green]faithful[/green]" if faithful else "[red]NOT faithful[/red]"
         console.print(
-            f"parity with fp32: mean cosine {cosines.mean():.6f}, lowest {cosines.min():.6f}: {mark}", highlight=False
+            f"parity with {reference}: mean cosine {cosines.mean():.6f}, lowest {cosines.min():.6f}: {mark}",
+            highlight=False,
         )
         console.print(_speed(embedder), highlight=False)
     if not faithful:
@@ -103,13 +110,50 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cosines_to_fp32(embedder: MedEmbed, model: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Cosine of each demonstration passage to the same weights run in fp32 on the CPU."""
+Cosines = np.ndarray[tuple[int], np.dtype[np.float32]]
+
+
+def _cosines(embedder: MedEmbed, model: str) -> tuple[Cosines, str]:
+    """Cosines of demonstration passages to what sentence-transformers makes of the same folder, and that reference's name.
+
+    Without sentence-transformers, and for the compact files that only medembed reads, to our own engine in fp32.
+    """
     texts = [passage.text for passage in demo.passages()[:: len(demo.passages()) // 40]]
-    reference: Engine = load_engine(checkpoint.fetch(model), device="cpu", precision="fp32", threads=1)
-    with warnings.catch_warnings(), MedEmbed(model, engine=reference) as exact:
+    found = checkpoint.fetch(model)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)
-        return np.asarray((embedder.encode(texts) * exact.encode(texts)).sum(axis=1))
+        ours = embedder.encode_document(texts)
+        if importlib.util.find_spec("sentence_transformers") is None:
+            return _to_fp32(ours, texts, found, model), "fp32 (sentence-transformers is not installed)"
+        return _to_sentence_transformers(
+            ours, texts, embedder, found
+        ), f"sentence-transformers {_version('sentence-transformers')} in fp32"
+
+
+def _to_fp32(ours: Cosines, texts: list[str], found: checkpoint.Checkpoint, model: str) -> Cosines:
+    reference: Engine = load_engine(found, device="cpu", precision="fp32", threads=1)
+    with MedEmbed(model, engine=reference) as exact:
+        return np.asarray((ours * exact.encode_document(texts)).sum(axis=1))
+
+
+def _to_sentence_transformers(
+    ours: Cosines, texts: list[str], embedder: MedEmbed, found: checkpoint.Checkpoint
+) -> Cosines:
+    """Load the folder as its users would elsewhere: nothing of our own reading takes part but an export of compact weights."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = found.folder
+        if found.files.weights().compact:
+            folder = Path(place) / "exported"
+            checkpoint.export(found, folder)
+        reference = require("sentence_transformers").SentenceTransformer(
+            str(folder), device="cpu", local_files_only=True
+        )
+    # "passage" and "corpus" prompts are documents' to medembed; sentence-transformers 6 leaves them to its caller
+    theirs = np.asarray(
+        reference.encode(texts, prompt=embedder.spec.prompts["document"], batch_size=8), dtype=np.float32
+    )
+    lengths = np.linalg.norm(theirs, axis=1) * np.linalg.norm(ours, axis=1)
+    return np.asarray((ours * theirs).sum(axis=1) / np.maximum(lengths, 1e-12))
 
 
 def _speed(embedder: MedEmbed) -> str:

