@@ -19,6 +19,8 @@ from tests import tiny_bert
 from tests.sentence_folders import edit
 
 torch = pytest.importorskip("torch")
+# each command starts a Python of its own that imports torch
+slow = pytest.mark.slow
 
 
 def printed(folder: Path, error: type[CheckpointError]) -> str:
@@ -44,7 +46,7 @@ def pickled(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
-@pytest.mark.parametrize("name", ["model", "it's a model"])
+@pytest.mark.parametrize("name", [pytest.param("model", marks=slow), "it's a model"])
 def test_converted_pickles_keep_pooling_and_prompts(tmp_path: Path, name: str) -> None:
     folder = tiny_bert.make(tmp_path / name, pooling="cls_token", prompts={"query": "query: ", "document": ""})
     edit(folder / "1_Pooling" / "config.json", include_prompt=False)
@@ -54,6 +56,7 @@ def test_converted_pickles_keep_pooling_and_prompts(tmp_path: Path, name: str) -
     np.testing.assert_array_equal(MedEmbed(folder, threads=1).encode_query("chest pain"), before)
 
 
+@slow
 def test_pickled_shards_are_converted_together(tmp_path: Path) -> None:
     folder = tiny_bert.make(tmp_path / "m")
     before = MedEmbed(folder, threads=1).encode("chest pain")
@@ -67,6 +70,7 @@ def test_pickled_shards_are_converted_together(tmp_path: Path) -> None:
     np.testing.assert_array_equal(MedEmbed(folder, threads=1).encode("chest pain"), before)
 
 
+@slow
 def test_the_command_refuses_a_pickle_that_runs_code(tmp_path: Path) -> None:
     folder = tiny_bert.make(tmp_path / "m")
     (folder / "model.safetensors").unlink()
@@ -77,6 +81,7 @@ def test_the_command_refuses_a_pickle_that_runs_code(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@slow
 def test_a_written_tokenizer_changes_nothing_else(tmp_path: Path) -> None:
     folder = tiny_bert.make(tmp_path / "m")
     expected = MedEmbed(folder, threads=1).encode("Chest pain, Ménière")
@@ -95,6 +100,7 @@ def test_a_written_tokenizer_changes_nothing_else(tmp_path: Path) -> None:
     np.testing.assert_array_equal(MedEmbed(folder, threads=1).encode("Chest pain, Ménière"), expected)
 
 
+@slow
 def test_a_hub_models_pickles_are_brought_and_converted(tmp_path: Path) -> None:
     """The download is the hub client's; here its folder is put where the command says."""
     with pytest.raises(UnsafeWeightsError) as caught:

@@ -13,7 +13,7 @@ import pytest
 from medembed import MedEmbed
 from medembed.checkpoints import checkpoint, keys, tokenizer_settings
 from medembed.errors import UnsupportedModelError
-from tests import tiny_bert
+from tests import sentence_folders, tiny_bert
 from tests.sentence_folders import changed, edit, layout
 
 st = pytest.importorskip("sentence_transformers")
