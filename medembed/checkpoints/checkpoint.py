@@ -12,6 +12,7 @@ from medembed.checkpoints import hub, keys, model_files, remedies, shortening, t
 from medembed.checkpoints.files import ModelFiles
 from medembed.checkpoints.registry import BUNDLED, MODELS, ModelSpec, unknown_model
 from medembed.checkpoints.steps import Step
+from medembed.checkpoints.tensor_files import Tensors
 from medembed.checkpoints.tokenizer_settings import TokenizerSettings
 from medembed.errors import BadWeightsError, CorruptFileError, MissingFileError, SettingError
 from medembed.storage.durable import write_folder
@@ -219,7 +220,7 @@ def _copy_settings(source: Path, root: Path, target: Path) -> None:
             (place / path.name).write_bytes(content)
 
 
-def _write_weights(weights: tensors.Tensors, folder: Path) -> None:
+def _write_weights(weights: Tensors, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -194,7 +194,8 @@ def _restored(name: str, stored: Tensors) -> NDArray[np.float32]:
 
 
 def _divides(scale: NDArray[Any], array: NDArray[Any]) -> bool:
-    return scale.shape[1] > 0 and array.shape[1] % scale.shape[1] == 0
+    groups = int(scale.shape[1])
+    return groups > 0 and int(array.shape[1]) % groups == 0
 
 
 def compact(tensors: Mapping[str, NDArray[np.float32]]) -> Tensors:

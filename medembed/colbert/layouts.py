@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.checkpoints import model_files
+from medembed.checkpoints import keys, model_files
 from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.checkpoints.files import ModelFiles
 from medembed.errors import BadWeightsError, CorruptFileError, UnsupportedModelError
@@ -115,7 +115,7 @@ def read_layout(checkpoint: Checkpoint) -> Layout:
     """
     if "HF_ColBERT" in (checkpoint.config.get("architectures") or ()):
         return _stanford(checkpoint)
-    saved = checkpoint.files.json(checkpoint.head / model_files.SENTENCE_CONFIG)
+    saved = checkpoint.files.json(checkpoint.head / keys.SENTENCE_CONFIG)
     return _pylate(checkpoint, saved) if _is_pylate(saved) else _sentence_transformers(checkpoint, saved)
 
 
@@ -150,7 +150,7 @@ def _stanford(checkpoint: Checkpoint) -> Layout:
 
 
 def _pylate(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> Layout:
-    path, limit = checkpoint.head / model_files.SENTENCE_CONFIG, checkpoint.spec.max_seq_length
+    path, limit = checkpoint.head / keys.SENTENCE_CONFIG, checkpoint.spec.max_seq_length
     prefixes = {role: _of(saved, f"{role}_prefix", str, "", path) for role in ("query", "document")}
     prompts = checkpoint.spec.prompts
     length = _of(saved, "query_length", int, EXPANSION_LENGTH, path)

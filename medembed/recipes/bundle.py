@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from medembed import demo, vectors
-from medembed.checkpoints import lengths, model_files, shortening, tensor_files, tensors
+from medembed.checkpoints import keys, lengths, model_files, shortening, tensor_files, tensors
 from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch, fingerprint
 from medembed.errors import SettingError
 from medembed.model import MedEmbed
@@ -106,7 +106,7 @@ def bundle_head(source: Path, target: Path) -> None:
     limit = {"max_seq_length": fetch(str(source), late_interaction=True).spec.max_seq_length}
 
     def fill(folder: Path) -> None:
-        for path in (source / "modules.json", source / model_files.SENTENCE_CONFIG, target / HEAD / "README.md"):
+        for path in (source / "modules.json", source / keys.SENTENCE_CONFIG, target / HEAD / "README.md"):
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
         settings = model_files.read_json(source / "sentence_bert_config.json")
@@ -143,10 +143,10 @@ def _head_files(head: Path) -> set[str]:
     if not (head / MADE_FOR).is_file():
         return set()
     modules = {f"{module.name}/{name}" for _, module in model_files.read_modules(head) for name in MODULE_FILES}
-    return {"modules.json", model_files.SENTENCE_CONFIG, "sentence_bert_config.json", "README.md", MADE_FOR, *modules}
+    return {"modules.json", keys.SENTENCE_CONFIG, "sentence_bert_config.json", "README.md", MADE_FOR, *modules}
 
 
-def _encoder_weights(folder: Path) -> tensors.Tensors:
+def _encoder_weights(folder: Path) -> tensor_files.Tensors:
     return {name: array for name, array in tensors.plain(tensors.read_tensors(folder)).items() if "pooler." not in name}
 
 
@@ -159,8 +159,8 @@ def _copy_module(source: Path, target: Path) -> None:
         tensor_files.write(tensors.compact(tensors.read_tensors(source)), target / tensors.WHOLE)
 
 
-def _write_shards(folder: Path, weights: tensors.Tensors) -> None:
-    shards: list[tensors.Tensors] = [{}]
+def _write_shards(folder: Path, weights: tensor_files.Tensors) -> None:
+    shards: list[tensor_files.Tensors] = [{}]
     stored = tensors.compact(weights)
     for name in sorted(weights):
         parts = {key: stored[key] for key in (name, name + tensors.SCALE) if key in stored}

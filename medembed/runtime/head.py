@@ -99,13 +99,15 @@ def _mean(seen: Floats, divisor: float) -> Floats:
 def _part(mode: str, states: Floats, seen: Floats, skipped: int) -> Floats:
     """One mode's vector. Where all tokens belong to the prompt, "cls" takes the first of these and the others give zeros."""
     if mode == "cls":
-        return seen[0] if len(seen) else states[0]
+        first: Floats = seen[0] if len(seen) else states[0]
+        return first
     if not len(seen):
         return np.zeros_like(states[0])
     if mode == "lasttoken":
-        return seen[-1]
+        last: Floats = seen[-1]
+        return last
     if mode == "max":
-        return seen.max(axis=0)
+        return np.asarray(seen.max(axis=0), dtype=np.float32)
     if mode == "weightedmean":
         return _weighted_mean(seen, skipped)
     return _mean(seen, len(seen) if mode == "mean" else np.sqrt(len(seen)))

@@ -46,7 +46,7 @@ def _read(files: ModelFiles, path: Path) -> Any:
     from tokenizers import Tokenizer
 
     try:
-        return Tokenizer.from_buffer(files.read(path))
+        return Tokenizer.from_buffer(files.read(path) or b"")
     except BaseException as error:
         # the library raises bare Exception for anything wrong with the file, and PanicException, which is none
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -136,7 +136,9 @@ def _lowercase_first(fast: Any) -> None:
     """As sentence-transformers applies ``do_lower_case``: before the tokenizer's own normaliser, unless that does it."""
     from tokenizers import normalizers
 
-    own = fast.normalizer
-    parts = [] if own is None else list(own) if isinstance(own, normalizers.Sequence) else [own]
+    own: Any = fast.normalizer
+    parts: list[Any] = [] if own is None else [own]
+    if isinstance(own, normalizers.Sequence):
+        parts = [own[place] for place in range(len(own))]  # type: ignore[index,arg-type]
     if not any(isinstance(part, normalizers.Lowercase) for part in parts):
         fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])

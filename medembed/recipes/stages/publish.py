@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from medembed.checkpoints import checkpoint, lengths, model_files
+from medembed.checkpoints import checkpoint, keys, lengths, model_files
 from medembed.errors import PublishError, RecipeConfigError
 from medembed.extras import require
 from medembed.recipes import cards, models
@@ -97,6 +97,12 @@ def _write_model(stage: StageRun, target: Path) -> None:
         export(target)
     card = cards.model_card(recipe, {role: artifact.manifest for role, artifact in stage.inputs.items()}, target)
     (target / "README.md").write_text(card, encoding="utf-8")
+
+
+def _declare_prompts(recipe: Recipe, folder: Path) -> None:
+    """Put the prompts of training where sentence-transformers and MedEmbed look for them."""
+    prompts = models.base_prompts(recipe.base, models.base_folder(recipe.base))
+    _declare(folder / keys.SENTENCE_CONFIG, "prompts", prompts)
 
 
 def declare_length(folder: Path, max_seq_length: int) -> None:

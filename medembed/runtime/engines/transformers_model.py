@@ -85,7 +85,7 @@ def quiet() -> Iterator[None]:
 def _config(checkpoint: Checkpoint) -> tuple[Any, Any]:
     """The configuration as transformers reads it, and the class that makes the encoder."""
     transformers = require("transformers")
-    named = checkpoint.config.get("model_type")
+    named = str(checkpoint.config.get("model_type"))
     kinds = transformers.CONFIG_MAPPING
     try:
         config = kinds[named].from_dict(dict(checkpoint.config))
@@ -94,10 +94,10 @@ def _config(checkpoint: Checkpoint) -> tuple[Any, Any]:
             return config, getattr(importlib.import_module(module), name)
         return config, transformers.MODEL_MAPPING[type(config)]
     except (KeyError, ValueError, ImportError) as error:
-        if isinstance(named, str) and named in kinds.keys():  # noqa: SIM118 - the mapping's own list of names
+        if named in kinds.keys():  # noqa: SIM118 - the mapping's own list of names
             raise _refused(checkpoint, error) from error
         raise UnsupportedModelError(
-            f"{checkpoint.spec.name} is a {str(named)[:40]!r} model, which transformers {transformers.__version__} does not run without code "
+            f"{checkpoint.spec.name} is a {named[:40]!r} model, which transformers {transformers.__version__} does not run without code "
             "from the model's repository; medembed never runs such code"
         ) from error
     except Exception as error:  # a configuration's own checks raise what they like
