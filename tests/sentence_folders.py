@@ -71,11 +71,12 @@ def encoder(folder: Path, model_type: str, **changes: Any) -> Path:
 Change = Callable[[Path], object]
 
 
-def edit(path: Path, **changes: object) -> None:
+def edit(path: Path, **changes: object) -> Path:
     """Change keys of a JSON object on disk; a file that is not there starts empty."""
     path.parent.mkdir(exist_ok=True)
     before = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps({**before, **changes}))
+    return path
 
 
 def changed(folder: Path, name: str, *, without: str = "", **changes: object) -> Path:

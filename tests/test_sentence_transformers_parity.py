@@ -4,6 +4,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,10 @@ def dense(width: int, out: int, activation: str = "Tanh", **settings: Any) -> An
     return modules().Dense(width, out, activation_function=getattr(torch.nn, activation)(), **settings)
 
 
+def pooled_dense(activation: str, width: int) -> list[Any]:
+    return [modules().Pooling(width), dense(width, 48, activation)]
+
+
 LAYOUTS: dict[str, tuple[Callable[[int], list[Any]], dict[str, Any]]] = {
     "pooling alone": (lambda w: [modules().Pooling(w)], {"similarity_fn_name": "dot"}),
     "normalised": (lambda w: [modules().Pooling(w), modules().Normalize()], {}),
@@ -161,7 +166,7 @@ LAYOUTS: dict[str, tuple[Callable[[int], list[Any]], dict[str, Any]]] = {
         {},
     ),
     **{
-        f"dense {name}": (lambda w, name=name: [modules().Pooling(w), dense(w, 48, name)], {"similarity_fn_name": "dot"})
+        f"dense {name}": (partial(pooled_dense, name), {"similarity_fn_name": "dot"})
         for name in ("Identity", "ReLU", "GELU", "Sigmoid", "SiLU", "LeakyReLU", "ELU", "Softplus", "Hardtanh")
     },
     "layer norm": (lambda w: [modules().Pooling(w), modules().LayerNorm(w)], {"similarity_fn_name": "dot"}),

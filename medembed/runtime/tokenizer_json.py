@@ -139,6 +139,6 @@ def _lowercase_first(fast: Any) -> None:
     own: Any = fast.normalizer
     parts: list[Any] = [] if own is None else [own]
     if isinstance(own, normalizers.Sequence):
-        parts = [own[place] for place in range(len(own))]  # type: ignore[index,arg-type]
+        parts = [own[place] for place in range(len(own))]
     if not any(isinstance(part, normalizers.Lowercase) for part in parts):
         fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])

@@ -49,7 +49,7 @@ RAW: dict[str, bytes] = {
     "half a character": b'{"a": "\\ud800"}', "NaN": b'{"a": NaN}', "many digits": b'{"a": ' + b"9" * 10_000 + b"}",
 }  # fmt: skip
 
-Change = Callable[[Path, random.Random], None]
+Change = Callable[[Path, random.Random], object]
 
 
 def make(folder: Path) -> Path:
@@ -100,7 +100,7 @@ def value_change(name: str, at: tuple[str | int, ...], value: object, *, remove:
 
 
 def _raw(name: str, content: bytes) -> Change:
-    return lambda folder, _: (folder / name).write_bytes(content) and None
+    return lambda folder, _: (folder / name).write_bytes(content)
 
 
 def _replaced(name: str, by: Callable[[Path], object]) -> Change:
@@ -112,6 +112,11 @@ def _replaced(name: str, by: Callable[[Path], object]) -> Change:
     return change
 
 
+def _terabyte(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
 KINDS: dict[str, Callable[[Path], object]] = {
     "missing": lambda path: None,
     "a folder": lambda path: path.mkdir(),
@@ -120,7 +125,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
     "a link to itself": lambda path: path.symlink_to(path.name),
     "a link to nothing": lambda path: path.symlink_to("nowhere"),
-    "a terabyte of zeros": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
+    "a terabyte of zeros": _terabyte,
     "only zeros": lambda path: path.write_bytes(bytes(10_000)),
 }
 
@@ -143,7 +148,7 @@ def _flipped(name: str, *, first: int | None = None) -> Change:
     return change
 
 
-def weights_change(edit: Callable[[dict[str, np.ndarray], random.Random], None]) -> Change:
+def weights_change(edit: Callable[[dict[str, np.ndarray], random.Random], object]) -> Change:
     """Change the arrays of the weights."""
 
     def change(folder: Path, rng: random.Random) -> None:
@@ -188,7 +193,7 @@ WEIGHTS: dict[str, Change] = {
     "another shape": weights_change(_other_shape),
     "another type": weights_change(_other_type),
     "a scale that does not fit": weights_change(_scaled),
-    "one missing": weights_change(lambda weights, rng: weights.pop(_some(weights, rng)) is None),
+    "one missing": weights_change(lambda weights, rng: weights.pop(_some(weights, rng))),
     "none at all": weights_change(lambda weights, rng: weights.clear()),
 }
 HEADERS: dict[str, Any] = {
@@ -275,6 +280,7 @@ class _Watched:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._warm = False
         self._lines: queue.Queue[str | None] = queue.Queue()
 
     def __call__(self, folder: Path) -> str:

@@ -6,6 +6,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def bert_of(**changes: object) -> Callable[[Path], object]:
     return lambda folder: edit(folder / "config.json", **changes)
 
 
-def tokens(change: Callable[[dict], object]) -> Callable[[Path], object]:  # type: ignore[type-arg]
+def tokens(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
     """Change tokenizer.json."""
 
     def apply(folder: Path) -> None:
@@ -96,6 +97,7 @@ def alien(folder: Path) -> None:
     (folder / "modules.json").write_text(json.dumps(listed))
 
 
+NO_LENGTH = (("sentence_bert_config.json", "max_seq_length", None), ("tokenizer_config.json", "model_max_length", -1))
 TABLE: dict[str, tuple[Callable[[Path], object], type[CheckpointError], str]] = {
     "100 million layers": (bert_of(num_hidden_layers=10**8), CorruptFileError, "num_hidden_layers of config.json is 100,000,000"),
     "1,000 layers": (bert_of(num_hidden_layers=1000), BadWeightsError, "lacks weight 'encoder.layer.1."),
@@ -132,7 +134,7 @@ TABLE: dict[str, tuple[Callable[[Path], object], type[CheckpointError], str]] = 
     "max_seq_length 2": (lambda p: edit(p / "sentence_bert_config.json", max_seq_length=2), CorruptFileError, "leaves no room"),
     "max_seq_length of text": (lambda p: edit(p / "sentence_bert_config.json", max_seq_length="64"), CorruptFileError, "max_seq_length .* from 1"),
     "model_max_length minus one": (
-        lambda p: (edit(p / "sentence_bert_config.json", max_seq_length=None), edit(p / "tokenizer_config.json", model_max_length=-1)),
+        lambda p: [edit(p / name, **{key: value}) for name, key, value in NO_LENGTH],
         CorruptFileError,
         "model_max_length .* from 1",
     ),
