@@ -81,8 +81,13 @@ def deliver(folder: Path, execution: Execution) -> dict[str, str]:
 def _write_model(stage: StageRun, target: Path) -> None:
     recipe = stage.recipe
     shutil.copytree(stage.inputs["merge"].folder / "model", target, dirs_exist_ok=True)
+<<<<<<< HEAD
     prompts = models.base_prompts(recipe.base, models.base_files(recipe, stage.places))
     _declare(target / keys.SENTENCE_CONFIG, "prompts", prompts)
+=======
+    base = models.base_files(recipe, stage.places)
+    _declare(target / model_files.SENTENCE_CONFIG, "prompts", models.base_prompts(recipe.base, base))
+>>>>>>> checkpoints
     # also where the recipe names none: the base's files may not agree with one another
     declare_length(
         target,
@@ -97,6 +102,12 @@ def _write_model(stage: StageRun, target: Path) -> None:
         export(target)
     card = cards.model_card(recipe, {role: artifact.manifest for role, artifact in stage.inputs.items()}, target)
     (target / "README.md").write_text(card, encoding="utf-8")
+
+
+def _declare_prompts(recipe: Recipe, folder: Path) -> None:
+    """Put the prompts of training where sentence-transformers and MedEmbed look for them."""
+    prompts = models.base_prompts(recipe.base, models.base_folder(recipe.base))
+    _declare(folder / keys.SENTENCE_CONFIG, "prompts", prompts)
 
 
 def declare_length(folder: Path, max_seq_length: int) -> None:
