@@ -141,11 +141,7 @@ def test_a_gpu_without_torch_says_so_and_runs_on_the_cpu(
     with caplog.at_level(logging.WARNING):
         assert MedEmbed(tiny_folder, threads=1).device == "cpu"
     assert install_command("torch") in caplog.text
-<<<<<<< HEAD
-    with pytest.raises(MissingExtraError, match=r"pip install 'medembed\[torch\]'"):
-=======
     with pytest.raises(MissingExtraError, match=re.escape(install_command("torch"))):
->>>>>>> checkpoints
         MedEmbed(tiny_folder, device="cuda")
 
 

@@ -5,15 +5,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
 from medembed.checkpoints import checkpoint
 from medembed.checkpoints.registry import stored_name
 from medembed.errors import CorpusError, VectorError
-=======
-from medembed import __version__
-from medembed.checkpoints import checkpoint
-from medembed.errors import CorpusDamagedError, CorpusError, CorpusModelError, VectorError
->>>>>>> checkpoints
 from medembed.extras import require
 from medembed.model import MedEmbed
 from medembed.storage.manifest import Encoding, Kind, Manifest
@@ -82,11 +76,6 @@ def embedding_of(model: MedEmbed, stored: Stored) -> Embedding:
         model=stored_name(model.name, model.revision),
         revision=model.revision if engine in FAITHFUL_ENGINES else f"{model.revision}+{engine}",
         weights=checkpoint.fingerprint(model.folder),
-<<<<<<< HEAD
-=======
-        prompt_kind="document",
-        prompt=model.spec.prompts["document"],
->>>>>>> checkpoints
         dimension=model.dimension,
         max_seq_length=model.max_seq_length,
         overlong=model.settings["overlong"],

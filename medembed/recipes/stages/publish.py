@@ -81,13 +81,8 @@ def deliver(folder: Path, execution: Execution) -> dict[str, str]:
 def _write_model(stage: StageRun, target: Path) -> None:
     recipe = stage.recipe
     shutil.copytree(stage.inputs["merge"].folder / "model", target, dirs_exist_ok=True)
-<<<<<<< HEAD
     prompts = models.base_prompts(recipe.base, models.base_files(recipe, stage.places))
     _declare(target / keys.SENTENCE_CONFIG, "prompts", prompts)
-=======
-    base = models.base_files(recipe, stage.places)
-    _declare(target / model_files.SENTENCE_CONFIG, "prompts", models.base_prompts(recipe.base, base))
->>>>>>> checkpoints
     # also where the recipe names none: the base's files may not agree with one another
     declare_length(
         target,
