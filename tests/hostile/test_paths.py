@@ -372,7 +372,7 @@ def test_an_honest_download_arrives(address: str, recipe: Path, tmp_path: Path) 
 
 def _add_source(folder: Path, path: str, address: str) -> None:
     sha256 = hashlib.sha256(SERVED).hexdigest()
-    table = {"format": "articles", "path": path, "url": address, "sha256": sha256, "licence": "CC0", "origin": "tests"}
+    table = {"format": "articles", "path": path, "url": address, "sha256": sha256, "license": "CC0", "origin": "tests"}
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
     with (folder / "recipe.toml").open("a") as file:
         file.write(f"[notes.sources.fetched]\n{lines}")

@@ -99,12 +99,6 @@ def _write_model(stage: StageRun, target: Path) -> None:
     (target / "README.md").write_text(card, encoding="utf-8")
 
 
-def _declare_prompts(recipe: Recipe, folder: Path) -> None:
-    """Put the prompts of training where sentence-transformers and MedEmbed look for them."""
-    prompts = models.base_prompts(recipe.base, models.base_folder(recipe.base))
-    _declare(folder / keys.SENTENCE_CONFIG, "prompts", prompts)
-
-
 def declare_length(folder: Path, max_seq_length: int) -> None:
     """Write how far a model reads into the files where sentence-transformers, transformers and MedEmbed look for it.
 
