@@ -378,9 +378,7 @@ class Execution(Section):
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 64  # at most; a server that bears less is asked for less
     timeout_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 120.0
     retries: Annotated[int, Field(ge=0, le=100)] = 6
-    patience_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = (
-        600.0  # a server that answers nothing for longer ends the run
-    )
+    patience_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 600.0  # how long a server may take no request
     tensor_parallel: Positive = 1
     llm_batch: Positive = 256
     vllm_options: VllmOptions = VllmOptions()

@@ -68,6 +68,7 @@ CLOSED = {
     "publication": ('[execution]\npush_to_hub = "stranger/model"', "execution.push_to_hub"),
     "work folder": ('[execution]\nwork = "elsewhere"', "execution.work"),
     "data folder": ('[execution]\ndata = "/"', "execution.data"),
+    "folder of models": ('[execution]\nmodels = "elsewhere"', "execution.models"),
     "model folder": ('[execution]\nout = "elsewhere"', "execution.out"),
 }
 
@@ -86,6 +87,15 @@ def test_a_file_chooses_no_address_secret_or_place(
     assert SECRET not in str(caught.value)
     assert server.url not in str(caught.value)
     assert server.connections == 0
+
+
+def test_a_file_that_is_extended_chooses_no_more(tmp_path: Path) -> None:
+    folder = make_recipe(tmp_path / "recipe")
+    with (folder / "recipe.toml").open("a") as file:
+        file.write('endpoint = "http://stranger.example/v1"\n')
+    (folder / "mine.toml").write_text('extends = "recipe.toml"\n')
+    with pytest.raises(RecipeConfigError, match=r"execution\.endpoint: no recipe's file may say"):
+        load_recipe(folder / "mine.toml")
 
 
 def test_a_file_says_nothing_that_is_not_named_as_open() -> None:

@@ -431,9 +431,19 @@ def test_a_server_that_is_not_there_stops_the_run_with_what_to_do(notes: list[No
 def test_a_server_that_only_says_it_is_busy_is_waited_for_as_long_as_the_patience(serve: Serve) -> None:
     server = serve(lambda note, attempt: BUSY)
     started = time.monotonic()
-    with pytest.raises(PairWriterError, match="server answered 429, and nothing was answered for"):
+    with pytest.raises(PairWriterError, match="server answered 429, and no request was taken for"):
         written_by(writer(server, patience_s=0.5), many(4))
     assert 0.5 < time.monotonic() - started < 3.0
+
+
+def test_an_answer_may_take_longer_than_the_patience(serve: Serve) -> None:
+    """A slow model on a slow machine: the patience is for servers that take no request."""
+
+    def answer(note: str, attempt: int) -> Any:
+        time.sleep(0.5)
+        return None if attempt == 1 else good(note)
+
+    assert outcome(writer(serve(answer), patience_s=0.1, concurrency=1), many(2)) == (2, Counter())
 
 
 def test_a_note_that_is_put_off_while_others_are_answered_stays_missing(serve: Serve) -> None:

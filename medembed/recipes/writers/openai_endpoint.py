@@ -41,6 +41,7 @@ class _Open:
         note: The note.
         body: Its request.
         first_sent: When it was first sent.
+        put_off_since: When the server first took no request of it, since it last took one.
         sent: When it was last sent.
         faults: How often it failed midway.
         timeouts: How many of these were time-outs.
@@ -52,6 +53,7 @@ class _Open:
     note: Note = field(compare=False)
     body: bytes = field(compare=False)
     first_sent: float | None = field(compare=False, default=None)
+    put_off_since: float | None = field(compare=False, default=None)
     sent: float = field(compare=False, default=0.0)
     faults: int = field(compare=False, default=0)
     timeouts: int = field(compare=False, default=0)
@@ -63,7 +65,7 @@ class EndpointWriter:
 
     A failure counts as the note's own only if the server answers another question after it. Otherwise it is the server's: the
     run stops with the reason, and notes without a result stay missing. What fails in passing (429, 503, no connection) is
-    asked again for as long as the server answers anything within ``execution.patience_s``. What fails midway (500, a cut
+    asked again for as long as the server takes anything within ``execution.patience_s``. What fails midway (500, a cut
     connection, a time-out, no chat completion) is asked again ``execution.retries`` times, and once more alone at the end.
 
     Args:
@@ -81,7 +83,7 @@ class EndpointWriter:
         self._client = ChatClient(execution)
         self._pace = Pace(execution.concurrency)
         self._reached = False  # something answered since this writer was made
-        self._alive_at = 0.0  # when a request was last answered
+        self._put_off_since: float | None = None  # when the server first took no request, since it last took one
         self._proof = float("-inf")  # when the latest of the answered requests was sent
         self._loop = asyncio.new_event_loop()
 
@@ -91,7 +93,7 @@ class EndpointWriter:
         Raises:
             PairWriterError: The server takes no request, or nobody answers any more.
         """
-        self._alive_at = time.monotonic()
+        self._put_off_since = None
         stream = self._stream(notes)
         try:
             while True:
@@ -176,9 +178,11 @@ class EndpointWriter:
         self._note_trouble(asked.sent, now, outcome)
         if isinstance(outcome, Busy):
             asked.ready_at = now
-            if now - (asked.first_sent or now) > self._execution.patience_s:
+            asked.put_off_since = now if asked.put_off_since is None else asked.put_off_since
+            if now - asked.put_off_since > self._execution.patience_s:
                 return Written(note_id, failures=[Failure(note_id, outcome.reason)], unanswered=True)
             return None
+        asked.put_off_since = None
         if asked.is_last_try:
             await self._prove(asked.sent)
             return Written(note_id, failures=[Failure(note_id, outcome.reason)])
@@ -194,31 +198,32 @@ class EndpointWriter:
 
     def _take_answer(self, sent: float) -> None:
         self._pace.answered()
-        self._reached, self._alive_at = True, time.monotonic()
+        self._reached, self._put_off_since = True, None
         self._proof = max(self._proof, sent)
 
     def _note_trouble(self, sent: float, now: float, outcome: Busy | Fault) -> None:
         """Ask the server for less, and stop once there is nothing to wait for.
 
         Raises:
-            PairWriterError: Nobody listens, nothing was answered for longer than the patience, or the server asks for more of it.
+            PairWriterError: Nobody listens, no request was taken for longer than the patience, or the server asks for more of it.
         """
-        patience_s = self._execution.patience_s
         if isinstance(outcome, Fault):
-            self._reached = True
+            self._reached, self._put_off_since = True, None
             if outcome.timed_out:
                 self._pace.too_much(sent, now)
-        else:
-            self._reached |= outcome.reached
-            self._pace.busy(sent, now, outcome.retry_after_s)
-            if (outcome.retry_after_s or 0.0) > patience_s:
-                raise self._stop(
-                    outcome, f", and asks to be left alone for longer than execution.patience_s={patience_s:g} seconds"
-                )
-            if not self._reached and self._pace.refusals > self._execution.retries:
-                raise self._stop(outcome)
-        if now - self._alive_at > patience_s:
-            raise self._stop(outcome, f", and nothing was answered for {now - self._alive_at:.0f} seconds")
+            return
+        patience_s = self._execution.patience_s
+        self._reached |= outcome.reached
+        self._pace.busy(sent, now, outcome.retry_after_s)
+        self._put_off_since = now if self._put_off_since is None else self._put_off_since
+        if (outcome.retry_after_s or 0.0) > patience_s:
+            raise self._stop(
+                outcome, f", and asks to be left alone for longer than execution.patience_s={patience_s:g} seconds"
+            )
+        if not self._reached and self._pace.refusals > self._execution.retries:
+            raise self._stop(outcome)
+        if now - self._put_off_since > patience_s:
+            raise self._stop(outcome, f", and no request was taken for {now - self._put_off_since:.0f} seconds")
 
     async def _prove(self, since: float) -> None:
         """Make sure that the server answers what was sent after a time, so that a failure is not the server's.
