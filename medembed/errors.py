@@ -33,7 +33,7 @@
     │   ├── CorpusUnfinishedError             indexing it has not come to its end
     │   └── CorpusBusyError                   another process writes to it
     ├── IndexingStoppedError (RuntimeError)   indexing was asked to stop; what is done is kept
-    ├── VectorError (ValueError)              vectors or quantisation ranges that do not fit
+    ├── VectorError (ValueError)              vectors or quantization ranges that do not fit
     └── RecipeError (ValueError)              a recipe that cannot run
         ├── UnknownRecipeError                no recipe of that name
         ├── RecipeConfigError                 settings that are wrong, all of them listed
@@ -166,7 +166,7 @@ class UnsupportedModelError(CheckpointError):
 
 
 class VectorError(MedEmbedError, ValueError):
-    """Vectors or quantisation ranges whose shape, type or values do not fit."""
+    """Vectors or quantization ranges whose shape, type or values do not fit."""
 
 
 class CorpusError(MedEmbedError, ValueError):

@@ -29,7 +29,7 @@ from medembed.runtime.tokenizer import Overlong, TruncationWarning
 
 Floats = NDArray[np.float32]
 
-# texts tokenised and computed at a time: memory stays flat, and sorting by length still finds alike texts
+# texts tokenized and computed at a time: memory stays flat, and sorting by length still finds alike texts
 WINDOW = 10_000
 
 
@@ -43,7 +43,7 @@ class MedEmbed(ClosedByWith):
             ``"fp32"``, ``"bf16"``, ``"fp16"`` (GPUs) or ``"int8"`` (CPU; see the guide for its fidelity).
         max_seq_length: Tokens to read of each text; None for the model's own limit.
         truncate_dim: Give vectors of this many dimensions: in the directions the model brings for it, as ``"mini"`` does, or its
-            first components, and renormalised; None for all.
+            first components, and renormalized; None for all.
         overlong: Texts above the limit: ``"truncate"`` cuts them with a warning, ``"error"`` refuses them, ``"chunk"``
             embeds overlapping windows and averages them into one vector.
         threads: CPU threads; None for one per usable physical core.
@@ -122,8 +122,8 @@ class MedEmbed(ClosedByWith):
             threads=settings["threads"],
         )
         head = Head(self._checkpoint.steps, self._checkpoint.width, engine)
-        normalised = self._checkpoint.spec.normalised
-        return Encoder(tokenizer, engine, head, overlong=settings["overlong"], normalised=normalised)
+        normalized = self._checkpoint.spec.normalized
+        return Encoder(tokenizer, engine, head, overlong=settings["overlong"], normalized=normalized)
 
     @property
     def name(self) -> str:
@@ -132,7 +132,7 @@ class MedEmbed(ClosedByWith):
 
     @property
     def spec(self) -> ModelSpec:
-        """What is known of the model: repository, licence, pooling, prompts ..."""
+        """What is known of the model: repository, license, pooling, prompts ..."""
         return self._checkpoint.spec
 
     @property
@@ -190,7 +190,7 @@ class MedEmbed(ClosedByWith):
         stored = model_files.read_json(self._checkpoint.folder / "vector_ranges.json").get(str(self.dimension))
         if stored is None:
             raise VectorError(
-                f"{self.name!r} has no quantisation ranges for {self.dimension} dimensions: make them with ranges = model.calibrate(texts)"
+                f"{self.name!r} has no quantization ranges for {self.dimension} dimensions: make them with ranges = model.calibrate(texts)"
             )
         return np.asarray(stored, dtype=np.float32)
 
@@ -306,15 +306,15 @@ class MedEmbed(ClosedByWith):
             b: *Shape:* ``(m, dimension)`` or ``(dimension,)``.
 
         Returns:
-            *Shape:* ``(n, m)``, float32. For quantised vectors see ``medembed.vectors.similarity``.
+            *Shape:* ``(n, m)``, float32. For quantized vectors see ``medembed.vectors.similarity``.
 
         Raises:
             VectorError: Vectors of different lengths.
         """
         return vectors.similarity(np.asarray(a, dtype=np.float32), np.asarray(b, dtype=np.float32))
 
-    def quantise(self, stored: Floats, kind: vectors.VectorKind) -> NDArray[Any]:
-        """Quantise vectors of this model with the model's own ranges; see ``medembed.vectors``.
+    def quantize(self, stored: Floats, kind: vectors.VectorKind) -> NDArray[Any]:
+        """Quantize vectors of this model with the model's own ranges; see ``medembed.vectors``.
 
         Args:
             stored: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
@@ -326,16 +326,16 @@ class MedEmbed(ClosedByWith):
         Raises:
             VectorError: Unknown kind, or the model has no ranges for this dimension.
         """
-        return vectors.quantise(stored, kind, self.vector_ranges if kind in ("int8", "uint8") else None)
+        return vectors.quantize(stored, kind, self.vector_ranges if kind in ("int8", "uint8") else None)
 
     def calibrate(self, texts: Sequence[str]) -> Floats:
-        """Quantisation ranges from a sample of your own texts, to keep beside your vectors.
+        """Quantization ranges from a sample of your own texts, to keep beside your vectors.
 
         Args:
             texts: At least 100, like those to be stored; a few thousand are better.
 
         Returns:
-            *Shape:* ``(2, dimension)``, for ``medembed.vectors.quantise``.
+            *Shape:* ``(2, dimension)``, for ``medembed.vectors.quantize``.
 
         Raises:
             VectorError: Too few texts, or texts too much alike.

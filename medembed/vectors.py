@@ -1,7 +1,7 @@
-"""Vectors after the model: cut dimensions, quantise to int8, uint8 or bits and back, compare. Pure numpy.
+"""Vectors after the model: cut dimensions, quantize to int8, uint8 or bits and back, compare. Pure numpy.
 
-Quantisation ranges belong to the *model*, never to the batch at hand: one vector alone quantises exactly as it would
-among a million (compare sentence-transformers#2837, where one vector quantised to zeros).
+Quantization ranges belong to the *model*, never to the batch at hand: one vector alone quantizes exactly as it would
+among a million (compare sentence-transformers#2837, where one vector quantized to zeros).
 """
 
 from typing import Any, Literal, get_args
@@ -23,7 +23,7 @@ LEVELS = 255  # steps between the lowest and the highest of 256 values
 BIT_BLOCK_BYTES = 4 << 20
 
 
-def normalise(vectors: Floats) -> Floats:
+def normalize(vectors: Floats) -> Floats:
     """Scale each vector to unit length; a zero vector stays zero.
 
     Args:
@@ -57,7 +57,7 @@ def cut(vectors: Floats, dimension: int) -> Floats:
         raise VectorError(
             f"cannot cut to {dimension} dimensions: the vectors have {vectors.shape[-1]}; choose 1 to that"
         )
-    return normalise(vectors[..., :dimension])
+    return normalize(vectors[..., :dimension])
 
 
 def calibrate(vectors: Floats, *, tail: float = 0.0) -> Floats:
@@ -88,7 +88,7 @@ def calibrate(vectors: Floats, *, tail: float = 0.0) -> Floats:
 
 
 def to_uint8(vectors: Floats, ranges: Floats) -> NDArray[np.uint8]:
-    """Quantise to one byte per dimension: ``round((v - low) / (high - low) · 255)``, clipped to 0…255.
+    """Quantize to one byte per dimension: ``round((v - low) / (high - low) · 255)``, clipped to 0…255.
 
     Args:
         vectors: *Shape:* ``(dim,)`` or ``(n, dim)``.
@@ -106,7 +106,7 @@ def to_uint8(vectors: Floats, ranges: Floats) -> NDArray[np.uint8]:
 
 
 def to_int8(vectors: Floats, ranges: Floats) -> NDArray[np.int8]:
-    """Quantise to one signed byte per dimension: ``to_uint8`` shifted by 128.
+    """Quantize to one signed byte per dimension: ``to_uint8`` shifted by 128.
 
     Args:
         vectors: *Shape:* ``(dim,)`` or ``(n, dim)``.
@@ -159,7 +159,7 @@ def to_binary(vectors: Floats) -> NDArray[np.int8]:
     return (to_ubinary(vectors) ^ np.uint8(128)).view(np.int8)
 
 
-def quantise(vectors: Floats, kind: VectorKind, ranges: Floats | None = None) -> NDArray[Any]:
+def quantize(vectors: Floats, kind: VectorKind, ranges: Floats | None = None) -> NDArray[Any]:
     """Store float vectors as ``kind``.
 
     Args:
@@ -185,9 +185,9 @@ def to_float(stored: NDArray[Any], kind: VectorKind, ranges: Floats | None = Non
     """Back from a stored kind to float32: the middle of each step; bits become ±1/√dim.
 
     Args:
-        stored: What ``quantise`` returned. *Shape:* ``(columns,)`` or ``(n, columns)``.
+        stored: What ``quantize`` returned. *Shape:* ``(columns,)`` or ``(n, columns)``.
         kind: The kind it was stored as.
-        ranges: The ranges it was quantised with, for int8 and uint8. *Shape:* ``(2, dim)``.
+        ranges: The ranges it was quantized with, for int8 and uint8. *Shape:* ``(2, dim)``.
 
     Returns:
         float32, *Shape:* ``(dim,)`` or ``(n, dim)``.
@@ -216,7 +216,7 @@ def similarity(a: NDArray[Any], b: NDArray[Any], kind: VectorKind = "float32", r
         a: *Shape:* ``(columns,)`` or ``(n, columns)``.
         b: *Shape:* ``(columns,)`` or ``(m, columns)``.
         kind: How both are stored.
-        ranges: The ranges both were quantised with, for int8 and uint8. *Shape:* ``(2, dim)``.
+        ranges: The ranges both were quantized with, for int8 and uint8. *Shape:* ``(2, dim)``.
 
     Returns:
         *Shape:* ``(n, m)``, float32. Higher is more alike.
@@ -242,7 +242,7 @@ def similarity(a: NDArray[Any], b: NDArray[Any], kind: VectorKind = "float32", r
     if kind in ("float32", "float16"):
         return to_float(left, kind) @ to_float(right, kind).T
     return np.asarray(
-        normalise(to_float(left, kind, ranges)) @ normalise(to_float(right, kind, ranges)).T, dtype=np.float32
+        normalize(to_float(left, kind, ranges)) @ normalize(to_float(right, kind, ranges)).T, dtype=np.float32
     )
 
 

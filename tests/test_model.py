@@ -210,7 +210,7 @@ def test_chunk_policy_is_the_weighted_mean_of_the_windows(tiny_folder: Path) -> 
     np.testing.assert_allclose(chunking.encode(LONG), expected / np.linalg.norm(expected), atol=1e-5)
 
 
-def test_truncate_dim_cuts_and_renormalises(tiny_folder: Path, tiny: MedEmbed) -> None:
+def test_truncate_dim_cuts_and_renormalizes(tiny_folder: Path, tiny: MedEmbed) -> None:
     short = MedEmbed(tiny_folder, threads=1, truncate_dim=16)
     full = tiny.encode(TEXTS)[:, :16]
     assert short.dimension == 16
@@ -274,9 +274,9 @@ def test_one_log_line_at_load_and_no_text_in_any(tiny_folder: Path, caplog: pyte
     assert "patient" not in caplog.text
 
 
-def test_quantised_vectors_use_the_models_own_ranges(mini: MedEmbed) -> None:
-    alone = mini.quantise(mini.encode("chest pain"), "int8")
-    among = mini.quantise(mini.encode(["chest pain", "fracture", "asthma"]), "int8")[0]
+def test_quantized_vectors_use_the_models_own_ranges(mini: MedEmbed) -> None:
+    alone = mini.quantize(mini.encode("chest pain"), "int8")
+    among = mini.quantize(mini.encode(["chest pain", "fracture", "asthma"]), "int8")[0]
     assert np.abs(alone.astype(int) - among).max() <= 1
     assert len(np.unique(alone)) > 50
 
@@ -288,8 +288,8 @@ def test_the_bundled_model_has_ranges_for_its_cuts(dimension: int) -> None:
 
 
 def test_a_model_without_ranges_says_how_to_make_them(tiny: MedEmbed) -> None:
-    with pytest.raises(VectorError, match=r"no quantisation ranges for 64 dimensions: .*calibrate"):
-        tiny.quantise(tiny.encode("pain"), "int8")
+    with pytest.raises(VectorError, match=r"no quantization ranges for 64 dimensions: .*calibrate"):
+        tiny.quantize(tiny.encode("pain"), "int8")
     ranges = tiny.calibrate([f"finding {i} of {i * 7 % 13}" for i in range(120)])
     assert ranges.shape == (2, 64)
 

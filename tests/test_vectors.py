@@ -1,4 +1,4 @@
-"""Vector arithmetic: cutting, quantising, comparing; each against a definition written another way."""
+"""Vector arithmetic: cutting, quantizing, comparing; each against a definition written another way."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ UNIT_RANGES = np.array([[-1.0] * 16, [1.0] * 16], dtype=np.float32)
 
 
 def sample(n: int = 400, dimension: int = 64, seed: int = 0) -> NDArray[np.float32]:
-    return vectors.normalise(np.random.default_rng(seed).normal(size=(n, dimension)).astype(np.float32))
+    return vectors.normalize(np.random.default_rng(seed).normal(size=(n, dimension)).astype(np.float32))
 
 
 @given(ROWS)
-def test_normalised_vectors_have_length_one_or_zero(rows: NDArray[np.float32]) -> None:
-    lengths = np.linalg.norm(vectors.normalise(rows), axis=1)
+def test_normalized_vectors_have_length_one_or_zero(rows: NDArray[np.float32]) -> None:
+    lengths = np.linalg.norm(vectors.normalize(rows), axis=1)
     big = np.linalg.norm(rows, axis=1) > 1e-6
     np.testing.assert_allclose(lengths[big], 1, atol=1e-4)
     assert np.isfinite(lengths).all()
@@ -34,7 +34,7 @@ def test_int8_restores_to_within_half_a_step(rows: NDArray[np.float32]) -> None:
 
 
 @given(ROWS)
-def test_one_vector_quantises_as_it_does_among_others(rows: NDArray[np.float32]) -> None:
+def test_one_vector_quantizes_as_it_does_among_others(rows: NDArray[np.float32]) -> None:
     together = vectors.to_uint8(rows, UNIT_RANGES)
     for row, expected in zip(rows, together, strict=True):
         np.testing.assert_array_equal(vectors.to_uint8(row, UNIT_RANGES), expected)
@@ -71,7 +71,7 @@ def test_bit_similarity_in_blocks_equals_it_whole(monkeypatch: pytest.MonkeyPatc
 def test_byte_similarity_is_close_to_the_cosine(kind: vectors.VectorKind) -> None:
     rows = sample()
     ranges = vectors.calibrate(rows)
-    stored = vectors.quantise(rows, kind, ranges)
+    stored = vectors.quantize(rows, kind, ranges)
     np.testing.assert_allclose(vectors.similarity(stored, stored, kind, ranges), rows @ rows.T, atol=0.02)
 
 
@@ -108,8 +108,8 @@ def test_cut_keeps_the_first_dimensions_and_length_one() -> None:
             r"ranges have shape \(2, 16\), but these vectors need \(2, 64\)",
         ),
         (lambda: vectors.to_ubinary(np.ones((2, 12), np.float32)), "multiple of 8, not 12"),
-        (lambda: vectors.quantise(sample(2), "int8"), "int8 vectors need the model's ranges"),
-        (lambda: vectors.quantise(sample(2), "int4"), "unknown vector kind 'int4'"),  # type: ignore[arg-type]
+        (lambda: vectors.quantize(sample(2), "int8"), "int8 vectors need the model's ranges"),
+        (lambda: vectors.quantize(sample(2), "int4"), "unknown vector kind 'int4'"),  # type: ignore[arg-type]
         (
             lambda: vectors.similarity(sample(2), sample(2).astype(np.float64)),
             "have dtype float32, but these have float64",

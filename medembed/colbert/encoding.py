@@ -1,4 +1,4 @@
-"""Texts → token vectors: tokenise, fill up, batch, run, project, leave out, put back in order."""
+"""Texts → token vectors: tokenize, fill up, batch, run, project, leave out, put back in order."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ from medembed.runtime import batching
 from medembed.runtime.encoding import Cut, cut_of, load_tokenizer
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.streams import Streams
-from medembed.runtime.tokenizer import Overlong, Tokenised, Tokenizer
+from medembed.runtime.tokenizer import Overlong, Tokenized, Tokenizer
 
 Floats = NDArray[np.float32]
 Role = Literal["query", "document"]
@@ -97,24 +97,24 @@ class TokenEncoder:
         tokenizer, places = self._tokenizers[role], [first_index + i for i in unit]
         # windows of a query overlap, and its score is a sum over tokens: some would count twice
         overlong: Overlong = "error" if role == "query" and self._overlong == "chunk" else self._overlong
-        tokenised = tokenizer(
+        tokenized = tokenizer(
             [texts[i] for i in unit], prompt=self._layout.prompts[role], overlong=overlong, places=places
         )
         parts: list[list[Floats]] = [[] for _ in unit]
-        rows = self._rows(role, tokenised, progress if len(tokenised.ids) == len(unit) else _nobody)
-        for owner, row in zip(tokenised.owners, rows, strict=True):
+        rows = self._rows(role, tokenized, progress if len(tokenized.ids) == len(unit) else _nobody)
+        for owner, row in zip(tokenized.owners, rows, strict=True):
             parts[owner].append(row)
         for index, place, windows in zip(unit, places, parts, strict=True):
             row = windows[0] if len(windows) == 1 else np.concatenate(windows)
             _check(row, role, place, self.engine.name)
             out[index] = self._pooled(row, pool_factor) if role == "document" else row
-        if len(tokenised.ids) > len(unit):
+        if len(tokenized.ids) > len(unit):
             progress(len(unit))
-        return cut_of(tokenised, tokenizer.max_seq_length) if overlong == "truncate" else Cut()
+        return cut_of(tokenized, tokenizer.max_seq_length) if overlong == "truncate" else Cut()
 
-    def _rows(self, role: Role, tokenised: Tokenised, progress: Callable[[int], object]) -> list[Floats]:
+    def _rows(self, role: Role, tokenized: Tokenized, progress: Callable[[int], object]) -> list[Floats]:
         """Token vectors of each row of ids."""
-        ids, attended = self._filled(tokenised.ids) if role == "query" else (tokenised.ids, None)
+        ids, attended = self._filled(tokenized.ids) if role == "query" else (tokenized.ids, None)
         rows: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(ids)
         engine = self.engine
         for batch in batching.plan_batches(
@@ -143,15 +143,15 @@ class TokenEncoder:
         out = np.concatenate(states)[kept]
         for projection in self._layout.projections:
             out = projection(out)
-        if self._layout.normalised:
-            out = vectors.normalise(out)
+        if self._layout.normalized:
+            out = vectors.normalize(out)
         counts = np.add.reduceat(kept, np.cumsum([0, *map(len, ids[:-1])]), dtype=np.intp)
         return np.split(out, np.cumsum(counts)[:-1])
 
     def _pooled(self, row: Floats, factor: float) -> Floats:
         layout = self._layout
         if layout.pool_factor > 1:
-            row = pool_tokens(row, layout.pool_factor, protected=layout.protected, normalise=layout.pooled_normalised)
+            row = pool_tokens(row, layout.pool_factor, protected=layout.protected, normalize=layout.pooled_normalized)
         return pool_tokens(row, factor) if factor > 1 else row
 
     def close(self) -> None:

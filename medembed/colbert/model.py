@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 
 # share of a hybrid first stage's scores beside MaxSim: between .2 and .5 the mean of three sets hardly moves (docs/experiments.md)
 FIRST_SHARE = 0.3
-# texts tokenised and computed at a time
+# texts tokenized and computed at a time
 WINDOW = 10_000
 REMEDIES = {
     "query": "Shorten them, or raise query_length where the model can read more",
@@ -146,7 +146,7 @@ class MedColBERT(ClosedByWith):
 
     @property
     def spec(self) -> ModelSpec:
-        """What is known of the encoder: repository, licence, prompts ..."""
+        """What is known of the encoder: repository, license, prompts ..."""
         return self._checkpoint.spec
 
     @property

@@ -10,14 +10,14 @@ from medembed.extras import require
 Floats = NDArray[np.float32]
 
 
-def pool_tokens(tokens: Floats, factor: float, *, protected: int = 1, normalise: bool = True) -> Floats:
+def pool_tokens(tokens: Floats, factor: float, *, protected: int = 1, normalize: bool = True) -> Floats:
     """Merge a document's tokens by Ward's hierarchical clustering of their cosine distances.
 
     Args:
         tokens: Vectors of unit length. *Shape:* ``(tokens, dim)``.
         factor: About ``1 / factor`` of the tokens are kept; 1 keeps all.
         protected: First tokens left alone, usually ``[CLS]``; they come first in the result.
-        normalise: Scale the result to unit length.
+        normalize: Scale the result to unit length.
 
     Returns:
         float32, *Shape:* ``(protected + max(1, (tokens - protected) // factor), dim)``; fewer where tokens are equal.
@@ -41,7 +41,7 @@ def pool_tokens(tokens: Floats, factor: float, *, protected: int = 1, normalise:
     pooled = np.asarray(tokens, dtype=np.float32)
     if clusters < len(rest):
         pooled = np.concatenate([tokens[:protected], _means(rest, clusters)]).astype(np.float32)
-    return vectors.normalise(pooled) if normalise else pooled
+    return vectors.normalize(pooled) if normalize else pooled
 
 
 def check_factor(factor: float) -> None:

@@ -177,7 +177,7 @@ def encode(
     told = manifest.encoding
     before = model.truncated.texts
     matrix = _vectors(job.rows, model, on_rows)
-    stored = vectors.quantise(matrix, told.vectors, told.ranges_array())
+    stored = vectors.quantize(matrix, told.vectors, told.ranges_array())
     column = arrow_files.to_column(stored, layout.vector_type(told))
     return Encoded({"vector": column}, len(matrix), model.truncated.texts - before)
 

@@ -44,7 +44,7 @@ def plan_batches(lengths: Sequence[int], max_tokens: int, *, multiple: int = 1) 
 def split_by_size(sizes: Sequence[int], max_size: int) -> list[list[int]]:
     """Cut texts into work units of similar cost, largest texts first.
 
-    A worker tokenises one unit while others compute, so units must be many enough to share evenly and large enough
+    A worker tokenizes one unit while others compute, so units must be many enough to share evenly and large enough
     to batch well inside.
 
     Args:

@@ -58,7 +58,7 @@ class MicroBatcher:
                 future.set_result(row)
 
     async def _answer_apart(self, calls: list[Call], error: Exception) -> None:
-        """One bad text must not fail its neighbours: after an error each text is tried alone."""
+        """One bad text must not fail its neighbors: after an error each text is tried alone."""
         if len(calls) == 1:
             future = calls[0][1]
             if not future.done():

@@ -14,7 +14,7 @@ CHARS_PER_TOKEN = 4
 CHARS_PER_TEXT = 12
 # work units per stream in one window: enough that streams finish together, few enough to batch well
 UNITS_PER_STREAM = 4
-# a unit is at most this many batches, so that tokenising one stays short beside computing another
+# a unit is at most this many batches, so that tokenizing one stays short beside computing another
 BATCHES_PER_UNIT = 16
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Streams:
         self._pool_lock = threading.Lock()
 
     def units(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
-        """Indices of texts that one stream tokenises and runs at a time.
+        """Indices of texts that one stream tokenizes and runs at a time.
 
         Args:
             texts: The texts.

@@ -44,7 +44,7 @@ class Repeated(Encoded):
         if number < len(self._documents):
             return original
         start = number * 7919 % (len(self._others) - len(original))
-        return vectors.normalise(original + MIXED_IN * self._others[start : start + len(original)])
+        return vectors.normalize(original + MIXED_IN * self._others[start : start + len(original)])
 
 
 def index(size: Size, engines: Sequence[str] = ()) -> Result:

@@ -155,9 +155,9 @@ def test_a_scan_of_bytes_or_bits_finds_nearly_the_same(
 @pytest.mark.parametrize("n_queries", [1, 20], ids=["byte by byte", "as a matrix"])
 def test_scores_of_bytes_are_those_of_the_values_they_stand_for(n_queries: int, mini: MedEmbed) -> None:
     random = np.random.default_rng(0)
-    documents = vectors.normalise(random.standard_normal((50, 384), dtype=np.float32))
-    queries = vectors.normalise(random.standard_normal((n_queries, 384), dtype=np.float32))
-    stored = mini.quantise(documents, "int8")
+    documents = vectors.normalize(random.standard_normal((50, 384), dtype=np.float32))
+    queries = vectors.normalize(random.standard_normal((n_queries, 384), dtype=np.float32))
+    stored = mini.quantize(documents, "int8")
     scores = scan.scorer("int8", queries, mini.vector_ranges)(stored)
     np.testing.assert_allclose(scores, queries @ vectors.to_float(stored, "int8", mini.vector_ranges).T, atol=3e-3)
 

@@ -47,7 +47,7 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
     """Tokens to read of each text; None for the model's own limit."""
 
     truncate_dim: int | None = None
-    """Keep this many dimensions and renormalise; None for all."""
+    """Keep this many dimensions and renormalize; None for all."""
 
     overlong: Literal["truncate", "error", "chunk"] = "truncate"
     """Texts above the limit: cut with a warning, refused, or embedded in windows that are averaged."""
@@ -82,7 +82,7 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
 
     @property
     def client(self) -> MedEmbed:
-        """The model itself: its dimension, vector quantisation, ``close()`` ..."""
+        """The model itself: its dimension, vector quantization, ``close()`` ..."""
         return self._client
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

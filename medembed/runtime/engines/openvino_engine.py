@@ -21,7 +21,7 @@ Requests = queue.SimpleQueue[Any]
 """Idle inference requests; taking one is taking its threads."""
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
-# Weights and activations are quantised in groups of this many inputs. Measured on mini and medical passages, in CPU time
+# Weights and activations are quantized in groups of this many inputs. Measured on mini and medical passages, in CPU time
 # of bf16 and mean cosine to fp32: groups of 32 0.94 and 0.9997, 64 0.75 and 0.9996, 128 0.83 and 0.9993.
 INT8_GROUP = 64
 
@@ -119,7 +119,7 @@ class OpenVinoEngine:
         return requests
 
     def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
-        """Pooled vectors, not normalised. *Shape:* ``(n, dimension)``."""
+        """Pooled vectors, not normalized. *Shape:* ``(n, dimension)``."""
         padded, lengths = pad(ids, multiple=self.width_multiple)
         requests = self._ready(wide=alone, pooled=True)
         if alone and requests.empty():  # another caller's lone batch has all the cores: share them as streams instead

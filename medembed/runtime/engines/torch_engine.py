@@ -24,7 +24,7 @@ log = logging.getLogger("medembed")
 
 Tensor = Any
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-# while one batch computes, a second thread tokenises and pads the next
+# while one batch computes, a second thread tokenizes and pads the next
 BATCHES_IN_FLIGHT = 2
 # padded tokens that keep a large GPU busy; halved by itself when memory runs out
 GPU_BATCH_TOKENS = 65_536
@@ -99,7 +99,7 @@ class TorchEngine:
         )
 
     def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
-        """Pooled vectors, not normalised. *Shape:* ``(n, dimension)``. Out of memory halves the batch and goes on."""
+        """Pooled vectors, not normalized. *Shape:* ``(n, dimension)``. Out of memory halves the batch and goes on."""
         run = partial(self._run_pooled, threads=self.concurrency if alone else 1)
         return np.concatenate([self._on_a_device(part, run) for part in self._parts(ids)])
 

@@ -45,7 +45,7 @@ class MedEmbedEmbedding(BaseEmbedding):
         default="auto", description="Number format of the computation."
     )
     max_seq_length: int | None = Field(default=None, description="Tokens to read; None for the model's own limit.")
-    truncate_dim: int | None = Field(default=None, description="Keep this many dimensions and renormalise.")
+    truncate_dim: int | None = Field(default=None, description="Keep this many dimensions and renormalize.")
     overlong: Literal["truncate", "error", "chunk"] = Field(
         default="truncate", description="Texts above the limit: cut with a warning, refused, or averaged over windows."
     )
@@ -83,7 +83,7 @@ class MedEmbedEmbedding(BaseEmbedding):
 
     @property
     def client(self) -> MedEmbed:
-        """The model itself: its dimension, vector quantisation, ``close()`` ..."""
+        """The model itself: its dimension, vector quantization, ``close()`` ..."""
         return self._client
 
     def _get_query_embedding(self, query: str) -> Embedding:
