@@ -20,6 +20,7 @@
     │   ├── CorruptFileError                  a file is truncated or unreadable
     │   ├── UnsafeWeightsError                weights exist only as a pickle
     │   ├── BadWeightsError                   NaN, or shapes that do not fit the config
+    │   ├── ModelChangedError                 the folder holds another model than the one asked for or running
     │   └── UnsupportedModelError             an architecture or module no engine here can run
     ├── EvaluationError (ValueError)          evaluation data or results that cannot be used
     │   ├── UnknownTaskError                  neither a task, a set of tasks nor a folder
@@ -159,6 +160,10 @@ class UnsafeWeightsError(CheckpointError):
 
 class BadWeightsError(CheckpointError):
     """Weights that are not finite, or whose names or shapes do not fit ``config.json``."""
+
+
+class ModelChangedError(CheckpointError):
+    """A model folder whose files are not those that were asked for, or that a running model was loaded from."""
 
 
 class UnsupportedModelError(CheckpointError):

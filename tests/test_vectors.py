@@ -1,5 +1,9 @@
 """Vector arithmetic: cutting, quantizing, comparing; each against a definition written another way."""
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +12,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from medembed import vectors
+from medembed.colbert.maxsim import maxsim
+from medembed.colbert.token_pooling import pool_tokens
 from medembed.errors import VectorError
 
 ROWS = hnp.arrays(np.float32, st.tuples(st.integers(1, 20), st.just(16)), elements=st.floats(-1, 1, width=32))
@@ -121,3 +127,82 @@ def test_cut_keeps_the_first_dimensions_and_length_one() -> None:
 def test_errors_name_what_was_given_and_what_fits(call: object, says: str) -> None:
     with pytest.raises(VectorError, match=says):
         call()  # type: ignore[operator]
+
+
+RANGES = np.array([[-1.0] * 64, [1.0] * 64], dtype=np.float32)
+TAKES_FLOATS: dict[str, Callable[[Any], object]] = {
+    "as_floats": vectors.as_floats,
+    "normalize": vectors.normalize,
+    "cut": lambda rows: vectors.cut(rows, 16),
+    "calibrate": vectors.calibrate,
+    "to_uint8": lambda rows: vectors.to_uint8(rows, RANGES),
+    "to_int8": lambda rows: vectors.to_int8(rows, RANGES),
+    "to_ubinary": vectors.to_ubinary,
+    "to_binary": vectors.to_binary,
+    "quantize": lambda rows: vectors.quantize(rows, "float32"),
+    "similarity_pairwise": lambda rows: vectors.similarity_pairwise(rows, rows),
+    "maxsim": lambda rows: maxsim([rows], [rows]),
+    "pool_tokens": lambda rows: pool_tokens(rows, 1),
+}
+
+
+def _with(value: float) -> NDArray[np.float32]:
+    rows = sample(120)
+    rows[7, 3] = value
+    return rows
+
+
+BAD = {
+    "int8": (np.ones((120, 64), dtype=np.int8), "dtype int8, but floats are needed"),
+    "uint8": (np.ones((120, 64), dtype=np.uint8), "dtype uint8"),
+    "int64": (np.ones((120, 64), dtype=np.int64), "dtype int64"),
+    "bool": (np.ones((120, 64), dtype=bool), "dtype bool"),
+    "text": (np.full((120, 64), "Secretus"), "dtype <U8"),
+    "nan": (_with(np.nan), "1 of 120 vectors hold NaN or infinity, first vector 7"),
+    "infinity": (_with(-np.inf), "first vector 7"),
+}
+
+
+@pytest.mark.parametrize("function", TAKES_FLOATS)
+@pytest.mark.parametrize("kind", BAD)
+def test_what_takes_floats_refuses_all_else(function: str, kind: str) -> None:
+    rows, says = BAD[kind]
+    with pytest.raises(VectorError, match=says) as caught:
+        TAKES_FLOATS[function](rows)
+    assert "Secretus" not in str(caught.value)
+
+
+def test_every_function_of_the_module_is_in_a_table() -> None:
+    takes_stored = {"to_float", "similarity"}
+    public = {
+        name
+        for name, function in vars(vectors).items()
+        if inspect.isfunction(function) and not name.startswith("_") and function.__module__ == vectors.__name__
+    }
+    assert public == (TAKES_FLOATS.keys() | takes_stored) - {"maxsim", "pool_tokens"}
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_stored_floats_that_are_not_finite_are_refused(kind: vectors.VectorKind, value: float) -> None:
+    rows = _with(value).astype(kind)
+    with pytest.raises(VectorError, match="first vector 7"):
+        vectors.to_float(rows, kind)
+    with pytest.raises(VectorError, match="first vector 7"):
+        vectors.similarity(sample(2).astype(kind), rows, kind)
+
+
+@pytest.mark.parametrize("ranges", [RANGES[::-1], RANGES * np.nan, np.zeros((2, 64), np.float32)])
+def test_ranges_that_divide_by_nothing_are_refused(ranges: NDArray[np.float32]) -> None:
+    with pytest.raises(VectorError):
+        vectors.to_int8(sample(2), ranges)
+
+
+def test_values_beyond_half_precision_are_refused() -> None:
+    with pytest.raises(VectorError, match="float16 holds values up to 65504"):
+        vectors.quantize(sample(2) * np.float32(1e6), "float16")
+
+
+def test_large_vectors_whose_sum_overflows_are_finite() -> None:
+    rows = np.full((4, 64), np.float32(3e38))
+    np.testing.assert_array_equal(vectors.as_floats(rows), rows)

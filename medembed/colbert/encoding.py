@@ -15,6 +15,7 @@ from medembed.errors import EngineError, InputTypeError, UnsupportedModelError
 from medembed.runtime import batching
 from medembed.runtime.encoding import Cut, cut_of, load_tokenizer
 from medembed.runtime.engines.interface import Engine
+from medembed.runtime.options import How
 from medembed.runtime.streams import Streams
 from medembed.runtime.tokenizer import Overlong, Tokenized, Tokenizer
 
@@ -57,6 +58,7 @@ class TokenEncoder:
         self,
         role: Role,
         texts: Sequence[str],
+        how: How,
         progress: Callable[[int], object],
         *,
         pool_factor: float = 1.0,
@@ -67,6 +69,7 @@ class TokenEncoder:
         Args:
             role: What the texts are.
             texts: Already checked to be strings.
+            how: Prompt and batch size.
             progress: Called with a number of texts as they are done, from any thread.
             pool_factor: Token pooling on top of the model's own.
             first_index: Where the window begins in the caller's input, for error messages.
@@ -80,14 +83,15 @@ class TokenEncoder:
             EngineError: The engine failed, or gave a vector that is not finite.
         """
         out: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(texts)
-        run = partial(self._run_unit, role, texts, out, progress, pool_factor, first_index)
-        units = self._streams.units(texts, self._layout.prompts[role])
+        run = partial(self._run_unit, role, texts, how, out, progress, pool_factor, first_index)
+        units = self._streams.units(texts, how.prompt)
         return out, sum(self._streams.run(run, units), Cut())
 
     def _run_unit(
         self,
         role: Role,
         texts: Sequence[str],
+        how: How,
         out: list[Floats],
         progress: Callable[[int], object],
         pool_factor: float,
@@ -97,11 +101,10 @@ class TokenEncoder:
         tokenizer, places = self._tokenizers[role], [first_index + i for i in unit]
         # windows of a query overlap, and its score is a sum over tokens: some would count twice
         overlong: Overlong = "error" if role == "query" and self._overlong == "chunk" else self._overlong
-        tokenized = tokenizer(
-            [texts[i] for i in unit], prompt=self._layout.prompts[role], overlong=overlong, places=places
-        )
+        tokenized = tokenizer([texts[i] for i in unit], prompt=how.prompt, overlong=overlong, places=places)
         parts: list[list[Floats]] = [[] for _ in unit]
-        rows = self._rows(role, tokenized, progress if len(tokenized.ids) == len(unit) else _nobody)
+        told = progress if len(tokenized.ids) == len(unit) else _nobody
+        rows = self._rows(role, tokenized, told, how.batch_size)
         for owner, row in zip(tokenized.owners, rows, strict=True):
             parts[owner].append(row)
         for index, place, windows in zip(unit, places, parts, strict=True):
@@ -112,13 +115,16 @@ class TokenEncoder:
             progress(len(unit))
         return cut_of(tokenized, tokenizer.max_seq_length) if overlong == "truncate" else Cut()
 
-    def _rows(self, role: Role, tokenized: Tokenized, progress: Callable[[int], object]) -> list[Floats]:
+    def _rows(
+        self, role: Role, tokenized: Tokenized, progress: Callable[[int], object], batch_size: int | None
+    ) -> list[Floats]:
         """Token vectors of each row of ids."""
         ids, attended = self._filled(tokenized.ids) if role == "query" else (tokenized.ids, None)
         rows: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(ids)
         engine = self.engine
+        lengths = [len(row) for row in ids]
         for batch in batching.plan_batches(
-            [len(row) for row in ids], engine.max_batch_tokens, multiple=engine.width_multiple
+            lengths, engine.max_batch_tokens, multiple=engine.width_multiple, max_rows=batch_size
         ):
             some = [ids[i] for i in batch]
             states = engine.tokens(some, attended=None if attended is None else [attended[i] for i in batch])

@@ -25,6 +25,7 @@ def pool_tokens(tokens: Floats, factor: float, *, protected: int = 1, normalize:
     Raises:
         SettingError: ``factor`` below 1 or ``protected`` below 0.
         MissingExtraError: scipy is not installed.
+        VectorError: Not finite floats.
 
     Example:
         >>> east, north = [1.0, 0.0], [0.0, 1.0]
@@ -36,6 +37,7 @@ def pool_tokens(tokens: Floats, factor: float, *, protected: int = 1, normalize:
     check_factor(factor)
     if protected < 0:
         raise SettingError(f"protected={protected}: give 0 or more")
+    tokens = vectors.as_floats(tokens)
     rest = tokens[protected:]
     clusters = max(int(len(rest) // factor), 1)
     pooled = np.asarray(tokens, dtype=np.float32)

@@ -246,7 +246,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
 
     def _query_vectors(self, queries: Sequence[str] | Floats) -> Floats:
         if not isinstance(queries, np.ndarray):
-            return self.model.encode_query(list(queries), show_progress=False)
+            return self.model.encode_query(list(queries), show_progress_bar=False)
         if queries.ndim != 2:
             raise InputTypeError(f"query vectors have shape {queries.shape}; expected (n, {self.dimension})")
         if not np.issubdtype(queries.dtype, np.floating):

@@ -102,7 +102,13 @@ class Encoder:
         self._streams = Streams(engine)
 
     def __call__(
-        self, texts: Sequence[str], prompt: str, progress: Progress, *, first_index: int = 0
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        progress: Progress,
+        *,
+        first_index: int = 0,
+        batch_size: int | None = None,
     ) -> tuple[NDArray[np.float32], Cut]:
         """Encode one window of texts.
 
@@ -111,6 +117,7 @@ class Encoder:
             prompt: Put before each.
             progress: Called with a number of texts as they are done, from any thread.
             first_index: Where the window begins in the caller's input, for error messages.
+            batch_size: Most texts of a batch; None for as many as fit the engine's budget.
 
         Returns:
             Vectors in input order, *Shape:* ``(len(texts), dimension)``, and what was cut.
@@ -122,7 +129,9 @@ class Encoder:
         out = np.empty((len(texts), self.head.dimension), dtype=np.float32)
         units = self._streams.units(texts, prompt)
         alone = len(units) == 1
-        run = partial(self._run_unit, texts, prompt, out, progress, alone=alone, first_index=first_index)
+        run = partial(
+            self._run_unit, texts, prompt, out, progress, alone=alone, first_index=first_index, batch_size=batch_size
+        )
         return out, sum(self._streams.run(run, units), Cut())
 
     def _run_unit(
@@ -135,11 +144,13 @@ class Encoder:
         *,
         alone: bool,
         first_index: int,
+        batch_size: int | None,
     ) -> Cut:
         places = [first_index + i for i in unit]
         tokenized = self.tokenizer([texts[i] for i in unit], prompt=prompt, overlong=self._overlong, places=places)
         each = progress if len(tokenized.ids) == len(unit) else None
-        rows = self._rows(tokenized, each, alone=alone, lead=self.tokenizer.lead(prompt))
+        lead = self.tokenizer.lead(prompt)
+        rows = self._rows(tokenized, each, alone=alone, lead=lead, batch_size=batch_size)
         if not np.isfinite(rows).all():
             owner = places[tokenized.owners[int(np.argmin(np.isfinite(rows).all(axis=1)))]]
             raise EngineError(
@@ -153,12 +164,16 @@ class Encoder:
         out[list(unit)] = rows
         return cut_of(tokenized, self.tokenizer.max_seq_length) if self._overlong == "truncate" else Cut()
 
-    def _rows(self, tokenized: Tokenized, progress: Progress | None, *, alone: bool, lead: int) -> NDArray[np.float32]:
+    def _rows(
+        self, tokenized: Tokenized, progress: Progress | None, *, alone: bool, lead: int, batch_size: int | None
+    ) -> NDArray[np.float32]:
         """A raw vector for each row of ids."""
         engine = self.engine
         rows = np.empty((len(tokenized.ids), self.head.dimension), dtype=np.float32)
         lengths = [len(ids) for ids in tokenized.ids]
-        for batch in batching.plan_batches(lengths, engine.max_batch_tokens, multiple=engine.width_multiple):
+        for batch in batching.plan_batches(
+            lengths, engine.max_batch_tokens, multiple=engine.width_multiple, max_rows=batch_size
+        ):
             rows[batch] = self.head(engine, [tokenized.ids[i] for i in batch], alone=alone, lead=lead)
             if progress is not None:
                 progress(len(batch))

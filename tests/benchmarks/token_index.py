@@ -90,7 +90,7 @@ def _encoded(model: MedColBERT, size: Size) -> list[Floats]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)  # cut on purpose
-        return model.encode_document(texts.load("passages", size.late_originals), show_progress=False)
+        return model.encode_document(texts.load("passages", size.late_originals), show_progress_bar=False)
 
 
 def _timed(call: Any) -> float:

@@ -121,7 +121,7 @@ class _Known:
     def __init__(self, model: MedEmbed, texts: list[str], matrix: NDArray[np.float32]) -> None:
         self._model, self._rows = model, dict(zip(texts, matrix, strict=True))
 
-    def encode_document(self, texts: list[str], *, show_progress: bool | None = None) -> NDArray[np.float32]:
+    def encode_document(self, texts: list[str], *, show_progress_bar: bool | None = None) -> NDArray[np.float32]:
         return np.stack([self._rows[text] for text in texts])
 
     def __getattr__(self, name: str) -> Any:

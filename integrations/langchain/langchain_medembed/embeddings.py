@@ -101,7 +101,7 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
             raise errors.InputTypeError(
                 "embed_documents() takes a list of str, not a str: wrap a single text in a list"
             )
-        vectors: list[list[float]] = self._client.encode_document(texts, show_progress=self.show_progress).tolist()
+        vectors: list[list[float]] = self._client.encode_document(texts, show_progress_bar=self.show_progress).tolist()
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
@@ -116,7 +116,7 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
         Raises:
             medembed.errors.InputTypeError: Not a ``str``.
         """
-        vector: list[float] = self._client.encode_query(_one(text), show_progress=False).tolist()
+        vector: list[float] = self._client.encode_query(_one(text), show_progress_bar=False).tolist()
         return vector
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:

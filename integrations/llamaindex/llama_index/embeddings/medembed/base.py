@@ -87,7 +87,7 @@ class MedEmbedEmbedding(BaseEmbedding):
         return self._client
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        vector: Embedding = self._client.encode_query(_one(query), show_progress=False).tolist()
+        vector: Embedding = self._client.encode_query(_one(query), show_progress_bar=False).tolist()
         return vector
 
     async def _aget_query_embedding(self, query: str) -> Embedding:
@@ -96,7 +96,7 @@ class MedEmbedEmbedding(BaseEmbedding):
         return vector
 
     def _get_text_embedding(self, text: str) -> Embedding:
-        vector: Embedding = self._client.encode_document(_one(text), show_progress=False).tolist()
+        vector: Embedding = self._client.encode_document(_one(text), show_progress_bar=False).tolist()
         return vector
 
     async def _aget_text_embedding(self, text: str) -> Embedding:
@@ -106,7 +106,7 @@ class MedEmbedEmbedding(BaseEmbedding):
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
         # the framework shows its own progress bar
-        vectors: list[Embedding] = self._client.encode_document(texts, show_progress=False).tolist()
+        vectors: list[Embedding] = self._client.encode_document(texts, show_progress_bar=False).tolist()
         return vectors
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
