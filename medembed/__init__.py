@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medembed import errors, vectors
     from medembed.checkpoints.registry import MODELS, ModelSpec
+    from medembed.colbert.index.build import TokenSettings
     from medembed.colbert.index.store import TokenIndex
-    from medembed.colbert.model import MedColBERT
+    from medembed.colbert.model import EncodedTokens, MedColBERT
+    from medembed.corpus.embed import Settings
+    from medembed.corpus.hybrid import Hybrid
     from medembed.corpus.store import EmbeddedCorpus
-    from medembed.model import MedEmbed
+    from medembed.model import Encoded, MedEmbed
+    from medembed.rows.read import Columns
     from medembed.runtime.encoding import Cut
     from medembed.runtime.engines.fake_engine import FakeEngine
     from medembed.runtime.engines.interface import Engine
@@ -25,15 +29,21 @@ __version__ = "0.1.0"
 
 # public name → the module that holds it; imported when first used, so that `import medembed` costs next to nothing
 _HOMES = {
+    "Columns": "medembed.rows.read",
     "Cut": "medembed.runtime.encoding",
     "EmbeddedCorpus": "medembed.corpus.store",
+    "Encoded": "medembed.model",
+    "EncodedTokens": "medembed.colbert.model",
     "Engine": "medembed.runtime.engines.interface",
     "FakeEngine": "medembed.runtime.engines.fake_engine",
+    "Hybrid": "medembed.corpus.hybrid",
     "MODELS": "medembed.checkpoints.registry",
     "MedColBERT": "medembed.colbert.model",
     "MedEmbed": "medembed.model",
     "ModelSpec": "medembed.checkpoints.registry",
+    "Settings": "medembed.corpus.embed",
     "TokenIndex": "medembed.colbert.index.store",
+    "TokenSettings": "medembed.colbert.index.build",
     "TruncationWarning": "medembed.runtime.tokenizer",
     "errors": "medembed",
     "vectors": "medembed",
@@ -41,14 +51,20 @@ _HOMES = {
 
 __all__ = [
     "MODELS",
+    "Columns",
     "Cut",
     "EmbeddedCorpus",
+    "Encoded",
+    "EncodedTokens",
     "Engine",
     "FakeEngine",
+    "Hybrid",
     "MedColBERT",
     "MedEmbed",
     "ModelSpec",
+    "Settings",
     "TokenIndex",
+    "TokenSettings",
     "TruncationWarning",
     "__version__",
     "errors",

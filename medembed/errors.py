@@ -20,6 +20,7 @@
     │   ├── CorruptFileError                  a file is truncated or unreadable
     │   ├── UnsafeWeightsError                weights exist only as a pickle
     │   ├── BadWeightsError                   NaN, or shapes that do not fit the config
+    │   ├── ModelChangedError                 the folder holds another model than the one asked for or running
     │   └── UnsupportedModelError             an architecture or module no engine here can run
     ├── EvaluationError (ValueError)          evaluation data or results that cannot be used
     │   ├── UnknownTaskError                  neither a task, a set of tasks nor a folder
@@ -33,7 +34,7 @@
     │   ├── CorpusUnfinishedError             indexing it has not come to its end
     │   └── CorpusBusyError                   another process writes to it
     ├── IndexingStoppedError (RuntimeError)   indexing was asked to stop; what is done is kept
-    ├── VectorError (ValueError)              vectors or quantisation ranges that do not fit
+    ├── VectorError (ValueError)              vectors or quantization ranges that do not fit
     └── RecipeError (ValueError)              a recipe that cannot run
         ├── UnknownRecipeError                no recipe of that name
         ├── RecipeConfigError                 settings that are wrong, all of them listed
@@ -161,12 +162,16 @@ class BadWeightsError(CheckpointError):
     """Weights that are not finite, or whose names or shapes do not fit ``config.json``."""
 
 
+class ModelChangedError(CheckpointError):
+    """A model folder whose files are not those that were asked for, or that a running model was loaded from."""
+
+
 class UnsupportedModelError(CheckpointError):
     """An architecture, pooling or module that no engine here can run faithfully."""
 
 
 class VectorError(MedEmbedError, ValueError):
-    """Vectors or quantisation ranges whose shape, type or values do not fit."""
+    """Vectors or quantization ranges whose shape, type or values do not fit."""
 
 
 class CorpusError(MedEmbedError, ValueError):

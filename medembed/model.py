@@ -1,39 +1,49 @@
-"""MedEmbed: the public class. Conveniences here; the work is in encoding.py and the engines."""
+"""MedEmbed: the public class of dense vectors. Conveniences here; the work is in runtime/ and its engines."""
 
 import asyncio
 import os
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import progress, vectors
-from medembed.checkpoints import checkpoint as checkpoints
+from medembed import vectors
 from medembed.checkpoints import model_files, shortening
-from medembed.checkpoints.registry import BUNDLED, ModelSpec
+from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import SettingError, VectorError
-from medembed.runtime import callers, inputs
+from medembed.runtime import inputs as texts_of
+from medembed.runtime import options
 from medembed.runtime.encoding import Cut, Encoder, load_tokenizer
-from medembed.runtime.engines import Device, PrecisionSetting, load_engine
+from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.head import Head
-from medembed.runtime.inputs import PromptKind
-from medembed.runtime.lifecycle import ClosedByWith, Lifecycle
 from medembed.runtime.microbatch import MicroBatcher
-from medembed.runtime.tokenizer import Overlong, TruncationWarning
+from medembed.runtime.options import How
+from medembed.runtime.session import WINDOW, Session, warn_of, within
+from medembed.runtime.tokenizer import WHOLE, Overlong
 
 Floats = NDArray[np.float32]
-
-# texts tokenised and computed at a time: memory stays flat, and sorting by length still finds alike texts
-WINDOW = 10_000
+Batchers = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, MicroBatcher]]
 
 
-class MedEmbed(ClosedByWith):
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of several texts, and what the model did not read of them.
+
+    Attributes:
+        vectors: float32, in input order. *Shape:* ``(n, dimension)``.
+        cut: Texts that were cut, and the tokens left out of them.
+    """
+
+    vectors: Floats
+    cut: Cut
+
+
+class MedEmbed(Session[Encoder]):
     """A medical embedding model, ready to encode.
 
     Args:
@@ -43,11 +53,11 @@ class MedEmbed(ClosedByWith):
             ``"fp32"``, ``"bf16"``, ``"fp16"`` (GPUs) or ``"int8"`` (CPU; see the guide for its fidelity).
         max_seq_length: Tokens to read of each text; None for the model's own limit.
         truncate_dim: Give vectors of this many dimensions: in the directions the model brings for it, as ``"mini"`` does, or its
-            first components, and renormalised; None for all.
+            first components, and renormalized; None for all.
         overlong: Texts above the limit: ``"truncate"`` cuts them with a warning, ``"error"`` refuses them, ``"chunk"``
             embeds overlapping windows and averages them into one vector.
         threads: CPU threads; None for one per usable physical core.
-        revision: Commit, tag or branch of a hub model; None for the pinned one.
+        revision: Commit, tag or branch of a hub model, None for the pinned one; or the ``sha256-…`` that a folder must have.
         cache_dir: Where downloads are kept; None for the Hugging Face cache.
         local_files_only: Never use the network.
         engine: An engine to use instead of choosing one, for instance ``FakeEngine()``.
@@ -56,6 +66,7 @@ class MedEmbed(ClosedByWith):
         UnknownModelError: No such name or folder.
         ModelNotCachedError: It would have to be downloaded, which is forbidden or failed.
         CheckpointError: Files are missing, damaged or of a kind that no engine reads; weights that are pickles are refused.
+        ModelChangedError: The folder is not the one that ``revision`` names.
         SettingError: A setting does not fit the model or this machine (``DeviceError``, ``PrecisionError``).
         MissingExtraError: The device or the architecture needs an extra that is not installed.
 
@@ -81,104 +92,48 @@ class MedEmbed(ClosedByWith):
         engine: Engine | None = None,
     ) -> None:
         """Find the model, start its engine."""
-        if overlong not in get_args(Overlong):
-            raise SettingError(f"overlong={overlong!r}: choose one of {', '.join(get_args(Overlong))}")
-        self._settings: dict[str, Any] = {
-            "model": os.fspath(model), "device": device, "precision": precision, "max_seq_length": max_seq_length,
+        settings = {
+            "model": model, "device": device, "precision": precision, "max_seq_length": max_seq_length,
             "truncate_dim": truncate_dim, "overlong": overlong, "threads": threads, "revision": revision,
-            "cache_dir": None if cache_dir is None else os.fspath(cache_dir), "local_files_only": local_files_only, "engine": engine,
+            "cache_dir": cache_dir, "local_files_only": local_files_only, "engine": engine,
         }  # fmt: skip
-        self._checkpoint = checkpoints.fetch(
-            self._settings["model"],
-            revision=revision,
-            cache_dir=self._settings["cache_dir"],
-            local_files_only=local_files_only,
-        )
-        self._max_seq_length = within(
-            "max_seq_length", max_seq_length, self._checkpoint.spec.max_seq_length, self._positions()
-        )
-        self._cut = Cut()
-        self._batchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, MicroBatcher]] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._lifecycle = Lifecycle(self._start, name=self.name, kind="MedEmbed")
-        full = self._encoder().head.dimension
-        self._dimension = within("truncate_dim", truncate_dim, full, full)
-        self._directions = shortening.read(self.folder, full) if self._dimension < full else None
-
-    def _positions(self) -> int:
-        return model_files.position_limit(self._checkpoint.config)
-
-    def _encoder(self) -> Encoder:
-        return self._lifecycle.get()
+        super().__init__(settings, late_interaction=False)
+        spec, positions = self.spec, model_files.position_limit(self._checkpoint.config)
+        self._max_seq_length = within("max_seq_length", max_seq_length, spec.max_seq_length, positions)
+        self._batchers: Batchers = weakref.WeakKeyDictionary()
+        self._open()
+        self._full_dimension = self._encoder().head.dimension
+        self._dimension = within("truncate_dim", truncate_dim, self._full_dimension, self._full_dimension)
+        # read now, and not when first asked for: by then the folder may hold another model
+        own = self._full_dimension == self.spec.dimension  # and not that of an engine which was passed in
+        self._directions = shortening.read(self.folder, self._full_dimension) if own else None
 
     def _start(self) -> Encoder:
-        settings = self._settings
         tokenizer = load_tokenizer(self._checkpoint, self._max_seq_length)
-        engine = settings["engine"] or load_engine(
-            self._checkpoint,
-            device=settings["device"],
-            precision=settings["precision"],
-            threads=settings["threads"],
-        )
+        engine = self._engine()
         head = Head(self._checkpoint.steps, self._checkpoint.width, engine)
-        normalised = self._checkpoint.spec.normalised
-        return Encoder(tokenizer, engine, head, overlong=settings["overlong"], normalised=normalised)
+        return Encoder(tokenizer, engine, head, overlong=self.overlong, normalized=self.spec.normalized)
 
-    @property
-    def name(self) -> str:
-        """The name, hub id or folder the model was asked for by."""
-        return self._checkpoint.spec.name
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What is known of the model: repository, licence, pooling, prompts ..."""
-        return self._checkpoint.spec
-
-    @property
-    def revision(self) -> str:
-        """The commit of a hub model, or ``"sha256-…"`` of a bundled or local model's files."""
-        return self._checkpoint.revision
+    def _facts(self) -> dict[str, object]:
+        return {"dimension": self.dimension, "max_seq_length": self.max_seq_length}
 
     @property
     def dimension(self) -> int:
         """Length of a vector, after ``truncate_dim``."""
         return self._dimension
 
+    def get_embedding_dimension(self) -> int:
+        """Length of a vector, under sentence-transformers' name."""
+        return self._dimension
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Length of a vector, under the former name of ``get_embedding_dimension``, which sentence-transformers still answers to."""
+        return self._dimension
+
     @property
     def max_seq_length(self) -> int:
         """Tokens read of each text, special tokens included."""
         return self._max_seq_length
-
-    @property
-    def device(self) -> str:
-        """Where the engine computes."""
-        return self._encoder().engine.device
-
-    @property
-    def precision(self) -> str:
-        """Number format of the engine's matrix products."""
-        return self._encoder().engine.precision
-
-    @property
-    def engine_name(self) -> str:
-        """Which engine computes: ``"openvino"``, ``"torch"``, or the name of one that was passed in."""
-        return self._encoder().engine.name
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments it was made with: ``MedEmbed(**model.settings)`` is the same model again."""
-        return dict(self._settings)
-
-    @property
-    def folder(self) -> Path:
-        """Where the model's files are."""
-        return self._checkpoint.folder
-
-    @property
-    def truncated(self) -> Cut:
-        """What ``overlong="truncate"`` has left out since the model was loaded: ``.texts`` and ``.tokens``."""
-        return self._cut
 
     @property
     def vector_ranges(self) -> Floats:
@@ -190,61 +145,166 @@ class MedEmbed(ClosedByWith):
         stored = model_files.read_json(self._checkpoint.folder / "vector_ranges.json").get(str(self.dimension))
         if stored is None:
             raise VectorError(
-                f"{self.name!r} has no quantisation ranges for {self.dimension} dimensions: make them with ranges = model.calibrate(texts)"
+                f"{self.name!r} has no quantization ranges for {self.dimension} dimensions: make them with ranges = model.calibrate(texts)"
             )
         return np.asarray(stored, dtype=np.float32)
 
-    @overload
-    def encode(self, texts: str, *, prompt: str | None = None, show_progress: bool | None = None) -> Floats: ...
-    @overload
-    def encode(
-        self, texts: Sequence[str], *, prompt: str | None = None, show_progress: bool | None = None
-    ) -> Floats: ...
-
-    def encode(
-        self, texts: str | Sequence[str], *, prompt: str | None = None, show_progress: bool | None = None
+    def encode(  # noqa: PLR0913 - the options of sentence-transformers, all keyword-only
+        self,
+        inputs: str | Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: Literal["sentence_embedding"] = "sentence_embedding",
+        precision: Literal["float32"] | None = "float32",
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        device: str | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: None = None,
     ) -> Floats:
-        """Encode texts as they are, or with a prompt of your own before each.
+        """Encode texts as they are, or with a prompt before each.
+
+        The options are those of sentence-transformers' ``encode``. Those that would change the return type, or that are chosen
+        once for a model here, take one value each; another is refused with the line that does what it asks for.
 
         Args:
-            texts: One text, or a sequence of texts.
-            prompt: Put before each text; None for the prompt that the model's folder names for all texts, mostly none.
-            show_progress: True or False; None shows a bar at a terminal once a call takes longer than two seconds.
+            inputs: One text, or a sequence of texts.
+            prompt_name: The name of one of the model's own prompts, such as ``"query"``.
+            prompt: A prompt of your own; it wins over ``prompt_name``. With neither, the prompt that the model's folder names for
+                all texts, mostly none.
+            batch_size: Most texts computed at a time; None for as many as fit the engine's budget of tokens, which is faster.
+            show_progress_bar: True or False; None shows a bar at a terminal once a call takes longer than two seconds.
+            output_value: ``"sentence_embedding"``; token vectors are :class:`medembed.MedColBERT`'s.
+            precision: ``"float32"``; see :meth:`quantize` for smaller vectors.
+            convert_to_numpy: True.
+            convert_to_tensor: False; ``torch.from_numpy(model.encode(...))`` makes a tensor.
+            device: None, or the device of this model.
+            normalize_embeddings: Scale to unit length also the vectors of a model that does not do so by itself.
+            truncate_dim: Components of a vector; None for what the model was made with.
+            pool: None.
+            chunk_size: None.
 
         Returns:
-            float32. One ``str`` gives *Shape:* ``(dimension,)``, a sequence ``(len(texts), dimension)``, in input order.
+            float32. One ``str`` gives *Shape:* ``(dimension,)``, a sequence ``(len(inputs), dimension)``, in input order.
 
         Raises:
             InputTypeError: An item is not a ``str``.
+            SettingError: An option has a value that means nothing here, or none that fits the model.
             OverlongTextError: ``overlong="error"`` and a text is too long.
             ClosedModelError: After ``close``.
         """
-        if isinstance(texts, str):
-            one: Floats = self._encode([texts], self._before(prompt), False)[0]
+        given = {
+            "output_value": output_value, "precision": precision, "convert_to_numpy": convert_to_numpy,
+            "convert_to_tensor": convert_to_tensor, "device": device, "pool": pool, "chunk_size": chunk_size,
+        }  # fmt: skip
+        if device is not None and str(device) == self.device:
+            given["device"] = None
+        options.check_elsewhere(given)
+        how = How(
+            prompt=self._before(prompt_name, prompt),
+            dimension=None if truncate_dim is None else within("truncate_dim", truncate_dim, 0, self._full_dimension),
+            batch_size=options.checked_batch_size(batch_size),
+            unit=normalize_embeddings,
+        )
+        if isinstance(inputs, str):
+            one: Floats = self._encode([inputs], how, False)[0]
             return one
-        return self._encode(inputs.checked_texts(texts), self._before(prompt), show_progress)
+        return self._encode(texts_of.checked_texts(inputs), how, show_progress_bar)
 
-    def _before(self, prompt: str | None) -> str:
-        """What is put before texts that are called neither queries nor documents."""
-        return self.spec.default_prompt if prompt is None else prompt
+    def _before(self, prompt_name: str | None, prompt: str | None) -> str:
+        return options.prompt_of(self.spec.prompts, prompt_name, prompt, self.spec.default_prompt)
 
-    def encode_query(self, texts: str | Sequence[str], *, show_progress: bool | None = None) -> Floats:
-        """Encode search queries: ``encode`` with the model's own query prompt."""
-        return self.encode(texts, prompt=self.spec.prompts["query"], show_progress=show_progress)
+    def encode_query(  # noqa: PLR0913 - as encode
+        self,
+        inputs: str | Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: Literal["sentence_embedding"] = "sentence_embedding",
+        precision: Literal["float32"] | None = "float32",
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        device: str | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: None = None,
+    ) -> Floats:
+        """Encode search queries: ``encode`` with the model's own query prompt, where none is given."""
+        return self.encode(
+            inputs, prompt_name="query" if prompt_name is None else prompt_name, prompt=prompt, batch_size=batch_size,
+            show_progress_bar=show_progress_bar, output_value=output_value, precision=precision, convert_to_numpy=convert_to_numpy,
+            convert_to_tensor=convert_to_tensor, device=device, normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim, pool=pool, chunk_size=chunk_size,
+        )  # fmt: skip
 
-    def encode_document(self, texts: str | Sequence[str], *, show_progress: bool | None = None) -> Floats:
-        """Encode texts to be found: ``encode`` with the model's own document prompt."""
-        return self.encode(texts, prompt=self.spec.prompts["document"], show_progress=show_progress)
+    def encode_document(  # noqa: PLR0913 - as encode
+        self,
+        inputs: str | Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: Literal["sentence_embedding"] = "sentence_embedding",
+        precision: Literal["float32"] | None = "float32",
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        device: str | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: None = None,
+    ) -> Floats:
+        """Encode texts to be found: ``encode`` with the model's own document prompt, where none is given."""
+        return self.encode(
+            inputs, prompt_name="document" if prompt_name is None else prompt_name, prompt=prompt, batch_size=batch_size,
+            show_progress_bar=show_progress_bar, output_value=output_value, precision=precision, convert_to_numpy=convert_to_numpy,
+            convert_to_tensor=convert_to_tensor, device=device, normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim, pool=pool, chunk_size=chunk_size,
+        )  # fmt: skip
+
+    def encode_counted(
+        self,
+        inputs: Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> Encoded:
+        """Encode texts and count what is cut, in place of a warning.
+
+        Args:
+            inputs: A sequence of texts.
+            prompt_name: The name of one of the model's own prompts.
+            prompt: A prompt of your own; it wins over ``prompt_name``.
+            show_progress_bar: As for :meth:`encode`.
+
+        Returns:
+            The vectors, and the texts and tokens that were cut in this call.
+
+        Raises:
+            MedEmbedError: As :meth:`encode`.
+        """
+        how = How(prompt=self._before(prompt_name, prompt))
+        return Encoded(*self._run(texts_of.checked_texts(inputs), how, show_progress_bar))
 
     def encode_stream(
-        self, texts: Iterable[str], *, kind: PromptKind | None = None, prompt: str | None = None, window: int = WINDOW
+        self, inputs: Iterable[str], *, prompt_name: str | None = None, prompt: str | None = None, window: int = WINDOW
     ) -> Iterator[Floats]:
         """Encode any iterable of texts in bounded memory.
 
         Args:
-            texts: Any iterable of ``str``, also one that never ends.
-            kind: What they are: ``"query"`` or ``"document"`` puts the model's own prompt for these before each text.
-            prompt: One of your own instead; neither leaves the texts as they are.
+            inputs: Any iterable of ``str``, also one that never ends.
+            prompt_name: The name of one of the model's own prompts, such as ``"query"`` or ``"document"``.
+            prompt: A prompt of your own; it wins over ``prompt_name``.
             window: Texts held and computed at a time.
 
         Yields:
@@ -252,69 +312,103 @@ class MedEmbed(ClosedByWith):
 
         Raises:
             InputTypeError: An item is not a ``str``.
-            SettingError: ``window`` below 1, an unknown ``kind``, or both ``kind`` and ``prompt``.
+            SettingError: ``window`` below 1, or an unknown ``prompt_name``.
         """
-        before = inputs.prompt_of(self.spec.prompts, kind, self._before(prompt) if kind is None else prompt)
+        how = How(prompt=self._before(prompt_name, prompt))
         if window < 1:
             raise SettingError(f"window={window}: give at least 1 text")
         start = 0
-        for group in inputs.windows(texts, window):
-            yield self._encode(group, before, False, first_index=start)
+        for group in texts_of.windows(inputs, window):
+            yield self._encode(group, how, False, first_index=start)
             start += len(group)
 
-    def _encode(self, texts: list[str], prompt: str, show_progress: bool | None, *, first_index: int = 0) -> Floats:
-        encoder = self._encoder()
-        out = np.empty((len(texts), self.dimension), dtype=np.float32)
-        cut = Cut()
-        with progress.bar(len(texts), show_progress) as advance:
-            for start in range(0, len(texts), WINDOW):
-                rows, more = encoder(texts[start : start + WINDOW], prompt, advance, first_index=first_index + start)
-                out[start : start + WINDOW] = shortening.shorten(rows, self.dimension, self._directions)
-                cut += more
-        if cut.texts:
-            with self._lifecycle.lock:
-                self._cut += cut
-            warnings.warn(TruncationWarning(cut.texts, cut.tokens, self.max_seq_length), stacklevel=callers.level())
-        return out
+    def _encode(self, texts: list[str], how: How, show: bool | None, *, first_index: int = 0) -> Floats:
+        rows, cut = self._run(texts, how, show, first_index=first_index)
+        warn_of(cut, self.max_seq_length, WHOLE)
+        return rows
 
-    async def aencode(self, texts: str | Sequence[str], *, prompt: str | None = None) -> Floats:
-        """``encode`` without blocking the event loop; single texts awaited at the same time share a batch."""
-        if isinstance(texts, str):
-            return await self._batcher(self._before(prompt))(texts)
-        return await asyncio.to_thread(partial(self.encode, texts, prompt=prompt, show_progress=False))
+    def _run(self, texts: list[str], how: How, show: bool | None, *, first_index: int = 0) -> tuple[Floats, Cut]:
+        encoder, dimension = self._encoder(), how.dimension or self.dimension
+        out = np.empty((len(texts), dimension), dtype=np.float32)
 
-    async def aencode_query(self, texts: str | Sequence[str]) -> Floats:
-        """``encode_query`` without blocking the event loop; see ``aencode``."""
-        return await self.aencode(texts, prompt=self.spec.prompts["query"])
+        def encode_window(window: slice, advance: Any) -> Cut:
+            rows, cut = encoder(
+                texts[window],
+                how.prompt,
+                advance,
+                first_index=first_index + window.start,
+                batch_size=how.batch_size,
+            )
+            rows = shortening.shorten(rows, dimension, self._directions)
+            out[window] = vectors.normalize(rows) if how.unit and not self.spec.normalized else rows
+            return cut
 
-    async def aencode_document(self, texts: str | Sequence[str]) -> Floats:
-        """``encode_document`` without blocking the event loop; see ``aencode``."""
-        return await self.aencode(texts, prompt=self.spec.prompts["document"])
+        return out, self._in_windows(len(texts), show, encode_window)
 
-    def _batcher(self, prompt: str) -> MicroBatcher:
-        """One per event loop and prompt; the loop's own thread is the only one to touch it."""
-        of_loop = self._batchers.setdefault(asyncio.get_running_loop(), {})
-        if prompt not in of_loop:
-            of_loop[prompt] = MicroBatcher(lambda texts: self._encode(texts, prompt, False))
-        return of_loop[prompt]
-
-    def similarity(self, a: Floats, b: Floats) -> Floats:
-        """Compare every vector of ``a`` with every vector of ``b``: the cosine, or the dot product of a model made for it.
-
-        Args:
-            a: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
-            b: *Shape:* ``(m, dimension)`` or ``(dimension,)``.
-
-        Returns:
-            *Shape:* ``(n, m)``, float32. For quantised vectors see ``medembed.vectors.similarity``.
+    async def aencode(
+        self, inputs: str | Sequence[str], *, prompt_name: str | None = None, prompt: str | None = None
+    ) -> Floats:
+        """Encode without blocking the event loop; single texts awaited at the same time share a batch.
 
         Raises:
-            VectorError: Vectors of different lengths.
+            EngineError: The task that batches the calls was cancelled.
+            MedEmbedError: As :meth:`encode`.
         """
-        return vectors.similarity(np.asarray(a, dtype=np.float32), np.asarray(b, dtype=np.float32))
+        before = self._before(prompt_name, prompt)
+        if isinstance(inputs, str):
+            return await self._batcher(before)(inputs)
+        return await asyncio.to_thread(partial(self.encode, inputs, prompt=before, show_progress_bar=False))
 
-    def quantise(self, stored: Floats, kind: vectors.VectorKind) -> NDArray[Any]:
-        """Quantise vectors of this model with the model's own ranges; see ``medembed.vectors``.
+    async def aencode_query(self, inputs: str | Sequence[str]) -> Floats:
+        """``encode_query`` without blocking the event loop; see ``aencode``."""
+        return await self.aencode(inputs, prompt_name="query")
+
+    async def aencode_document(self, inputs: str | Sequence[str]) -> Floats:
+        """``encode_document`` without blocking the event loop; see ``aencode``."""
+        return await self.aencode(inputs, prompt_name="document")
+
+    def _batcher(self, prompt: str) -> MicroBatcher:
+        """The batcher of this event loop and prompt; the loop's own thread is the only one to touch it."""
+        with self._lifecycle.lock:
+            for loop in [loop for loop in self._batchers if loop.is_closed()]:
+                del self._batchers[loop]
+            of_loop = self._batchers.setdefault(asyncio.get_running_loop(), {})
+        if prompt not in of_loop:
+            of_loop[prompt] = MicroBatcher(lambda texts: self._encode(texts, How(prompt=prompt), False))
+        return of_loop[prompt]
+
+    def similarity(self, embeddings1: Floats, embeddings2: Floats) -> Floats:
+        """Compare every vector of one side with every vector of the other: the cosine, or a dot-product model's dot product.
+
+        Args:
+            embeddings1: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
+            embeddings2: *Shape:* ``(m, dimension)`` or ``(dimension,)``.
+
+        Returns:
+            *Shape:* ``(n, m)``, float32. For quantized vectors see ``medembed.vectors.similarity``.
+
+        Raises:
+            VectorError: Vectors of different lengths, of integers, or that are not finite.
+        """
+        return vectors.similarity(vectors.as_floats(embeddings1), vectors.as_floats(embeddings2))
+
+    def similarity_pairwise(self, embeddings1: Floats, embeddings2: Floats) -> Floats:
+        """Compare each vector of one side with the one at the same place of the other.
+
+        Args:
+            embeddings1: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
+            embeddings2: The same shape.
+
+        Returns:
+            *Shape:* ``(n,)``, float32.
+
+        Raises:
+            VectorError: Shapes that differ, vectors of integers, or values that are not finite.
+        """
+        return vectors.similarity_pairwise(vectors.as_floats(embeddings1), vectors.as_floats(embeddings2))
+
+    def quantize(self, stored: Floats, kind: vectors.VectorKind) -> NDArray[Any]:
+        """Quantize vectors of this model with the model's own ranges; see ``medembed.vectors``.
 
         Args:
             stored: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
@@ -324,18 +418,18 @@ class MedEmbed(ClosedByWith):
             Array of the kind's dtype; binary kinds have ``dimension / 8`` columns.
 
         Raises:
-            VectorError: Unknown kind, or the model has no ranges for this dimension.
+            VectorError: Unknown kind, vectors that are not finite floats, or a model without ranges for this dimension.
         """
-        return vectors.quantise(stored, kind, self.vector_ranges if kind in ("int8", "uint8") else None)
+        return vectors.quantize(stored, kind, self.vector_ranges if kind in ("int8", "uint8") else None)
 
     def calibrate(self, texts: Sequence[str]) -> Floats:
-        """Quantisation ranges from a sample of your own texts, to keep beside your vectors.
+        """Quantization ranges from a sample of your own texts, to keep beside your vectors.
 
         Args:
             texts: At least 100, like those to be stored; a few thousand are better.
 
         Returns:
-            *Shape:* ``(2, dimension)``, for ``medembed.vectors.quantise``.
+            *Shape:* ``(2, dimension)``, for ``medembed.vectors.quantize``.
 
         Raises:
             VectorError: Too few texts, or texts too much alike.
@@ -350,12 +444,12 @@ class MedEmbed(ClosedByWith):
             prompt: Put before each text, as in ``encode``.
 
         Returns:
-            One number a text, in input order.
+            One number per text, in input order.
 
         Raises:
             InputTypeError: An item is not a ``str``.
         """
-        return self._encoder().tokenizer.count(inputs.checked_texts(texts), self._before(prompt))
+        return self._encoder().tokenizer.count(texts_of.checked_texts(texts), self._before(None, prompt))
 
     def warm_up(self) -> None:
         """Run one short and one full-length text, so that the first real call pays no start-up cost."""
@@ -364,41 +458,3 @@ class MedEmbed(ClosedByWith):
         encoder = self._encoder()
         for row in ids:
             encoder.head(encoder.engine, [row], alone=False, lead=0)
-
-    def close(self) -> None:
-        """Give back threads and memory. Encoding afterwards raises ``ClosedModelError``; closing again is fine."""
-        self._lifecycle.close()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the settings, not the weights: the other side loads the model itself."""
-        return partial(type(self), **self._settings), ()
-
-    def __repr__(self) -> str:
-        """Tell model, dimension, device, precision and engine."""
-        if self._lifecycle.closed:
-            return f"MedEmbed({self.name!r}, closed)"
-        engine = self._encoder().engine
-        return (
-            f"MedEmbed({self.name!r}, dimension={self.dimension}, max_seq_length={self.max_seq_length}, "
-            f"device={engine.device!r}, precision={engine.precision!r}, engine={engine.name!r})"
-        )
-
-
-def within(name: str, asked: int | None, default: int, most: int) -> int:
-    """A setting checked against its largest value.
-
-    Args:
-        name: The setting.
-        asked: What the caller gave; None for the default.
-        default: What holds otherwise.
-        most: The largest allowed.
-
-    Raises:
-        SettingError: Not a whole number in the range.
-    """
-    if asked is None:
-        return default
-    least = 3 if name.endswith("_length") else 1  # a tokenizer needs room for a token between its special ones
-    if type(asked) is not int or not least <= asked <= most:
-        raise SettingError(f"{name}={asked!r}: this model takes a whole number from {least} to {most}")
-    return asked

@@ -48,3 +48,9 @@ def test_a_unit_is_closed_once_it_is_full(sizes: list[int], most: int) -> None:
 @pytest.mark.parametrize("plan", [plan_batches, split_by_size], ids=["batches", "units"])
 def test_nothing_gives_nothing(plan: object) -> None:
     assert plan([], 10) == []  # type: ignore[operator]
+
+
+def test_a_limit_of_rows_holds_beside_the_budget() -> None:
+    batches = plan_batches([5] * 10 + [50], max_tokens=100, max_rows=4)
+    assert max(map(len, batches)) == 4
+    assert sorted(index for batch in batches for index in batch) == list(range(11))

@@ -56,7 +56,7 @@ def test_a_bare_transformer_folder_loads_with_mean_pooling(folder: Path) -> None
     assert MedEmbed(folder, threads=1).encode("pain").shape == (64,)
 
 
-def test_a_dot_product_model_is_not_normalised(tmp_path: Path) -> None:
+def test_a_dot_product_model_is_not_normalized(tmp_path: Path) -> None:
     made = tiny_bert.make(tmp_path / "m", similarity="dot", normalize=False)
     assert abs(np.linalg.norm(MedEmbed(made, threads=1).encode("pain")) - 1) > 0.1
 

@@ -55,11 +55,11 @@ def _token_runner(found: checkpoint.Checkpoint, kind: str) -> Callable[[TokenIds
     torch = pytest.importorskip("torch")
     from medembed.runtime.engines import torch_engine
     from medembed.runtime.engines.ragged_bert import row_by_row_attention
+    from medembed.runtime.engines.slots import Slots
 
     other = torch_engine.TorchEngine(found, ["cpu"], "fp32", 1)
     if kind == "ragged":
-        other._free.get()
-        other._free.put(torch_engine._Ragged(found, "cpu", torch.float32, row_by_row_attention))
+        other._replicas = Slots([torch_engine._Ragged(found, "cpu", torch.float32, row_by_row_attention)])
     return lambda ids, attended: other.tokens(ids, attended=attended)
 
 

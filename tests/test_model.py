@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from medembed import FakeEngine, MedEmbed, TruncationWarning, model
+from medembed import FakeEngine, MedEmbed, TruncationWarning
 from medembed.errors import (
     ClosedModelError,
     EngineError,
@@ -19,6 +19,7 @@ from medembed.errors import (
     SettingError,
     VectorError,
 )
+from medembed.runtime import session
 from medembed.runtime.engines.interface import TokenIds
 
 TEXTS = ["chest pain", "a", "", "shortness of breath on exertion since last week", "pain " * 40]
@@ -84,7 +85,7 @@ def test_any_sequence_of_str_will_do(tiny: MedEmbed, texts: list[str]) -> None:
 )
 def test_wrong_inputs_are_named_by_index_and_type(tiny: MedEmbed, texts: object, says: str) -> None:
     with pytest.raises(TypeError, match=says) as caught:
-        tiny.encode(texts)  # type: ignore[call-overload]
+        tiny.encode(texts)  # type: ignore[arg-type]
     assert isinstance(caught.value, InputTypeError)
 
 
@@ -107,7 +108,7 @@ def test_stream_gives_the_same_vectors_window_by_window(tiny: MedEmbed) -> None:
 
 @pytest.mark.parametrize("kind", ["query", "document"])
 def test_stream_applies_the_prompt_of_its_kind(tiny: MedEmbed, kind: Literal["query", "document"]) -> None:
-    [rows] = tiny.encode_stream(["pain"], kind=kind)
+    [rows] = tiny.encode_stream(["pain"], prompt_name=kind)
     np.testing.assert_array_equal(rows, getattr(tiny, f"encode_{kind}")(["pain"]))
     [rows] = tiny.encode_stream(["pain"], prompt=tiny.spec.prompts[kind])
     np.testing.assert_array_equal(rows, getattr(tiny, f"encode_{kind}")(["pain"]))
@@ -116,11 +117,10 @@ def test_stream_applies_the_prompt_of_its_kind(tiny: MedEmbed, kind: Literal["qu
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"kind": "passage"}, "kind='passage': choose 'query' or 'document'"),
-        ({"kind": "query", "prompt": "find: "}, "kind='query' and a prompt of your own: give one of them"),
+        ({"prompt_name": "passage"}, "prompt_name='passage': this model has 'query', 'document'"),
         ({"window": 0}, "window=0: give at least 1 text"),
     ],
-    ids=["unknown kind", "kind and prompt", "no window"],
+    ids=["unknown prompt", "no window"],
 )
 def test_stream_settings_that_cannot_be_are_refused(tiny: MedEmbed, settings: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingError, match=says):
@@ -142,7 +142,7 @@ def test_stream_names_the_index_in_the_whole_stream(tiny: MedEmbed) -> None:
 def test_long_input_in_windows_equals_it_at_once(tiny: MedEmbed, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"finding {i} {'word ' * (i % 30)}" for i in range(100)]
     whole = tiny.encode(texts)
-    monkeypatch.setattr(model, "WINDOW", 7)
+    monkeypatch.setattr(session, "WINDOW", 7)
     cosines = (tiny.encode(texts) * whole).sum(axis=1)
     assert cosines.min() > 0.9999
 
@@ -179,7 +179,7 @@ def test_error_policy_refuses_naming_the_index(tiny_folder: Path) -> None:
 
 
 def test_the_index_counts_from_the_start_of_the_whole_input(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "WINDOW", 10)
+    monkeypatch.setattr(session, "WINDOW", 10)
     embedder = MedEmbed(tiny_folder, threads=1, overlong="error")
     texts = ["pain"] * 41 + [LONG]
     with pytest.raises(OverlongTextError, match="text 41 has"):
@@ -210,7 +210,7 @@ def test_chunk_policy_is_the_weighted_mean_of_the_windows(tiny_folder: Path) -> 
     np.testing.assert_allclose(chunking.encode(LONG), expected / np.linalg.norm(expected), atol=1e-5)
 
 
-def test_truncate_dim_cuts_and_renormalises(tiny_folder: Path, tiny: MedEmbed) -> None:
+def test_truncate_dim_cuts_and_renormalizes(tiny_folder: Path, tiny: MedEmbed) -> None:
     short = MedEmbed(tiny_folder, threads=1, truncate_dim=16)
     full = tiny.encode(TEXTS)[:, :16]
     assert short.dimension == 16
@@ -274,9 +274,9 @@ def test_one_log_line_at_load_and_no_text_in_any(tiny_folder: Path, caplog: pyte
     assert "patient" not in caplog.text
 
 
-def test_quantised_vectors_use_the_models_own_ranges(mini: MedEmbed) -> None:
-    alone = mini.quantise(mini.encode("chest pain"), "int8")
-    among = mini.quantise(mini.encode(["chest pain", "fracture", "asthma"]), "int8")[0]
+def test_quantized_vectors_use_the_models_own_ranges(mini: MedEmbed) -> None:
+    alone = mini.quantize(mini.encode("chest pain"), "int8")
+    among = mini.quantize(mini.encode(["chest pain", "fracture", "asthma"]), "int8")[0]
     assert np.abs(alone.astype(int) - among).max() <= 1
     assert len(np.unique(alone)) > 50
 
@@ -288,8 +288,8 @@ def test_the_bundled_model_has_ranges_for_its_cuts(dimension: int) -> None:
 
 
 def test_a_model_without_ranges_says_how_to_make_them(tiny: MedEmbed) -> None:
-    with pytest.raises(VectorError, match=r"no quantisation ranges for 64 dimensions: .*calibrate"):
-        tiny.quantise(tiny.encode("pain"), "int8")
+    with pytest.raises(VectorError, match=r"no quantization ranges for 64 dimensions: .*calibrate"):
+        tiny.quantize(tiny.encode("pain"), "int8")
     ranges = tiny.calibrate([f"finding {i} of {i * 7 % 13}" for i in range(120)])
     assert ranges.shape == (2, 64)
 
@@ -319,7 +319,7 @@ def test_a_vector_that_is_not_finite_is_an_error_not_a_result() -> None:
 def test_progress_is_shown_only_when_wanted(tiny: MedEmbed, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.encode(TEXTS)
     assert capsys.readouterr().err == ""
-    tiny.encode(TEXTS * 20, show_progress=True)
+    tiny.encode(TEXTS * 20, show_progress_bar=True)
     assert "100/100" in capsys.readouterr().err
 
 

@@ -158,7 +158,7 @@ def test_wheel_carries_the_package_and_nothing_else(wheel: Path) -> None:
     assert tops == {"medembed", f"medembed-{medembed.__version__}.dist-info"}
 
 
-def test_wheel_carries_the_licence(wheel: Path) -> None:
+def test_wheel_carries_the_license(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in zipfile.ZipFile(wheel).namelist())
 
 

@@ -39,7 +39,7 @@ def assert_alike(folder: Path, atol: float = 2e-4) -> None:
         for name in ("encode", "encode_query", "encode_document"):
             for text in TEXTS:
                 expected = getattr(reference, name)(text)
-                if ours.spec.normalised:
+                if ours.spec.normalized:
                     expected = expected / max(float(np.linalg.norm(expected)), 1e-12)
                 np.testing.assert_allclose(
                     getattr(ours, name)(text), expected, atol=atol, rtol=1e-3, err_msg=f"{name} {text[:12]!r}"
@@ -152,11 +152,11 @@ def pooled_dense(activation: str, width: int) -> list[Any]:
 
 LAYOUTS: dict[str, tuple[Callable[[int], list[Any]], dict[str, Any]]] = {
     "pooling alone": (lambda w: [modules().Pooling(w)], {"similarity_fn_name": "dot"}),
-    "normalised": (lambda w: [modules().Pooling(w), modules().Normalize()], {}),
+    "normalized": (lambda w: [modules().Pooling(w), modules().Normalize()], {}),
     "dense": (lambda w: [modules().Pooling(w), dense(w, 48)], {}),
-    "dense, not normalised": (lambda w: [modules().Pooling(w), dense(w, 48)], {"similarity_fn_name": "dot"}),
-    "dense, normalised": (lambda w: [modules().Pooling(w), dense(w, 48), modules().Normalize()], {}),
-    "normalised, then dense": (lambda w: [modules().Pooling(w), modules().Normalize(), dense(w, 48)], {"similarity_fn_name": "dot"}),
+    "dense, not normalized": (lambda w: [modules().Pooling(w), dense(w, 48)], {"similarity_fn_name": "dot"}),
+    "dense, normalized": (lambda w: [modules().Pooling(w), dense(w, 48), modules().Normalize()], {}),
+    "normalized, then dense": (lambda w: [modules().Pooling(w), modules().Normalize(), dense(w, 48)], {"similarity_fn_name": "dot"}),
     "two dense": (lambda w: [modules().Pooling(w), dense(w, 96), dense(96, 16)], {}),
     "dense without bias": (lambda w: [modules().Pooling(w), dense(w, 48, bias=False)], {}),
     "dense with residual": (lambda w: [modules().Pooling(w), dense(w, w, use_residual=True)], {}),

@@ -36,7 +36,7 @@ def test_ids_equal_the_reference_truncation_included(short: Tokenizer, reference
     assert short([text]).ids == [reference.encode(text).ids]
 
 
-def test_prompt_is_tokenised_with_the_text(short: Tokenizer, reference: Reference) -> None:
+def test_prompt_is_tokenized_with_the_text(short: Tokenizer, reference: Reference) -> None:
     assert short(["pain"], prompt="query: ").ids == [reference.encode("query: pain").ids]
 
 

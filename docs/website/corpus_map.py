@@ -24,7 +24,7 @@ def build(target: Path, vectors: NDArray[np.float32], passages: Sequence[demo.Pa
     """Write ``[{title, source, topic, x, y}, …]`` and the topics' names.
 
     Places are a t-SNE of the vectors (van der Maaten and Hinton, 2008), topics a k-means of them, and a topic is called
-    by the words that its titles have and the others' have not. Distances on the map mean little; neighbours do.
+    by the words that its titles have and the others' have not. Distances on the map mean little; neighbors do.
 
     Args:
         target: JSON file to write.

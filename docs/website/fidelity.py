@@ -50,7 +50,7 @@ def encode(packed: Path, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         tokens = np.asarray([row], dtype=np.int64)
         states = compiled([tokens, np.ones_like(tokens), np.zeros_like(tokens)])[0]
         rows.append(states[0].mean(axis=0))
-    return vectors.normalise(np.stack(rows))
+    return vectors.normalize(np.stack(rows))
 
 
 def main(built: Path = BUILT) -> None:

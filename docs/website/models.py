@@ -28,7 +28,7 @@ def _table() -> str:
     rows = "\n".join(_row(spec) for spec in MODELS.values())
     return (
         "# Models\n\nWhat `MedEmbed(NAME)` knows by name; `medembed models` prints the same.\n\n"
-        "| name | dimensions | tokens read | parameters | pooling | licence | source | |\n|---|---|---|---|---|---|---|---|\n"
+        "| name | dimensions | tokens read | parameters | pooling | license | source | |\n|---|---|---|---|---|---|---|---|\n"
         f"{rows}\n"
     )
 
@@ -38,5 +38,5 @@ def _row(spec: ModelSpec) -> str:
     pinned = f" @ `{spec.revision[:12]}`" if spec.revision else ""
     return (
         f"| `{spec.name}` | {spec.dimension} | {spec.max_seq_length} | {spec.parameters / 1e6:.1f} M | {spec.pooling} "
-        f"| {spec.licence} | {origin}{pinned} | {spec.note} |"
+        f"| {spec.license} | {origin}{pinned} | {spec.note} |"
     )

@@ -66,7 +66,7 @@ def _pack_encoder(found: checkpoint.Checkpoint, target: Path) -> None:
 def store_as_int8(model: Any) -> None:
     """Keep each matrix as int8 with a scale for every token or output; the computation stays float32.
 
-    Quantising activations too, as onnxruntime's dynamic quantisation does, is no smaller and loses more: decision 0050.
+    Quantizing activations too, as onnxruntime's dynamic quantization does, is no smaller and loses more: decision 0050.
 
     Args:
         model: The ONNX model, changed in place.
@@ -107,7 +107,7 @@ def _passages(passages: Sequence[demo.Passage], vectors: NDArray[np.float32]) ->
 
 
 def _write_notices(target: Path) -> None:
-    """Whose work is served with the site, under which licence."""
+    """Whose work is served with the site, under which license."""
     package = json.loads((RUNTIME / "package.json").read_text(encoding="utf-8"))
     target.write_text(
         f"{package['name']} {package['version']}: {package['license']}, Copyright Microsoft Corporation, github.com/microsoft/onnxruntime\n"

@@ -1,4 +1,4 @@
-"""A model folder's own files → what it says of itself: architecture, pooling, prompts, length, normalisation."""
+"""A model folder's own files → what it says of itself: architecture, pooling, prompts, length, normalization."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ def describe(
     Args:
         files: The model's files; ``files.encoder`` is set to where the encoder's are.
         folder: The folder, or the one in it that makes it a late-interaction model too.
-        known: What is known already; its name, repository, licence and notes are kept.
+        known: What is known already; its name, repository, license and notes are kept.
         late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text; None for either.
 
     Returns:
@@ -163,7 +163,7 @@ def describe(
         pooling=next(("+".join(step.modes) for step in steps if isinstance(step, Pool)), known.pooling),
         prompts=prompts,
         default_prompt=default_prompt,
-        normalised=NORMALIZE in [kind for kind, _ in modules]
+        normalized=NORMALIZE in [kind for kind, _ in modules]
         or saved.get("similarity_fn_name") not in ("dot", "euclidean", "manhattan"),
         max_seq_length=_max_seq_length(files, {**sentence, **overrides}, config),
     )

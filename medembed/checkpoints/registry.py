@@ -1,4 +1,4 @@
-"""Which models exist: names, repositories, pinned commits, prompts, licences. Data and a lookup; no I/O."""
+"""Which models exist: names, repositories, pinned commits, prompts, licenses. Data and a lookup; no I/O."""
 
 import difflib
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ class ModelSpec:
         pooling: ``"mean"``, ``"cls"`` or another of sentence-transformers' modes; several joined by ``+``.
         prompts: Text put before queries (``"query"``) and documents (``"document"``).
         default_prompt: Text put before texts that are called neither.
-        normalised: Whether vectors are scaled to unit length.
-        licence: SPDX identifier, or ``"unknown"`` for models outside the registry.
+        normalized: Whether vectors are scaled to unit length.
+        license: SPDX identifier, or ``"unknown"`` for models outside the registry.
         parameters: Number of weights.
         note: One line for ``medembed models``.
     """
@@ -42,8 +42,8 @@ class ModelSpec:
     pooling: str
     prompts: Mapping[str, str] = field(default_factory=lambda: NO_PROMPTS)
     default_prompt: str = ""
-    normalised: bool = True
-    licence: str = "unknown"
+    normalized: bool = True
+    license: str = "unknown"
     parameters: int = 0
     note: str = ""
 
@@ -63,7 +63,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
                 dimension=384,
                 max_seq_length=384,
                 pooling="mean",
-                licence="apache-2.0",
+                license="apache-2.0",
                 parameters=22_713_216,
                 note="works offline at once; all-MiniLM-L6-v2 tuned for medicine by the recipes mini/1 to mini/4",
             ),
@@ -74,7 +74,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
                 dimension=384,
                 max_seq_length=512,
                 pooling="cls",
-                licence="apache-2.0",
+                license="apache-2.0",
                 parameters=33_360_000,
                 note="published MedEmbed on bge-small-en-v1.5",
             ),
@@ -85,7 +85,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
                 dimension=768,
                 max_seq_length=512,
                 pooling="cls",
-                licence="apache-2.0",
+                license="apache-2.0",
                 parameters=109_482_240,
                 note="published MedEmbed on bge-base-en-v1.5",
             ),
@@ -96,7 +96,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
                 dimension=1024,
                 max_seq_length=512,
                 pooling="cls",
-                licence="apache-2.0",
+                license="apache-2.0",
                 parameters=335_141_888,
                 note="published MedEmbed on bge-large-en-v1.5",
             ),

@@ -73,4 +73,4 @@ def shorten(rows: Floats, dimension: int, directions: Floats | None) -> Floats:
         return rows
     if directions is None or not 1 <= dimension < rows.shape[-1]:
         return vectors.cut(rows, dimension)
-    return vectors.normalise(rows @ directions[:, :dimension])
+    return vectors.normalize(rows @ directions[:, :dimension])

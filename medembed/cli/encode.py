@@ -1,7 +1,6 @@
 """`medembed encode`: texts in, a file of vectors out, in bounded memory."""
 
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from medembed.rows import files, read, sources
 from medembed.rows.outputs import check_outputs
 from medembed.rows.read import Columns, Row
 from medembed.rows.readers import BY_ENDING
-from medembed.runtime.tokenizer import TruncationWarning
 from medembed.terminal import say
 
 # the first group is small, so that progress shows soon; then they grow to what batches well
@@ -129,11 +127,10 @@ def _groups(rows: Iterator[Row], progress: RowBar) -> Iterator[list[Row]]:
 
 
 def _embedded(model: MedEmbed, rows: Sequence[Row], kind: options.Kind) -> Floats:
-    encode_all = model.encode_query if kind is options.Kind.query else model.encode_document
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TruncationWarning)  # told once, at the end
-            return encode_all([row.text for row in rows], show_progress=False)
+        # what is cut is told once, at the end
+        texts = [row.text for row in rows]
+        return model.encode_counted(texts, prompt_name=kind.value, show_progress_bar=False).vectors
     except OverlongTextError as error:
         row = rows[error.index]
         raise error.at(f"{row.source}, line {row.line}: the text") from None

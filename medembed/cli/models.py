@@ -30,7 +30,7 @@ def models(context: typer.Context) -> None:
         )
         table.add_row(
             spec.name, str(spec.dimension), str(spec.max_seq_length), f"{spec.parameters / 1e6:.0f} M", _where(spec),
-            f"{where}\n{spec.note}; {spec.licence}",
+            f"{where}\n{spec.note}; {spec.license}",
         )  # fmt: skip
     Terminal().print(table)
 

@@ -48,7 +48,7 @@ def find_centroids(tokens: Floats, count: int, *, seed: int = 0, iterations: int
         lost = np.setdiff1d(np.arange(count), found)
         # a centroid that nobody is nearest to starts again at a token
         centroids[lost] = tokens[rng.choice(len(tokens), len(lost), replace=False)]
-        centroids = vectors.normalise(centroids)
+        centroids = vectors.normalize(centroids)
     return centroids
 
 

@@ -1,4 +1,4 @@
-"""Short vectors as a byte for every few dimensions: product quantisation (Jégou, Douze and Schmid 2011, doi:10.1109/TPAMI.2010.57).
+"""Short vectors as a byte for every few dimensions: product quantization (Jégou, Douze and Schmid 2011, doi:10.1109/TPAMI.2010.57).
 
 Dimensions of token vectors vary together. A byte that stands for one of 256 points in four dimensions knows that, four numbers of
 two bits do not.

@@ -1,4 +1,4 @@
-"""Texts → token vectors: tokenise, fill up, batch, run, project, leave out, put back in order."""
+"""Texts → token vectors: tokenize, fill up, batch, run, project, leave out, put back in order."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,8 +15,9 @@ from medembed.errors import EngineError, InputTypeError, UnsupportedModelError
 from medembed.runtime import batching
 from medembed.runtime.encoding import Cut, cut_of, load_tokenizer
 from medembed.runtime.engines.interface import Engine
+from medembed.runtime.options import How
 from medembed.runtime.streams import Streams
-from medembed.runtime.tokenizer import Overlong, Tokenised, Tokenizer
+from medembed.runtime.tokenizer import Overlong, Tokenized, Tokenizer
 
 Floats = NDArray[np.float32]
 Role = Literal["query", "document"]
@@ -57,6 +58,7 @@ class TokenEncoder:
         self,
         role: Role,
         texts: Sequence[str],
+        how: How,
         progress: Callable[[int], object],
         *,
         pool_factor: float = 1.0,
@@ -67,6 +69,7 @@ class TokenEncoder:
         Args:
             role: What the texts are.
             texts: Already checked to be strings.
+            how: Prompt and batch size.
             progress: Called with a number of texts as they are done, from any thread.
             pool_factor: Token pooling on top of the model's own.
             first_index: Where the window begins in the caller's input, for error messages.
@@ -80,14 +83,15 @@ class TokenEncoder:
             EngineError: The engine failed, or gave a vector that is not finite.
         """
         out: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(texts)
-        run = partial(self._run_unit, role, texts, out, progress, pool_factor, first_index)
-        units = self._streams.units(texts, self._layout.prompts[role])
+        run = partial(self._run_unit, role, texts, how, out, progress, pool_factor, first_index)
+        units = self._streams.units(texts, how.prompt)
         return out, sum(self._streams.run(run, units), Cut())
 
     def _run_unit(
         self,
         role: Role,
         texts: Sequence[str],
+        how: How,
         out: list[Floats],
         progress: Callable[[int], object],
         pool_factor: float,
@@ -97,28 +101,30 @@ class TokenEncoder:
         tokenizer, places = self._tokenizers[role], [first_index + i for i in unit]
         # windows of a query overlap, and its score is a sum over tokens: some would count twice
         overlong: Overlong = "error" if role == "query" and self._overlong == "chunk" else self._overlong
-        tokenised = tokenizer(
-            [texts[i] for i in unit], prompt=self._layout.prompts[role], overlong=overlong, places=places
-        )
+        tokenized = tokenizer([texts[i] for i in unit], prompt=how.prompt, overlong=overlong, places=places)
         parts: list[list[Floats]] = [[] for _ in unit]
-        rows = self._rows(role, tokenised, progress if len(tokenised.ids) == len(unit) else _nobody)
-        for owner, row in zip(tokenised.owners, rows, strict=True):
+        told = progress if len(tokenized.ids) == len(unit) else _nobody
+        rows = self._rows(role, tokenized, told, how.batch_size)
+        for owner, row in zip(tokenized.owners, rows, strict=True):
             parts[owner].append(row)
         for index, place, windows in zip(unit, places, parts, strict=True):
             row = windows[0] if len(windows) == 1 else np.concatenate(windows)
             _check(row, role, place, self.engine.name)
             out[index] = self._pooled(row, pool_factor) if role == "document" else row
-        if len(tokenised.ids) > len(unit):
+        if len(tokenized.ids) > len(unit):
             progress(len(unit))
-        return cut_of(tokenised, tokenizer.max_seq_length) if overlong == "truncate" else Cut()
+        return cut_of(tokenized, tokenizer.max_seq_length) if overlong == "truncate" else Cut()
 
-    def _rows(self, role: Role, tokenised: Tokenised, progress: Callable[[int], object]) -> list[Floats]:
+    def _rows(
+        self, role: Role, tokenized: Tokenized, progress: Callable[[int], object], batch_size: int | None
+    ) -> list[Floats]:
         """Token vectors of each row of ids."""
-        ids, attended = self._filled(tokenised.ids) if role == "query" else (tokenised.ids, None)
+        ids, attended = self._filled(tokenized.ids) if role == "query" else (tokenized.ids, None)
         rows: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(ids)
         engine = self.engine
+        lengths = [len(row) for row in ids]
         for batch in batching.plan_batches(
-            [len(row) for row in ids], engine.max_batch_tokens, multiple=engine.width_multiple
+            lengths, engine.max_batch_tokens, multiple=engine.width_multiple, max_rows=batch_size
         ):
             some = [ids[i] for i in batch]
             states = engine.tokens(some, attended=None if attended is None else [attended[i] for i in batch])
@@ -143,15 +149,15 @@ class TokenEncoder:
         out = np.concatenate(states)[kept]
         for projection in self._layout.projections:
             out = projection(out)
-        if self._layout.normalised:
-            out = vectors.normalise(out)
+        if self._layout.normalized:
+            out = vectors.normalize(out)
         counts = np.add.reduceat(kept, np.cumsum([0, *map(len, ids[:-1])]), dtype=np.intp)
         return np.split(out, np.cumsum(counts)[:-1])
 
     def _pooled(self, row: Floats, factor: float) -> Floats:
         layout = self._layout
         if layout.pool_factor > 1:
-            row = pool_tokens(row, layout.pool_factor, protected=layout.protected, normalise=layout.pooled_normalised)
+            row = pool_tokens(row, layout.pool_factor, protected=layout.protected, normalize=layout.pooled_normalized)
         return pool_tokens(row, factor) if factor > 1 else row
 
     def close(self) -> None:

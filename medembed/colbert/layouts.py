@@ -79,11 +79,11 @@ class Layout:
         skipped: Words whose tokens give no vector.
         skipped_in: Of what, among ``"query"`` and ``"document"``.
         projections: From token states to vectors, one after the other.
-        normalised: Whether vectors are scaled to unit length.
+        normalized: Whether vectors are scaled to unit length.
         mean: Whether a score is the mean over a query's tokens and not the sum.
         pool_factor: Token pooling that belongs to the model; 1 for none.
         protected: First tokens that its pooling leaves alone.
-        pooled_normalised: Whether pooled vectors are scaled to unit length.
+        pooled_normalized: Whether pooled vectors are scaled to unit length.
     """
 
     prompts: Mapping[str, str]
@@ -94,11 +94,11 @@ class Layout:
     skipped: tuple[str, ...]
     skipped_in: tuple[str, ...]
     projections: tuple[Projection, ...]
-    normalised: bool
+    normalized: bool
     mean: bool = False
     pool_factor: float = 1.0
     protected: int = 1
-    pooled_normalised: bool = True
+    pooled_normalized: bool = True
 
 
 def read_layout(checkpoint: Checkpoint) -> Layout:
@@ -145,7 +145,7 @@ def _stanford(checkpoint: Checkpoint) -> Layout:
         skipped=tuple(string.punctuation) if skips else (),
         skipped_in=("document",),
         projections=_chained([Projection(_linear(checkpoint))], checkpoint),
-        normalised=True,
+        normalized=True,
     )
 
 
@@ -166,7 +166,7 @@ def _pylate(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> Layout:
         skipped=tuple(str(word) for word in skipped),
         skipped_in=("document",),
         projections=_projections(checkpoint),
-        normalised=True,
+        normalized=True,
     )
 
 
@@ -195,12 +195,12 @@ def _sentence_transformers(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> 
         skipped=tuple(str(word) for word in _of(mask, "skiplist_words", list, [], mask_path)),
         skipped_in=tuple(str(role) for role in _of(mask, "skiplist_tasks", list, ["document"], mask_path)),
         projections=_projections(checkpoint),
-        normalised=model_files.NORMALIZE in modules,
+        normalized=model_files.NORMALIZE in modules,
         mean=saved.get("similarity_fn_name") == "meanmaxsim",
         pool_factor=float(_of(pooling, "pool_factor", (int, float), 1.0, pooling_path)),
         protected=_of(pooling, "num_protected_tokens", int, 1, pooling_path),
         # sentence-transformers reads configurations from before this setting so, for the sake of existing indexes
-        pooled_normalised=_of(pooling, "normalize_embeddings", bool, False, pooling_path),
+        pooled_normalized=_of(pooling, "normalize_embeddings", bool, False, pooling_path),
     )
 
 

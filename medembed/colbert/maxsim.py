@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed import vectors
 from medembed.errors import VectorError
 
 Floats = NDArray[np.float32]
@@ -31,7 +32,8 @@ def maxsim(queries: Sequence[Floats], documents: Sequence[Floats]) -> Floats:
         float32, *Shape:* ``(len(queries), len(documents))``. Higher is more alike.
 
     Raises:
-        VectorError: An array that is not ``(tokens, dim)``, has no tokens, or another ``dim`` than the others.
+        VectorError: An array that is not ``(tokens, dim)``, has no tokens, has another ``dim`` than the others, or does not
+            hold finite floats.
 
     Example:
         >>> query = np.array([[1, 0], [0, 1]], dtype=np.float32)
@@ -86,7 +88,9 @@ def check(rows: Sequence[Floats], kind: str) -> None:
         )
     for index, row in enumerate(rows):
         if row.ndim != 2:
-            raise VectorError(f"{kind} {index} has shape {row.shape}, but (tokens, dim) is needed: a vector a token")
+            raise VectorError(
+                f"{kind} {index} has shape {row.shape}, but (tokens, dim) is needed: one vector per token"
+            )
         if not len(row):
             raise VectorError(
                 f"{kind} {index} has no tokens, so there is nothing to compare: leave it out, or encode a text with words in it"
@@ -95,6 +99,7 @@ def check(rows: Sequence[Floats], kind: str) -> None:
             raise VectorError(
                 f"{kind} {index} has {row.shape[1]} dimensions, {kind} 0 has {rows[0].shape[1]}: encode all with one model"
             )
+        vectors.as_floats(row)
 
 
 def blocks(lengths: Sequence[int], most: int) -> Iterator[slice]:

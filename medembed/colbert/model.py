@@ -1,39 +1,35 @@
 """MedColBERT: the public class of late interaction. Conveniences here; the work is in colbert/encoding.py and the engines."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, get_args, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import progress
-from medembed.checkpoints import checkpoint as checkpoints
+from medembed import vectors
 from medembed.checkpoints import model_files
-from medembed.checkpoints.registry import BUNDLED, ModelSpec
+from medembed.checkpoints.registry import BUNDLED
 from medembed.colbert.encoding import Role, TokenEncoder
 from medembed.colbert.layouts import Layout, read_layout
 from medembed.colbert.maxsim import maxsim
 from medembed.colbert.token_pooling import check_factor
 from medembed.errors import InputTypeError, SettingError
-from medembed.model import within
-from medembed.runtime import callers, inputs
+from medembed.runtime import inputs as texts_of
+from medembed.runtime import options
 from medembed.runtime.encoding import Cut
-from medembed.runtime.engines import Device, PrecisionSetting, load_engine
+from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
-from medembed.runtime.lifecycle import ClosedByWith, Lifecycle
-from medembed.runtime.tokenizer import Overlong, TruncationWarning
+from medembed.runtime.options import How
+from medembed.runtime.session import Session, warn_of, within
+from medembed.runtime.tokenizer import Overlong
 from medembed.search.ranking import weighted
 
 Floats = NDArray[np.float32]
 
 # share of a hybrid first stage's scores beside MaxSim: between .2 and .5 the mean of three sets hardly moves (docs/experiments.md)
 FIRST_SHARE = 0.3
-# texts tokenised and computed at a time
-WINDOW = 10_000
 REMEDIES = {
     "query": "Shorten them, or raise query_length where the model can read more",
     "document": "MedColBERT(..., overlong='chunk') reads them whole",
@@ -53,8 +49,21 @@ class Ranked:
     score: float
 
 
-class MedColBERT(ClosedByWith):
-    """A late-interaction model (ColBERT): a vector a token, compared by MaxSim.
+@dataclass(frozen=True)
+class EncodedTokens:
+    """Token vectors of several texts, and what the model did not read of them.
+
+    Attributes:
+        vectors: float32, one array per text in input order. *Shape:* ``(tokens, dimension)`` each.
+        cut: Texts that were cut, and the tokens left out of them.
+    """
+
+    vectors: list[Floats]
+    cut: Cut
+
+
+class MedColBERT(Session[TokenEncoder]):
+    """A late-interaction model (ColBERT): one vector per token, compared by MaxSim.
 
     Args:
         model: ``"mini"``, which is in the package; a hub id or a local folder, as Stanford's ColBERT, PyLate or
@@ -66,7 +75,8 @@ class MedColBERT(ClosedByWith):
         overlong: Texts above the limit: ``"truncate"`` cuts them with a warning, ``"error"`` refuses them, ``"chunk"``
             gives a document the tokens of all its windows and refuses a query.
         threads: CPU threads; None for one per usable physical core.
-        revision: Commit, tag or branch of a hub model; None for the one first downloaded.
+        revision: Commit, tag or branch of a hub model, None for the one first downloaded; or the ``sha256-…`` that a folder
+            must have.
         cache_dir: Where downloads are kept; None for the Hugging Face cache.
         local_files_only: Never use the network.
         engine: An engine to use instead of choosing one; its dimension is that of the encoder's states.
@@ -102,57 +112,33 @@ class MedColBERT(ClosedByWith):
         engine: Engine | None = None,
     ) -> None:
         """Find the model, start its engine."""
-        if overlong not in get_args(Overlong):
-            raise SettingError(f"overlong={overlong!r}: choose one of {', '.join(get_args(Overlong))}")
-        self._settings: dict[str, Any] = {
-            "model": os.fspath(model), "device": device, "precision": precision, "query_length": query_length,
+        settings = {
+            "model": model, "device": device, "precision": precision, "query_length": query_length,
             "document_length": document_length, "overlong": overlong, "threads": threads, "revision": revision,
-            "cache_dir": None if cache_dir is None else os.fspath(cache_dir), "local_files_only": local_files_only, "engine": engine,
+            "cache_dir": cache_dir, "local_files_only": local_files_only, "engine": engine,
         }  # fmt: skip
-        self._checkpoint = checkpoints.fetch(
-            self._settings["model"],
-            revision=revision,
-            cache_dir=self._settings["cache_dir"],
-            local_files_only=local_files_only,
-            late_interaction=True,
-        )
+        super().__init__(settings, late_interaction=True)
         self._layout = self._with_lengths(read_layout(self._checkpoint), query_length, document_length)
-        self._cut = Cut()
-        self._lifecycle = Lifecycle(self._start, name=self.name, kind="MedColBERT")
+        self._open()
 
     def _with_lengths(self, layout: Layout, query_length: int | None, document_length: int | None) -> Layout:
         most = model_files.position_limit(self._checkpoint.config)
-        asked = within("query_length", query_length, layout.query_length, most)
+        query = within("query_length", query_length, layout.query_length, most)
         document = within("document_length", document_length, layout.document_length, most)
         expansion = layout.expansion
-        if expansion is not None and (expansion.cuts or expansion.length > asked):
-            expansion = replace(expansion, length=asked)
-        return replace(layout, query_length=asked, document_length=document, expansion=expansion)
+        if expansion is not None and (expansion.cuts or expansion.length > query):
+            expansion = replace(expansion, length=query)
+        return replace(layout, query_length=query, document_length=document, expansion=expansion)
 
     def _start(self) -> TokenEncoder:
-        settings = self._settings
-        engine = settings["engine"] or load_engine(
-            self._checkpoint,
-            device=settings["device"],
-            precision=settings["precision"],
-            threads=settings["threads"],
-        )
-        return TokenEncoder(self._checkpoint, self._layout, engine, overlong=settings["overlong"])
+        return TokenEncoder(self._checkpoint, self._layout, self._engine(), overlong=self.overlong)
 
-    @property
-    def name(self) -> str:
-        """The hub id or folder the model was asked for by."""
-        return self._checkpoint.spec.name
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What is known of the encoder: repository, licence, prompts ..."""
-        return self._checkpoint.spec
-
-    @property
-    def revision(self) -> str:
-        """The commit of a hub model, or ``"sha256-…"`` of a local model's files."""
-        return self._checkpoint.revision
+    def _facts(self) -> dict[str, object]:
+        return {
+            "dimension": self.dimension,
+            "query_length": self.query_length,
+            "document_length": self.document_length,
+        }
 
     @property
     def dimension(self) -> int:
@@ -170,105 +156,204 @@ class MedColBERT(ClosedByWith):
         """Tokens read of each document, prompt and special tokens included."""
         return self._layout.document_length
 
-    @property
-    def overlong(self) -> Overlong:
-        """What is done with texts above the limit."""
-        overlong: Overlong = self._settings["overlong"]
-        return overlong
-
-    @property
-    def device(self) -> str:
-        """Where the engine computes."""
-        return self._lifecycle.get().engine.device
-
-    @property
-    def precision(self) -> str:
-        """Number format of the engine's matrix products."""
-        return self._lifecycle.get().engine.precision
-
-    @property
-    def truncated(self) -> Cut:
-        """What ``overlong="truncate"`` has left out since the model was loaded: ``.texts`` and ``.tokens``."""
-        return self._cut
-
     @overload
     # a str is also a Sequence[str], and is told apart here
-    def encode_query(self, texts: str, *, show_progress: bool | None = None) -> Floats: ...  # type: ignore[overload-overlap]
+    def encode_query(  # type: ignore[overload-overlap]
+        self,
+        inputs: str,
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        normalize_embeddings: bool = False,
+    ) -> Floats: ...
     @overload
-    def encode_query(self, texts: Sequence[str], *, show_progress: bool | None = None) -> list[Floats]: ...
+    def encode_query(
+        self,
+        inputs: Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        normalize_embeddings: bool = False,
+    ) -> list[Floats]: ...
 
-    def encode_query(self, texts: str | Sequence[str], *, show_progress: bool | None = None) -> Floats | list[Floats]:
+    def encode_query(
+        self,
+        inputs: str | Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        normalize_embeddings: bool = False,
+    ) -> Floats | list[Floats]:
         """Encode search queries: with the model's own prompt, filled up to its length where the model does that.
 
         Args:
-            texts: One text, or a sequence of texts.
-            show_progress: True or False; None shows a bar at a terminal once a call takes longer than two seconds.
+            inputs: One text, or a sequence of texts.
+            prompt_name: The name of another of the model's own prompts.
+            prompt: A prompt of your own in place of the model's; it wins over ``prompt_name``.
+            batch_size: Most texts computed at a time; None for as many as fit the engine's budget of tokens, which is faster.
+            show_progress_bar: True or False; None shows a bar at a terminal once a call takes longer than two seconds.
+            convert_to_numpy: True.
+            convert_to_tensor: False; ``torch.from_numpy(...)`` makes a tensor of an array.
+            normalize_embeddings: Scale to unit length also the vectors of a model that does not do so by itself.
 
         Returns:
-            float32, one array a text in input order, *Shape:* ``(tokens, dimension)``; for one ``str`` the array itself.
+            float32, one array per text in input order, *Shape:* ``(tokens, dimension)``; for one ``str`` the array itself.
 
         Raises:
             InputTypeError: An item is not a ``str``.
+            SettingError: An option has a value that means nothing here.
             OverlongTextError: A query above :attr:`query_length` where ``overlong`` is not ``"truncate"``.
             ClosedModelError: After :meth:`close`.
         """
-        if isinstance(texts, str):
-            return self._encode("query", [texts], False)[0]
-        return self._encode("query", inputs.checked_texts(texts), show_progress)
+        options.check_elsewhere({"convert_to_numpy": convert_to_numpy, "convert_to_tensor": convert_to_tensor})
+        how = self._how("query", prompt_name, prompt, batch_size, unit=normalize_embeddings)
+        if isinstance(inputs, str):
+            return self._encode("query", [inputs], how, False)[0]
+        return self._encode("query", texts_of.checked_texts(inputs), how, show_progress_bar)
 
     @overload
-    def encode_document(self, texts: str, *, pool_factor: float = 1.0, show_progress: bool | None = None) -> Floats: ...  # type: ignore[overload-overlap]
+    def encode_document(  # type: ignore[overload-overlap]
+        self,
+        inputs: str,
+        *,
+        pool_factor: float = 1.0,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        normalize_embeddings: bool = False,
+    ) -> Floats: ...
     @overload
     def encode_document(
-        self, texts: Sequence[str], *, pool_factor: float = 1.0, show_progress: bool | None = None
+        self,
+        inputs: Sequence[str],
+        *,
+        pool_factor: float = 1.0,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        normalize_embeddings: bool = False,
     ) -> list[Floats]: ...
 
-    def encode_document(
-        self, texts: str | Sequence[str], *, pool_factor: float = 1.0, show_progress: bool | None = None
+    def encode_document(  # noqa: PLR0913 - the options of sentence-transformers, all keyword-only
+        self,
+        inputs: str | Sequence[str],
+        *,
+        pool_factor: float = 1.0,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        normalize_embeddings: bool = False,
     ) -> Floats | list[Floats]:
         """Encode texts to be found: with the model's own prompt, without the tokens it skips, such as punctuation.
 
         Args:
-            texts: One text, or a sequence of texts.
+            inputs: One text, or a sequence of texts.
             pool_factor: Merge alike tokens until about ``1 / pool_factor`` are left; 1 keeps all.
-            show_progress: True or False; None shows a bar at a terminal once a call takes longer than two seconds.
+            prompt_name: As for :meth:`encode_query`, and so are the following.
+            prompt: A prompt of your own in place of the model's.
+            batch_size: Most texts computed at a time.
+            show_progress_bar: True, False or None.
+            convert_to_numpy: True.
+            convert_to_tensor: False.
+            normalize_embeddings: Scale to unit length.
 
         Returns:
-            float32, one array a text in input order, *Shape:* ``(tokens, dimension)``; for one ``str`` the array itself.
+            float32, one array per text in input order, *Shape:* ``(tokens, dimension)``; for one ``str`` the array itself.
 
         Raises:
             InputTypeError: An item is not a ``str``, or no token of it is left.
             OverlongTextError: ``overlong="error"`` and a text is too long.
-            SettingError: ``pool_factor`` below 1.
+            SettingError: ``pool_factor`` below 1, or an option has a value that means nothing here.
             MissingExtraError: ``pool_factor`` above 1 without scipy.
             ClosedModelError: After :meth:`close`.
         """
+        options.check_elsewhere({"convert_to_numpy": convert_to_numpy, "convert_to_tensor": convert_to_tensor})
         check_factor(pool_factor)
-        if isinstance(texts, str):
-            return self._encode("document", [texts], False, pool_factor)[0]
-        return self._encode("document", inputs.checked_texts(texts), show_progress, pool_factor)
+        how = self._how("document", prompt_name, prompt, batch_size, unit=normalize_embeddings)
+        if isinstance(inputs, str):
+            return self._encode("document", [inputs], how, False, pool_factor)[0]
+        return self._encode("document", texts_of.checked_texts(inputs), how, show_progress_bar, pool_factor)
+
+    def encode_counted(
+        self,
+        inputs: Sequence[str],
+        *,
+        role: Role = "document",
+        pool_factor: float = 1.0,
+        show_progress_bar: bool | None = None,
+    ) -> EncodedTokens:
+        """Encode texts and count what is cut, in place of a warning.
+
+        Args:
+            inputs: A sequence of texts.
+            role: ``"query"`` or ``"document"``.
+            pool_factor: As for :meth:`encode_document`; documents only.
+            show_progress_bar: As for :meth:`encode_query`.
+
+        Returns:
+            The vectors, and the texts and tokens that were cut in this call.
+
+        Raises:
+            SettingError: Another ``role``.
+            MedEmbedError: As :meth:`encode_query` and :meth:`encode_document`.
+        """
+        check_factor(pool_factor)
+        how = self._how(_checked_role(role), None, None, None, unit=False)
+        return EncodedTokens(*self._run(role, texts_of.checked_texts(inputs), how, show_progress_bar, pool_factor))
+
+    def _how(
+        self, role: Role, prompt_name: str | None, prompt: str | None, batch_size: int | None, *, unit: bool
+    ) -> How:
+        # the layout's own prompts, which may hold marker tokens, come before the folder's list of prompts
+        prompts = {**self.spec.prompts, **self._layout.prompts}
+        return How(
+            prompt=options.prompt_of(prompts, role if prompt_name is None else prompt_name, prompt),
+            batch_size=options.checked_batch_size(batch_size),
+            unit=unit,
+        )
 
     def _encode(
-        self, role: Role, texts: list[str], show_progress: bool | None, pool_factor: float = 1.0
+        self, role: Role, texts: list[str], how: How, show: bool | None, pool_factor: float = 1.0
     ) -> list[Floats]:
-        encoder = self._lifecycle.get()
-        rows: list[Floats] = []
-        cut = Cut()
-        with progress.bar(len(texts), show_progress) as advance:
-            for start in range(0, len(texts), WINDOW):
-                some, more = encoder(
-                    role, texts[start : start + WINDOW], advance, pool_factor=pool_factor, first_index=start
-                )
-                rows += some
-                cut += more
-        if cut.texts:
-            with self._lifecycle.lock:
-                self._cut += cut
-            limit = self.query_length if role == "query" else self.document_length
-            warnings.warn(
-                TruncationWarning(cut.texts, cut.tokens, limit, remedy=REMEDIES[role]), stacklevel=callers.level()
-            )
+        rows, cut = self._run(role, texts, how, show, pool_factor)
+        warn_of(cut, self.query_length if role == "query" else self.document_length, REMEDIES[role])
         return rows
+
+    def _run(
+        self, role: Role, texts: list[str], how: How, show: bool | None, pool_factor: float
+    ) -> tuple[list[Floats], Cut]:
+        encoder = self._encoder()
+        out: list[Floats] = []
+
+        def encode_window(window: slice, advance: Any) -> Cut:
+            rows, cut = encoder(role, texts[window], how, advance, pool_factor=pool_factor, first_index=window.start)
+            scaled = how.unit and not self._layout.normalized
+            out.extend(map(vectors.normalize, rows) if scaled else rows)
+            return cut
+
+        cut = self._in_windows(len(texts), show, encode_window)
+        return out, cut
 
     def similarity(self, queries: Sequence[Floats], documents: Sequence[Floats]) -> Floats:
         """Score every document for every query: MaxSim, or its mean over the query's tokens for a model made for that.
@@ -313,19 +398,21 @@ class MedColBERT(ClosedByWith):
 
         Raises:
             InputTypeError: The query or a document is not a ``str``.
-            SettingError: ``k`` below 1, a ``share`` outside 0 to 1 or without ``first_scores``, not a score a document.
+            SettingError: ``k`` below 1, a ``share`` outside 0 to 1 or without ``first_scores``, or not one score per document.
             OverlongTextError: A text is too long and may not be cut.
         """
         if not isinstance(query, str):
             raise InputTypeError(f"rerank() takes one query, a str, not {type(query).__name__}")
         if k is not None and (type(k) is not int or k < 1):
             raise SettingError(f"k={k!r}: give a whole number from 1, or None for all")
-        texts = inputs.checked_texts(documents)
+        texts = texts_of.checked_texts(documents)
         first = _checked_first(first_scores, share, len(texts))
         if not texts:
             return []
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-        scores = self.similarity([self.encode_query(query)], self.encode_document(list(places), show_progress=False))
+        scores = self.similarity(
+            [self.encode_query(query)], self.encode_document(list(places), show_progress_bar=False)
+        )
         of_each = scores[0][[places[text] for text in texts]]
         if first is not None:
             of_each = weighted(of_each, first, FIRST_SHARE if share is None else share)
@@ -340,39 +427,25 @@ class MedColBERT(ClosedByWith):
             role: ``"query"`` or ``"document"``.
 
         Returns:
-            One number a text, in input order.
+            One number per text, in input order.
 
         Raises:
             InputTypeError: An item is not a ``str``.
             SettingError: Another ``role``.
         """
-        if role not in get_args(Role):
-            raise SettingError(f"role={role!r}: choose one of {', '.join(get_args(Role))}")
-        return self._lifecycle.get().count(role, inputs.checked_texts(texts))
+        return self._encoder().count(_checked_role(role), texts_of.checked_texts(texts))
 
     def warm_up(self) -> None:
         """Run a query and a full-length document, so that the first real call pays no start-up cost."""
-        encoder = self._lifecycle.get()
-        encoder("query", ["pain"], lambda _: None)
-        encoder("document", ["pain " * (self.document_length // 2)], lambda _: None)
+        self._run("query", ["pain"], self._how("query", None, None, None, unit=False), False, 1.0)
+        long = "pain " * (self.document_length // 2)
+        self._run("document", [long], self._how("document", None, None, None, unit=False), False, 1.0)
 
-    def close(self) -> None:
-        """Give back threads and memory. Encoding afterwards raises ``ClosedModelError``; closing again is fine."""
-        self._lifecycle.close()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the settings, not the weights: the other side loads the model itself."""
-        return partial(type(self), **self._settings), ()
-
-    def __repr__(self) -> str:
-        """Tell model, dimension, lengths, device, precision and engine."""
-        if self._lifecycle.closed:
-            return f"MedColBERT({self.name!r}, closed)"
-        engine = self._lifecycle.get().engine
-        return (
-            f"MedColBERT({self.name!r}, dimension={self.dimension}, query_length={self.query_length}, "
-            f"document_length={self.document_length}, device={engine.device!r}, precision={engine.precision!r}, engine={engine.name!r})"
-        )
+def _checked_role(role: Role) -> Role:
+    if role not in get_args(Role):
+        raise SettingError(f"role={role!r}: choose one of {', '.join(get_args(Role))}")
+    return role
 
 
 def _checked_first(scores: Sequence[float] | None, share: float | None, count: int) -> Floats | None:

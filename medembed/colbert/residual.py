@@ -63,7 +63,7 @@ class ResidualCodec:
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> tokens = vectors.normalise(rng.normal(size=(500, 16)).astype(np.float32))
+        >>> tokens = vectors.normalize(rng.normal(size=(500, 16)).astype(np.float32))
         >>> codec = train_codec(tokens, bits=4, n_centroids=16)
         >>> packed = codec.compress(tokens)
         >>> packed.nbytes / len(packed), bool((codec.restore(packed) * tokens).sum(axis=1).mean() > 0.98)
@@ -124,7 +124,7 @@ class ResidualCodec:
         """Token vectors again, of unit length, in the codec's coordinates. float32, *Shape:* ``(tokens, dim)``."""
         found = codebooks.decode(packed.remainders, self.points)
         found += self.centroids[packed.codes]
-        return vectors.normalise(found)
+        return vectors.normalize(found)
 
     def restore(self, packed: Packed) -> Floats:
         """Token vectors again, of unit length, as they were. float32, *Shape:* ``(tokens, dim)``."""

@@ -10,14 +10,14 @@ from medembed.extras import require
 Floats = NDArray[np.float32]
 
 
-def pool_tokens(tokens: Floats, factor: float, *, protected: int = 1, normalise: bool = True) -> Floats:
+def pool_tokens(tokens: Floats, factor: float, *, protected: int = 1, normalize: bool = True) -> Floats:
     """Merge a document's tokens by Ward's hierarchical clustering of their cosine distances.
 
     Args:
         tokens: Vectors of unit length. *Shape:* ``(tokens, dim)``.
         factor: About ``1 / factor`` of the tokens are kept; 1 keeps all.
         protected: First tokens left alone, usually ``[CLS]``; they come first in the result.
-        normalise: Scale the result to unit length.
+        normalize: Scale the result to unit length.
 
     Returns:
         float32, *Shape:* ``(protected + max(1, (tokens - protected) // factor), dim)``; fewer where tokens are equal.
@@ -25,6 +25,7 @@ def pool_tokens(tokens: Floats, factor: float, *, protected: int = 1, normalise:
     Raises:
         SettingError: ``factor`` below 1 or ``protected`` below 0.
         MissingExtraError: scipy is not installed.
+        VectorError: Not finite floats.
 
     Example:
         >>> east, north = [1.0, 0.0], [0.0, 1.0]
@@ -36,12 +37,13 @@ def pool_tokens(tokens: Floats, factor: float, *, protected: int = 1, normalise:
     check_factor(factor)
     if protected < 0:
         raise SettingError(f"protected={protected}: give 0 or more")
+    tokens = vectors.as_floats(tokens)
     rest = tokens[protected:]
     clusters = max(int(len(rest) // factor), 1)
     pooled = np.asarray(tokens, dtype=np.float32)
     if clusters < len(rest):
         pooled = np.concatenate([tokens[:protected], _means(rest, clusters)]).astype(np.float32)
-    return vectors.normalise(pooled) if normalise else pooled
+    return vectors.normalize(pooled) if normalize else pooled
 
 
 def check_factor(factor: float) -> None:

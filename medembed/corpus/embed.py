@@ -1,6 +1,5 @@
 """Rows → an embedded corpus: how its vectors are made, here or by a runner."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +18,6 @@ from medembed.progress import RowBar
 from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.sources import Found
-from medembed.runtime.tokenizer import TruncationWarning
 from medembed.storage import arrow_files, indexing
 from medembed.storage.building import Plan, Summary, never
 from medembed.storage.indexing import Rows
@@ -175,21 +173,21 @@ def encode(
         OverlongTextError: A text is too long and may not be cut; the message has its file and line.
     """
     told = manifest.encoding
-    before = model.truncated.texts
-    matrix = _vectors(job.rows, model, on_rows)
-    stored = vectors.quantise(matrix, told.vectors, told.ranges_array())
+    matrix, truncated = _vectors(job.rows, model, on_rows)
+    stored = vectors.quantize(matrix, told.vectors, told.ranges_array())
     column = arrow_files.to_column(stored, layout.vector_type(told))
-    return Encoded({"vector": column}, len(matrix), model.truncated.texts - before)
+    return Encoded({"vector": column}, len(matrix), truncated)
 
 
-def _vectors(rows: Any, model: MedEmbed, on_rows: Callable[[int], object]) -> NDArray[np.float32]:
-    """Vectors of a shard, embedded in pieces so that progress shows. *Shape:* ``(rows, dimension)``."""
+def _vectors(rows: Any, model: MedEmbed, on_rows: Callable[[int], object]) -> tuple[NDArray[np.float32], int]:
+    """Vectors of a shard, *Shape:* ``(rows, dimension)``, and how many texts were cut; in pieces so that progress shows."""
     texts: list[str] = rows.column("text").to_pylist()
-    pieces = []
+    pieces, truncated = [], 0
     for start in range(0, len(texts), PIECE_ROWS):
         piece = texts[start : start + PIECE_ROWS]
-        with warnings.catch_warnings(), naming_rows(rows, start):
-            warnings.simplefilter("ignore", TruncationWarning)  # counted, and told once for the whole corpus
-            pieces.append(model.encode_document(piece, show_progress=False))
+        with naming_rows(rows, start):
+            encoded = model.encode_counted(piece, prompt_name="document", show_progress_bar=False)
+        pieces.append(encoded.vectors)
+        truncated += encoded.cut.texts
         on_rows(len(piece))
-    return np.concatenate(pieces)
+    return np.concatenate(pieces), truncated

@@ -165,7 +165,7 @@ def to_qdrant(corpus: Vectors, client: Any, collection: str) -> None:
     """
     models = require("qdrant_client.models")
     if not client.collection_exists(collection):
-        # dot is the cosine for unit vectors, and right for models that do not normalise
+        # dot is the cosine for unit vectors, and right for models that do not normalize
         size = models.VectorParams(size=corpus.dimension, distance=models.Distance.DOT)
         client.create_collection(collection, vectors_config=size)
     for rows, matrix in batches(corpus):

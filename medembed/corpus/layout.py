@@ -25,7 +25,7 @@ class Embedding(Encoding):
         prompt_kind: Which of the model's prompts was put before each text.
         prompt: That prompt.
         vectors: How vectors are stored.
-        ranges: Quantisation ranges of the model, lowest and highest per dimension; None where it has none.
+        ranges: Quantization ranges of the model, lowest and highest per dimension; None where it has none.
     """
 
     prompt_kind: str

@@ -1,9 +1,7 @@
 """Scores of queries against stored vectors: the inner loop of search."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -15,7 +13,9 @@ from medembed import vectors
 from medembed.corpus.layout import Stored
 from medembed.errors import VectorError
 from medembed.extras import require
+from medembed.per_process import PerProcess
 from medembed.runtime import hardware
+from medembed.workers import Result, Workers
 
 Floats = NDArray[np.float32]
 
@@ -48,15 +48,7 @@ def _cores() -> int:
     return hardware.usable_cores()  # reads some files: half a millisecond, which a search would spend for every block
 
 
-def _pool() -> ThreadPoolExecutor:
-    return _pool_of(os.getpid())
-
-
-@cache
-def _pool_of(process: int) -> ThreadPoolExecutor:
-    """Threads of one process: a forked child has none of its parent's, and would wait for them for ever."""
-    del process
-    return ThreadPoolExecutor(_cores(), thread_name_prefix="medembed-search")
+_workers = PerProcess(lambda: Workers(_cores()))
 
 
 def scores(
@@ -82,14 +74,14 @@ def scores(
         return
     score = scorer(kind, queries, ranges)
     size = min(MOST, max(LEAST, -(-sum(len(block.vectors) for block in blocks) // _cores())))
-    running: deque[tuple[int, Future[Floats]]] = deque()
+    running: deque[tuple[int, Result[Floats]]] = deque()
     for piece in _pieces(blocks, size):
-        running.append((piece.start, _pool().submit(_scored, score, piece)))
+        running.append((piece.start, _workers().submit(partial(_scored, score, piece))))
         if len(running) > _cores() + WAITING:
             start, found = running.popleft()
-            yield start, found.result()
+            yield start, found.get()
     for start, found in running:
-        yield start, found.result()
+        yield start, found.get()
 
 
 @dataclass(frozen=True)

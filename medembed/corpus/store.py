@@ -246,7 +246,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
 
     def _query_vectors(self, queries: Sequence[str] | Floats) -> Floats:
         if not isinstance(queries, np.ndarray):
-            return self.model.encode_query(list(queries), show_progress=False)
+            return self.model.encode_query(list(queries), show_progress_bar=False)
         if queries.ndim != 2:
             raise InputTypeError(f"query vectors have shape {queries.shape}; expected (n, {self.dimension})")
         if not np.issubdtype(queries.dtype, np.floating):
@@ -266,7 +266,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         return Index(stored, told.vectors, first, kind, told.ranges_array(), self._store.allowed(filter))
 
     def blocks(self, kind: Stored) -> list[Block]:
-        """All vectors, mapped: as they are stored, or quantised further."""
+        """All vectors, mapped: as they are stored, or quantized further."""
         if kind not in self._blocks:
             self._blocks[kind] = (
                 self._stored_blocks() if kind == self.manifest.encoding.vectors else self._quantized(kind)
@@ -287,7 +287,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
     def _derive(self, group: derived.Group, kind: Stored) -> Any:
         told = self.manifest.encoding
         stored = [arrow_files.to_matrix(self._store.table(number).column("vector")) for number in group.numbers]
-        packed = vectors.quantise(self.to_float(np.concatenate(stored)), kind, told.ranges_array())
+        packed = vectors.quantize(self.to_float(np.concatenate(stored)), kind, told.ranges_array())
         column = arrow_files.to_column(packed, layout.vector_type(told, kind))
         return require("pyarrow").table({"vector": column})
 

@@ -1,7 +1,6 @@
 """Late-interaction models as mteb measures them: over a whole corpus, or over what a first stage has found."""
 
 import time
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,6 @@ from medembed.errors import SettingError
 from medembed.evaluation import mteb_bridge
 from medembed.evaluation.models import ModelRef, Setup, model_ref
 from medembed.evaluation.mteb_bridge import BoundedSearch, MedEmbedEncoder
-from medembed.runtime.tokenizer import TruncationWarning
 
 Floats = NDArray[np.float32]
 
@@ -50,13 +48,11 @@ class LateEncoder(MedEmbedEncoder):
             )
         texts = [text for batch in inputs for text in batch["text"]]
         start = time.perf_counter()
-        with warnings.catch_warnings():
-            # benchmarks hold long documents on purpose; what was cut is counted in the details file instead
-            warnings.simplefilter("ignore", TruncationWarning)
-            rows = self._late.encode_query(texts) if prompt_type.value == "query" else self._late.encode_document(texts)
+        # benchmarks hold long documents on purpose: what was cut is counted in the details file, without a warning
+        encoded = self._late.encode_counted(texts, role="query" if prompt_type.value == "query" else "document")
         self.seconds += time.perf_counter() - start
         self.texts += len(texts)
-        return rows
+        return encoded.vectors
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """MaxSim of every query with every document. *Shape:* ``(queries, documents)``."""

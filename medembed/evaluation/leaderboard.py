@@ -23,7 +23,7 @@ STYLES = {US: "ours", "the model's author": "author", "the model's own card": "a
 FIXED_HEADS = (
     '<th data-column="name"><button type="button">model</button></th>'
     '<th data-column="parameters"><button type="button">size</button></th>'
-    '<th data-column="licence"><button type="button">licence</button></th>'
+    '<th data-column="license"><button type="button">license</button></th>'
     '<th data-column="mean" aria-sort="descending"><button type="button">mean of chosen</button></th>'
 )
 
@@ -58,7 +58,7 @@ class Entry:
         name: Model, with its variant.
         revision: Commit or ``sha256-…``; as far as it is known.
         parameters: Number of weights; None where unknown.
-        licence: None where unknown.
+        license: None where unknown.
         trained_on: Tasks it was trained on; None where nobody declared it.
         cells: Task → number.
         note: What a reader must know of this row.
@@ -67,7 +67,7 @@ class Entry:
     name: str
     revision: str
     parameters: int | None
-    licence: str | None
+    license: str | None
     trained_on: tuple[str, ...] | None
     cells: Mapping[str, Cell]
     note: str = ""
@@ -81,7 +81,7 @@ def published() -> list[Entry]:
             name=model["name"],
             revision=model["revision"],
             parameters=model["parameters"],
-            licence=model["licence"],
+            license=model["license"],
             trained_on=None if model["trained_on"] is None else tuple(model["trained_on"]),
             cells={
                 task: Cell(cell["score"], raw["sources"][cell["source"]]["who"], cell["origin"])
@@ -114,7 +114,7 @@ def measured(measurements: Sequence[Measurement], origins: Mapping[Path, str]) -
             cells[task] = Cell(round(score * 100, 2), US, origins[items[0].path])
         if card is not None:
             trained = None if card.trained_on is None else tuple(sorted(card.trained_on))
-            entries.append(Entry(label, card.revision, card.parameters, card.licence, trained, cells))
+            entries.append(Entry(label, card.revision, card.parameters, card.license, trained, cells))
     return entries
 
 
@@ -207,13 +207,13 @@ def _mean(entry: Entry, tasks: Sequence[str]) -> float | None:
 def _filters(entries: Sequence[Entry]) -> str:
     classes = [*(name for name, _ in SIZE_CLASSES), "size unknown"]
     present = {size_class(entry.parameters) for entry in entries}
-    licences = sorted({entry.licence or "unknown" for entry in entries})
+    licenses = sorted({entry.license or "unknown" for entry in entries})
     people = sorted({cell.who for entry in entries for cell in entry.cells.values()})
     return "".join(
         (
             '<input type="search" data-filter="text" placeholder="model name" aria-label="model name">',
             _select("size", "any size", [(name, name) for name in classes if name in present]),
-            _select("licence", "any licence", [(name, name) for name in licences]),
+            _select("license", "any license", [(name, name) for name in licenses]),
             _select("trained", "trained on these tasks or not", list(_TRAINED.items())),
             _select("who", "measured by anyone", [(name, name) for name in people]),
         )
@@ -233,7 +233,7 @@ def _row(entry: Entry, tasks: Sequence[str], chosen: Sequence[str]) -> str:
         "name": entry.name,
         "size": size_class(entry.parameters),
         "parameters": entry.parameters,
-        "licence": entry.licence or "unknown",
+        "license": entry.license or "unknown",
         "trained": entry.trained_on,
         "who": sorted({cell.who for cell in entry.cells.values()}),
         "scores": {task: cell.score for task, cell in entry.cells.items()},
@@ -246,7 +246,7 @@ def _row(entry: Entry, tasks: Sequence[str], chosen: Sequence[str]) -> str:
     mean = "–" if average is None else f"{average:.2f}"
     return (
         f'<tr data-row="{escape(json.dumps(data))}"><td title="{escape(title)}">{escape(entry.name)}'
-        f'</td><td>{size}</td><td>{escape(entry.licence or "unknown")}</td><td class="mean">{mean}</td>{cells}</tr>'
+        f'</td><td>{size}</td><td>{escape(entry.license or "unknown")}</td><td class="mean">{mean}</td>{cells}</tr>'
     )
 
 

@@ -1,4 +1,4 @@
-"""What a user may give as MODEL, and what results say of it: name, revision, variant, size, licence, base model."""
+"""What a user may give as MODEL, and what results say of it: name, revision, variant, size, license, base model."""
 
 import math
 import re
@@ -78,7 +78,7 @@ class ModelRef:
         name: ``organisation/model`` in the results.
         revision: Commit, or ``sha256-…`` of the weights; None where only mteb knows.
         variant: What differs from the model as published, by name; empty for nothing.
-        facts: Fields of mteb's ``ModelMeta`` known without loading: size, licence, base model ...
+        facts: Fields of mteb's ``ModelMeta`` known without loading: size, license, base model ...
     """
 
     kind: Kind
@@ -187,13 +187,13 @@ def _facts(folder: Path, spec: ModelSpec, setup: Setup) -> dict[str, Any]:
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     front = text.split("---")[1] if text.startswith("---") and text.count("---") > 1 else ""
     base = re.search(r"^base_model:\s*(?:\n\s*-\s*)?([\w./-]+)", front, re.MULTILINE)
-    licence = re.search(r"^license:\s*([\w.-]+)", front, re.MULTILINE)
-    known_licence = spec.licence if spec.licence != "unknown" else (licence[1] if licence else None)
+    stated = re.search(r"^license:\s*([\w.-]+)", front, re.MULTILINE)
+    known_license = spec.license if spec.license != "unknown" else (stated[1] if stated else None)
     return {
         "n_parameters": spec.parameters or count_parameters(folder),
         "embed_dim": spec.dimension or None,
         "max_tokens": setup.max_seq_length or spec.max_seq_length or None,
-        "license": known_licence,
+        "license": known_license,
         "adapted_from": TUNED_FROM.get(spec.repo or "", base[1] if base else None),
         "training_datasets": set(TUNED_ON[spec.name]) if spec.name in TUNED_ON else None,
         "use_instructions": any(spec.prompts.values()),

@@ -9,7 +9,6 @@ import json
 import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -35,7 +34,6 @@ from medembed.evaluation.remote_code import runs_remote_code
 from medembed.evaluation.tasks import TASK_SETS, TaskRef
 from medembed.model import MedEmbed
 from medembed.rows import beir
-from medembed.runtime.tokenizer import TruncationWarning
 from medembed.storage import asides, paths
 from medembed.storage.durable import disk_errors, write_text_whole, write_whole
 
@@ -169,17 +167,15 @@ class MedEmbedEncoder(AbsEncoder):
     def encode(self, inputs: Any, *, prompt_type: PromptType | None = None, **_: Any) -> "NDArray[np.float32]":
         """Encode what mteb hands over. *Shape:* ``(texts, dimension)``, float32, in order."""
         texts = [text for batch in inputs for text in batch["text"]]
-        encode = self.model.encode
+        prompt_name = None
         if self.prompted and prompt_type is not None:
-            encode = self.model.encode_query if prompt_type == PromptType.query else self.model.encode_document  # type: ignore[assignment]
+            prompt_name = "query" if prompt_type == PromptType.query else "document"
         start = time.perf_counter()
-        with warnings.catch_warnings():
-            # Benchmarks hold long documents on purpose; what was cut is counted in the details file instead.
-            warnings.simplefilter("ignore", TruncationWarning)
-            vectors = encode(texts, show_progress=None)
+        # Benchmarks hold long documents on purpose: what was cut is counted in the details file, without a warning.
+        encoded = self.model.encode_counted(texts, prompt_name=prompt_name)
         self.seconds += time.perf_counter() - start
         self.texts += len(texts)
-        return vectors
+        return encoded.vectors
 
     def close(self) -> None:
         """Give back the model's threads and memory."""

@@ -27,7 +27,7 @@ class ModelCard:
         revision: Commit, or ``sha256-…``.
         variant: How the run differed, ``"prompts=none"`` for instance; empty for the model as published.
         parameters: Number of weights; None where unknown.
-        licence: As mteb or the model card states it; None where unknown.
+        license: As mteb or the model card states it; None where unknown.
         base_model: What it was tuned from; None where unknown or nothing.
         trained_on: mteb tasks whose data it was trained on; None where nobody declared it.
         max_tokens: Tokens it reads of a text; None where unknown.
@@ -37,7 +37,7 @@ class ModelCard:
     revision: str
     variant: str = ""
     parameters: int | None = None
-    licence: str | None = None
+    license: str | None = None
     base_model: str | None = None
     trained_on: frozenset[str] | None = None
     max_tokens: int | None = None
@@ -153,7 +153,7 @@ def _card(path: Path, meta: dict[str, Any]) -> ModelCard:
         revision=meta.get("revision") or path.parent.name,
         variant=", ".join(f"{key}={value}" for key, value in sorted(variant.items())),
         parameters=meta.get("n_parameters") or None,
-        licence=meta.get("license"),
+        license=meta.get("license"),
         base_model=meta.get("adapted_from"),
         trained_on=None if trained is None else frozenset(trained),
         max_tokens=int(meta["max_tokens"]) if meta.get("max_tokens") else None,

@@ -1,4 +1,4 @@
-"""Make the folder of a bundled model from a plain one: compact weights, quantisation ranges, the same tokenizer.
+"""Make the folder of a bundled model from a plain one: compact weights, quantization ranges, the same tokenizer.
 
     python -m medembed.recipes.bundle SOURCE TARGET
 

@@ -1,6 +1,5 @@
 """Models as recipes name them: their identity in fingerprints, and encoders to mine and score with."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,6 @@ from medembed.recipes.artifacts import Artifact, ArtifactWriter
 from medembed.recipes.reporting import Task
 from medembed.recipes.schema import Base, Execution, Recipe
 from medembed.recipes.sources import Places
-from medembed.runtime.tokenizer import TruncationWarning
 
 TEXTS_A_PART = 8192
 MADE = "recipe:"  # how a recipe names the model that another recipe makes
@@ -131,9 +129,7 @@ def encode(encoder: MedEmbed, texts: Sequence[str], *, prompt: str) -> NDArray[n
     Returns:
         Vectors of unit length. *Shape:* ``(n, dim)``.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TruncationWarning)
-        return encoder.encode(list(texts), prompt=prompt or None, show_progress=False)
+    return encoder.encode_counted(list(texts), prompt=prompt, show_progress_bar=False).vectors
 
 
 def array_part(out: ArtifactWriter, kind: str, index: int, compute: Callable[[], NDArray[Any]]) -> Path:

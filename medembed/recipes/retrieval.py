@@ -1,6 +1,5 @@
 """nDCG@10 of a model on development sets: BEIR folders, exact search."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from medembed.recipes.reporting import Task
 from medembed.recipes.schema import Development, Recipe
 from medembed.recipes.sources import Places, verified
 from medembed.rows import beir
-from medembed.runtime.tokenizer import TruncationWarning
 from medembed.search import on_disk as topk
 from medembed.search.ranking import ndcg
 
@@ -139,15 +137,13 @@ def _measure_tokens(model: MedColBERT, item: RetrievalSet, task: Task) -> float:
     """Mean nDCG@10 of a model on one set."""
     ids, texts = list(item.documents), list(item.documents.values())
     scores = np.empty((len(item.queries), len(texts)), dtype=np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TruncationWarning)  # what is cut is cut for every model alike
-        queries = model.encode_query(list(item.queries.values()), show_progress=False)
-        for start in range(0, len(texts), DOCUMENTS_AT_A_TIME):
-            some = texts[start : start + DOCUMENTS_AT_A_TIME]
-            scores[:, start : start + len(some)] = model.similarity(
-                queries, model.encode_document(some, show_progress=False)
-            )
-            task.advance(len(some))
+    # no warning: what is cut is cut for every model alike
+    queries = model.encode_counted(list(item.queries.values()), role="query", show_progress_bar=False).vectors
+    for start in range(0, len(texts), DOCUMENTS_AT_A_TIME):
+        some = texts[start : start + DOCUMENTS_AT_A_TIME]
+        documents = model.encode_counted(some, show_progress_bar=False).vectors
+        scores[:, start : start + len(some)] = model.similarity(queries, documents)
+        task.advance(len(some))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     rankings = zip(item.queries, best, strict=True)
     return float(np.mean([ndcg([ids[row] for row in rows], item.qrels[key]) for key, rows in rankings]))

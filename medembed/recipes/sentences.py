@@ -14,7 +14,7 @@ _TAIL = 12
 
 
 def clean(text: str) -> str:
-    r"""Normalise Unicode, drop control characters, collapse blanks; paragraphs become lines.
+    r"""Normalize Unicode, drop control characters, collapse blanks; paragraphs become lines.
 
     Example:
         >>> clean("Gout.\x00  Treated\twith allopurinol.\r\n\r\n Better.")

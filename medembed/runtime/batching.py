@@ -9,7 +9,9 @@ NARROWER = 0.9
 LEAST_SHARE = 4
 
 
-def plan_batches(lengths: Sequence[int], max_tokens: int, *, multiple: int = 1) -> list[list[int]]:
+def plan_batches(
+    lengths: Sequence[int], max_tokens: int, *, multiple: int = 1, max_rows: int | None = None
+) -> list[list[int]]:
     """Group texts of similar length so that padding costs little and each batch fits its budget.
 
     Texts are taken longest first; a batch is closed when one more row would lift ``rows × padded width`` above the budget,
@@ -19,6 +21,7 @@ def plan_batches(lengths: Sequence[int], max_tokens: int, *, multiple: int = 1) 
         lengths: Tokens per text. *Shape:* ``(n,)``.
         max_tokens: Budget of padded tokens per batch.
         multiple: Widths are rounded up to a multiple of this, as the engine will pad them.
+        max_rows: Most texts of a batch; None for no limit but the budget.
 
     Returns:
         Batches of indices into ``lengths``. Each index occurs exactly once; within a batch lengths do not grow.
@@ -32,7 +35,7 @@ def plan_batches(lengths: Sequence[int], max_tokens: int, *, multiple: int = 1) 
     for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         padded = max(multiple, -(-lengths[index] // multiple) * multiple)
         tokens = len(batches[-1]) * width if batches else 0
-        full = tokens + width > max_tokens
+        full = tokens + width > max_tokens or (bool(batches) and len(batches[-1]) == max_rows)
         wasteful = padded <= NARROWER * width and tokens * LEAST_SHARE >= max_tokens
         if not batches or full or wasteful:
             batches.append([])
@@ -44,7 +47,7 @@ def plan_batches(lengths: Sequence[int], max_tokens: int, *, multiple: int = 1) 
 def split_by_size(sizes: Sequence[int], max_size: int) -> list[list[int]]:
     """Cut texts into work units of similar cost, largest texts first.
 
-    A worker tokenises one unit while others compute, so units must be many enough to share evenly and large enough
+    A worker tokenizes one unit while others compute, so units must be many enough to share evenly and large enough
     to batch well inside.
 
     Args:

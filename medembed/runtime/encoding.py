@@ -1,4 +1,4 @@
-"""Texts → vectors: tokenise, batch, run, put back in order. The work behind MedEmbed.encode, without its conveniences."""
+"""Texts → vectors: tokenize, batch, run, put back in order. The work behind MedEmbed.encode, without its conveniences."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from medembed.runtime import batching, tokenizer_check
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.head import Head
 from medembed.runtime.streams import Streams
-from medembed.runtime.tokenizer import Overlong, Tokenised, Tokenizer
+from medembed.runtime.tokenizer import Overlong, Tokenized, Tokenizer
 from medembed.runtime.tokenizer_json import MOST_ID
 
 Progress = Callable[[int], object]
@@ -39,9 +39,9 @@ class Cut:
         return Cut(self.texts + other.texts, self.tokens + other.tokens)
 
 
-def cut_of(tokenised: Tokenised, limit: int) -> Cut:
+def cut_of(tokenized: Tokenized, limit: int) -> Cut:
     """What a limit leaves out of a group of texts."""
-    beyond = [tokens - limit for tokens in tokenised.tokens if tokens > limit]
+    beyond = [tokens - limit for tokens in tokenized.tokens if tokens > limit]
     return Cut(len(beyond), sum(beyond))
 
 
@@ -90,19 +90,25 @@ class Encoder:
         engine: What computes.
         head: What makes vectors of the engine's states.
         overlong: What to do with texts above the limit.
-        normalised: Whether vectors are scaled to unit length.
+        normalized: Whether vectors are scaled to unit length.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, engine: Engine, head: Head, *, overlong: Overlong, normalised: bool
+        self, tokenizer: Tokenizer, engine: Engine, head: Head, *, overlong: Overlong, normalized: bool
     ) -> None:
         """Threads start with the first call that needs them."""
         self.tokenizer, self.engine, self.head = tokenizer, engine, head
-        self._overlong, self._normalised = overlong, normalised
+        self._overlong, self._normalized = overlong, normalized
         self._streams = Streams(engine)
 
     def __call__(
-        self, texts: Sequence[str], prompt: str, progress: Progress, *, first_index: int = 0
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        progress: Progress,
+        *,
+        first_index: int = 0,
+        batch_size: int | None = None,
     ) -> tuple[NDArray[np.float32], Cut]:
         """Encode one window of texts.
 
@@ -111,6 +117,7 @@ class Encoder:
             prompt: Put before each.
             progress: Called with a number of texts as they are done, from any thread.
             first_index: Where the window begins in the caller's input, for error messages.
+            batch_size: Most texts of a batch; None for as many as fit the engine's budget.
 
         Returns:
             Vectors in input order, *Shape:* ``(len(texts), dimension)``, and what was cut.
@@ -122,7 +129,9 @@ class Encoder:
         out = np.empty((len(texts), self.head.dimension), dtype=np.float32)
         units = self._streams.units(texts, prompt)
         alone = len(units) == 1
-        run = partial(self._run_unit, texts, prompt, out, progress, alone=alone, first_index=first_index)
+        run = partial(
+            self._run_unit, texts, prompt, out, progress, alone=alone, first_index=first_index, batch_size=batch_size
+        )
         return out, sum(self._streams.run(run, units), Cut())
 
     def _run_unit(
@@ -135,44 +144,50 @@ class Encoder:
         *,
         alone: bool,
         first_index: int,
+        batch_size: int | None,
     ) -> Cut:
         places = [first_index + i for i in unit]
-        tokenised = self.tokenizer([texts[i] for i in unit], prompt=prompt, overlong=self._overlong, places=places)
-        each = progress if len(tokenised.ids) == len(unit) else None
-        rows = self._rows(tokenised, each, alone=alone, lead=self.tokenizer.lead(prompt))
+        tokenized = self.tokenizer([texts[i] for i in unit], prompt=prompt, overlong=self._overlong, places=places)
+        each = progress if len(tokenized.ids) == len(unit) else None
+        lead = self.tokenizer.lead(prompt)
+        rows = self._rows(tokenized, each, alone=alone, lead=lead, batch_size=batch_size)
         if not np.isfinite(rows).all():
-            owner = places[tokenised.owners[int(np.argmin(np.isfinite(rows).all(axis=1)))]]
+            owner = places[tokenized.owners[int(np.argmin(np.isfinite(rows).all(axis=1)))]]
             raise EngineError(
                 f"the {self.engine.name} engine gave a vector that is not finite for text {owner}: its weights may be damaged"
             )
-        if self._normalised:
-            rows = vectors.normalise(rows)
+        if self._normalized:
+            rows = vectors.normalize(rows)
         if len(rows) > len(unit):
-            rows = self._joined(rows, tokenised, len(unit))
+            rows = self._joined(rows, tokenized, len(unit))
             progress(len(unit))
         out[list(unit)] = rows
-        return cut_of(tokenised, self.tokenizer.max_seq_length) if self._overlong == "truncate" else Cut()
+        return cut_of(tokenized, self.tokenizer.max_seq_length) if self._overlong == "truncate" else Cut()
 
-    def _rows(self, tokenised: Tokenised, progress: Progress | None, *, alone: bool, lead: int) -> NDArray[np.float32]:
+    def _rows(
+        self, tokenized: Tokenized, progress: Progress | None, *, alone: bool, lead: int, batch_size: int | None
+    ) -> NDArray[np.float32]:
         """A raw vector for each row of ids."""
         engine = self.engine
-        rows = np.empty((len(tokenised.ids), self.head.dimension), dtype=np.float32)
-        lengths = [len(ids) for ids in tokenised.ids]
-        for batch in batching.plan_batches(lengths, engine.max_batch_tokens, multiple=engine.width_multiple):
-            rows[batch] = self.head(engine, [tokenised.ids[i] for i in batch], alone=alone, lead=lead)
+        rows = np.empty((len(tokenized.ids), self.head.dimension), dtype=np.float32)
+        lengths = [len(ids) for ids in tokenized.ids]
+        for batch in batching.plan_batches(
+            lengths, engine.max_batch_tokens, multiple=engine.width_multiple, max_rows=batch_size
+        ):
+            rows[batch] = self.head(engine, [tokenized.ids[i] for i in batch], alone=alone, lead=lead)
             if progress is not None:
                 progress(len(batch))
         return rows
 
-    def _joined(self, rows: NDArray[np.float32], tokenised: Tokenised, n_texts: int) -> NDArray[np.float32]:
+    def _joined(self, rows: NDArray[np.float32], tokenized: Tokenized, n_texts: int) -> NDArray[np.float32]:
         """Windows of one text → one vector: their mean, weighted by tokens, so a short last window counts for little."""
-        weights = np.array([len(ids) for ids in tokenised.ids], dtype=np.float32)
+        weights = np.array([len(ids) for ids in tokenized.ids], dtype=np.float32)
         joined = np.zeros((n_texts, rows.shape[1]), dtype=np.float32)
         total = np.zeros(n_texts, dtype=np.float32)
-        np.add.at(joined, tokenised.owners, rows * weights[:, None])
-        np.add.at(total, tokenised.owners, weights)
+        np.add.at(joined, tokenized.owners, rows * weights[:, None])
+        np.add.at(total, tokenized.owners, weights)
         joined /= total[:, None]
-        return vectors.normalise(joined) if self._normalised else joined
+        return vectors.normalize(joined) if self._normalized else joined
 
     def close(self) -> None:
         """Stop the threads and the engine."""

@@ -46,7 +46,7 @@ class Head:
         self._engine_pools = pool.modes[0] in ENGINE_MODES and len(pool.modes) == 1 and not self._before
 
     def __call__(self, engine: Engine, ids: TokenIds, *, alone: bool, lead: int) -> Floats:
-        """Vectors of a batch, not normalised.
+        """Vectors of a batch, not normalized.
 
         Args:
             engine: What computes.
@@ -117,11 +117,11 @@ def _applied(step: Step, rows: Floats) -> Floats:
     if isinstance(step, Dense):
         return _projected(step, rows)
     if isinstance(step, LayerNorm):
-        centred = rows - rows.mean(axis=1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + LAYER_NORM_EPSILON)
+        centered = rows - rows.mean(axis=1, keepdims=True)
+        scaled = centered / np.sqrt((centered**2).mean(axis=1, keepdims=True) + LAYER_NORM_EPSILON)
         return np.asarray(scaled * step.weight + step.bias, dtype=np.float32)
     if isinstance(step, Unit):
-        return vectors.normalise(rows)
+        return vectors.normalize(rows)
     if isinstance(step, Cut):
         return rows[:, : step.dimension]
     raise TypeError(f"a {type(step).__name__} stands between the modules that pool once")

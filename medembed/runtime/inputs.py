@@ -3,12 +3,9 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal
+from typing import Any
 
-from medembed.errors import InputTypeError, SettingError
-
-PromptKind = Literal["query", "document"]
-"""What texts are, where a model has a prompt of its own for each."""
+from medembed.errors import InputTypeError
 
 
 def checked_texts(texts: object) -> list[str]:
@@ -57,26 +54,6 @@ def _table(texts: object, dimensions: int) -> str:
     if hasattr(texts, "columns") or hasattr(texts, "column_names"):
         return f"a table ({name}): pass one column of it, for instance model.encode(table['text'])"
     return f"an array of {dimensions} dimensions ({name}): pass one dimension, for instance model.encode(array[:, 0].tolist())"
-
-
-def prompt_of(prompts: Mapping[str, str], kind: PromptKind | None, prompt: str | None) -> str:
-    """What is put before each text.
-
-    Args:
-        prompts: The model's own, by kind.
-        kind: Which of them; None for none.
-        prompt: The caller's own; None for none.
-
-    Raises:
-        SettingError: Both are given, or the kind is unknown.
-    """
-    if kind is None:
-        return prompt or ""
-    if prompt is not None:
-        raise SettingError(f"kind={kind!r} and a prompt of your own: give one of them")
-    if kind not in prompts:
-        raise SettingError(f"kind={kind!r}: choose 'query' or 'document'")
-    return prompts[kind]
 
 
 def windows(texts: Iterable[str], size: int) -> Iterator[list[str]]:

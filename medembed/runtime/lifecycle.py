@@ -1,29 +1,33 @@
 """What a model runs on, from its start to close(): started again in a forked child, where the parent's threads are not."""
 
-import ctypes
 import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from medembed.errors import ClosedModelError
+from medembed.per_process import never_destroy
 
 
-class _Closable(Protocol):
-    def close(self) -> None: ...
+class Closable(Protocol):
+    """A running thing that can be closed."""
+
+    def close(self) -> None:
+        """Give back threads and memory."""
 
 
-Running = TypeVar("Running", bound=_Closable)
+Running = TypeVar("Running", bound=Closable)
 
 
 class ClosedByWith(ABC):
-    """What a ``with`` block closes at its end."""
+    """Base of what a ``with`` block closes at its end."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held; closing again is fine."""
+        """Give back what is held; closing again is fine."""
 
     def __enter__(self) -> Self:
         """Use as a context manager, closed at the end of the block."""
@@ -37,7 +41,7 @@ class ClosedByWith(ABC):
 
 
 class Lifecycle(Generic[Running]):
-    """Keeps one running thing a process.
+    """One running thing per process.
 
     Args:
         start: Makes it.
@@ -45,7 +49,8 @@ class Lifecycle(Generic[Running]):
         kind: Its class, for errors.
 
     Attributes:
-        lock: For the owner's own short sections; new in a forked child, where the parent's may be held for ever.
+        lock: For the owner's own short sections. A forked child gets a new one.
+        closed: Whether ``close`` was called.
     """
 
     def __init__(self, start: Callable[[], Running], *, name: str, kind: str) -> None:
@@ -53,44 +58,54 @@ class Lifecycle(Generic[Running]):
         self._make, self._name, self._kind = start, name, kind
         self.lock = threading.Lock()
         self.closed = False
-        self._pid = 0
-        self._running: Running
+        self._running: Running | None = None
+        _LIVING.add(self)
         self.get()
 
     def get(self) -> Running:
-        """The running thing.
+        """The running thing, started first where this process has none.
 
         Raises:
             ClosedModelError: After ``close``.
         """
-        if self.closed:
-            raise ClosedModelError(
-                f"{self._name!r} was closed: make a new {self._kind}, or encode before leaving the with block"
-            )
-        if self._pid != os.getpid():
-            self._start()
-        return self._running
-
-    def _start(self) -> None:
-        if self._pid:  # a forked child
-            # a lock held by another thread at the moment of the fork would stay locked here
-            self.lock = threading.Lock()
-            _never_destroy(self._running)
+        running = self._running
+        if running is not None:
+            return running
         with self.lock:
-            if self._pid != os.getpid():
+            if self.closed:
+                raise ClosedModelError(
+                    f"{self._name!r} was closed: make a new {self._kind}, or encode before leaving the with block"
+                )
+            if self._running is None:
                 self._running = self._make()
-                self._pid = os.getpid()
+            return self._running
 
     def close(self) -> None:
         """Close the running thing; closing again is fine."""
-        if not self.closed and self._pid == os.getpid():
-            self._running.close()
-        self.closed = True
+        with self.lock:
+            self.closed = True
+            running, self._running = self._running, None
+        if running is not None:
+            running.close()
+
+    def start_anew(self) -> None:
+        """Let go of what a forked child inherited; the next ``get`` starts its own."""
+        # another thread of the parent may have held the lock at the moment of the fork
+        self.lock = threading.Lock()
+        if self._running is not None:
+            never_destroy(self._running)
+            self._running = None
 
 
-def _never_destroy(thing: object) -> None:
-    """Keep what a forked child inherited until the process is gone.
+_LIVING: "weakref.WeakSet[Lifecycle[Any]]" = weakref.WeakSet()
 
-    Its destructor would join the parent's threads, which do not exist in the child, and abort the process.
-    """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+def _start_all_anew() -> None:
+    for lifecycle in list(_LIVING):
+        lifecycle.start_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    # At the fork and not at the first use: a child that never encodes must be able to end, and the interpreter's end
+    # would destroy what it inherited.
+    os.register_at_fork(after_in_child=_start_all_anew)

@@ -17,7 +17,7 @@ def pool(states: NDArray[np.float32], mask: NDArray[np.bool_], pooling: Pooling)
         pooling: ``"mean"`` or ``"cls"``.
 
     Returns:
-        Vectors, not normalised. *Shape:* ``(n, dim)``, float32.
+        Vectors, not normalized. *Shape:* ``(n, dim)``, float32.
     """
     if pooling == "cls":
         return np.ascontiguousarray(states[:, 0], dtype=np.float32)

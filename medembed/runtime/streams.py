@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from medembed.runtime import batching
 from medembed.runtime.engines.interface import Engine
+from medembed.workers import Workers
 
 # English medical prose has about four characters to a word piece; used only to size work units
 CHARS_PER_TOKEN = 4
@@ -14,7 +14,7 @@ CHARS_PER_TOKEN = 4
 CHARS_PER_TEXT = 12
 # work units per stream in one window: enough that streams finish together, few enough to batch well
 UNITS_PER_STREAM = 4
-# a unit is at most this many batches, so that tokenising one stays short beside computing another
+# a unit is at most this many batches, so that tokenizing one stays short beside computing another
 BATCHES_PER_UNIT = 16
 
 T = TypeVar("T")
@@ -30,11 +30,10 @@ class Streams:
     def __init__(self, engine: Engine) -> None:
         """Nothing runs yet."""
         self._engine = engine
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_lock = threading.Lock()
+        self._workers = Workers(engine.concurrency)
 
     def units(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
-        """Indices of texts that one stream tokenises and runs at a time.
+        """Indices of texts that one stream tokenizes and runs at a time.
 
         Args:
             texts: The texts.
@@ -63,35 +62,30 @@ class Streams:
         return [work(unit) for unit in units] if len(units) <= 1 else self._side_by_side(work, units)
 
     def _side_by_side(self, work: Callable[[list[int]], T], units: Iterable[list[int]]) -> list[T]:
-        pending, lock, stop = iter(units), threading.Lock(), threading.Event()
+        pending, lock = iter(units), threading.Lock()
+        stopped: list[bool] = []
 
         def stream() -> list[T]:
             done = []
-            while not stop.is_set():
-                with lock:
-                    unit = next(pending, None)
-                if unit is None:
-                    break
-                done.append(work(unit))
+            try:
+                while not stopped:
+                    with lock:
+                        unit = next(pending, None)
+                    if unit is None:
+                        break
+                    done.append(work(unit))
+            except BaseException:
+                stopped.append(True)
+                raise
             return done
 
-        futures = [self._threads().submit(stream) for _ in range(self._engine.concurrency)]
+        results = [self._workers.submit(stream) for _ in range(self._workers.count)]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            return [one for result in results for one in result.get()]
         finally:  # also when the caller presses Ctrl-C while waiting
-            stop.set()
-        return [result for future in futures for result in future.result()]
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._pool_lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._engine.concurrency, thread_name_prefix="medembed")
-            return self._pool
+            stopped.append(True)
 
     def close(self) -> None:
         """Stop the threads and the engine."""
-        with self._pool_lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown()
+        self._workers.close()
         self._engine.close()

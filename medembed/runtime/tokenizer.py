@@ -42,7 +42,7 @@ class TruncationWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Tokenised:
+class Tokenized:
     """Token ids of a group of texts, ready to be batched.
 
     Attributes:
@@ -165,8 +165,8 @@ class Tokenizer:
         prompt: str = "",
         overlong: Overlong = "truncate",
         places: Sequence[int] = (),
-    ) -> Tokenised:
-        """Tokenise a group of texts.
+    ) -> Tokenized:
+        """Tokenize a group of texts.
 
         Args:
             texts: The texts, without prompt.
@@ -198,7 +198,7 @@ class Tokenizer:
                 raise InputTypeError(
                     f"text {places[owner] if places else owner} has no tokens, and this model's tokenizer puts none around it: leave it out"
                 )
-        return Tokenised(rows, owners, [len(ids) + around for ids in bare])
+        return Tokenized(rows, owners, [len(ids) + around for ids in bare])
 
     def _too_long(self, index: int, tokens: int) -> OverlongTextError:
         return OverlongTextError.of(
@@ -227,6 +227,6 @@ class Tokenizer:
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         # One call per text: each call runs on one core and lets go of the interpreter lock, so the streams of an engine
-        # tokenise side by side and never use more cores than they were given.
+        # tokenize side by side and never use more cores than they were given.
         encode: Any = self._fast.encode_batch_fast
         return [encode([text], add_special_tokens=False)[0].ids for text in texts]

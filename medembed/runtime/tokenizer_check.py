@@ -19,7 +19,7 @@ PROBES = (
 
 
 def check(tokenizer: Tokenizer, checkpoint: Checkpoint, transformers: Any) -> None:
-    """Refuse a folder that transformers tokenises in another way.
+    """Refuse a folder that transformers tokenizes in another way.
 
     Args:
         tokenizer: Ours.

@@ -8,7 +8,7 @@ from medembed.checkpoints.files import ModelFiles
 from medembed.checkpoints.tokenizer_settings import TokenizerSettings
 from medembed.errors import CorruptFileError, UnsupportedModelError
 
-# a normaliser may replace one character by a text: honest ones replace it by a few characters
+# a normalizer may replace one character by a text: honest ones replace it by a few characters
 MOST_REPLACEMENT = 100
 # T5's highest id is 250,111 and that of the largest multilingual vocabularies 262,145
 MOST_ID = 4_000_000
@@ -85,7 +85,7 @@ def _parts(component: object) -> list[dict[str, Any]]:
 
 
 def _as_berts(fast: Any, settings: TokenizerSettings, path: Path) -> None:
-    """BERT's normaliser, words and special tokens around the vocabulary of the file."""
+    """BERT's normalizer, words and special tokens around the vocabulary of the file."""
     from tokenizers import models, normalizers, pre_tokenizers, processors
 
     tokens = dict(settings.tokens)
@@ -133,7 +133,7 @@ def _id(fast: Any, token: str, path: Path) -> int:
 
 
 def _lowercase_first(fast: Any) -> None:
-    """As sentence-transformers applies ``do_lower_case``: before the tokenizer's own normaliser, unless that does it."""
+    """As sentence-transformers applies ``do_lower_case``: before the tokenizer's own normalizer, unless that does it."""
     from tokenizers import normalizers
 
     own: Any = fast.normalizer

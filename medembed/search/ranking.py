@@ -10,7 +10,7 @@ Floats = NDArray[np.float32]
 
 
 def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], k: int = 10) -> float:
-    """Normalised discounted cumulative gain with linear gain, as trec_eval computes it.
+    """Normalized discounted cumulative gain with linear gain, as trec_eval computes it.
 
     DCG = Σ rel(i) / log2(i + 1) over the first k ranks i = 1 ...; divided by that of the ideal order.
 

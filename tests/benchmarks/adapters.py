@@ -79,7 +79,7 @@ def overhead(amounts: Amounts) -> Result:
     langchain, llama = ours(amounts.threads)
     # the adapters' lists of floats are their overhead, so the bare side stays with its array
     sides: dict[str, Embed] = {
-        "medembed": lambda documents: langchain.client.encode_document(documents, show_progress=False),
+        "medembed": lambda documents: langchain.client.encode_document(documents, show_progress_bar=False),
         "langchain-medembed": langchain.embed_documents,
         "llama-index-embeddings-medembed": llama.get_text_embedding_batch,
     }
@@ -122,7 +122,7 @@ def queries(amounts: Amounts) -> Result:
     sides = {f"{name}, {how}": _asking(ask, how, latencies[name])
              for name, ask in waiting.items() for how in ("one by one", "at once")}  # fmt: skip
     # what the machine can do with these queries: the adapters cannot be faster at once, however they wait
-    sides["medembed, one call"] = lambda given: langchain.client.encode_query(given, show_progress=False)
+    sides["medembed, one call"] = lambda given: langchain.client.encode_query(given, show_progress_bar=False)
     turns = take_turns(sides, asked, amounts.rounds)
     rows, claims = [], []
     for name in waiting:

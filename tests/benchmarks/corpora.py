@@ -221,7 +221,7 @@ def _synthetic(n: int, model: MedEmbed) -> Path:
     for number, start in enumerate(range(0, n, SHARD)):
         count = min(SHARD, n - start)
         noise = random.standard_normal((count, DIMENSION), dtype=np.float32) / np.float32(np.sqrt(DIMENSION))
-        documents = vectors.normalise(real[random.integers(0, len(real), count)] + SPREAD * noise)
+        documents = vectors.normalize(real[random.integers(0, len(real), count)] + SPREAD * noise)
         rows = shards.table_of([Row(str(start + i), "", "synthetic", start + i) for i in range(count)], {})
         table = rows.append_column("vector", arrow_files.to_column(documents, layout.vector_type(told)))
         table = table.set_column(1, "text", pa.nulls(count, pa.string()))

@@ -67,7 +67,7 @@ def _medembed(precision: str) -> Callable[[Place], Encode]:
             threads=place.threads,
             max_seq_length=MAX_SEQ_LENGTH,
         )
-        return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress=False)
+        return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
 
     return load
 
@@ -76,14 +76,14 @@ def _bundled(place: Place) -> Encode:
     from medembed import MedEmbed
 
     model = MedEmbed(threads=place.threads, max_seq_length=MAX_SEQ_LENGTH)
-    return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress=False)
+    return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
 
 
 def _fake(_place: Place) -> Encode:
     from medembed import FakeEngine, MedEmbed
 
     model = MedEmbed(engine=FakeEngine(), max_seq_length=MAX_SEQ_LENGTH)
-    return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress=False)
+    return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
 
 
 def _sentence_transformers(

@@ -81,7 +81,7 @@ def rerank(size: Size, engines: Sequence[str] = ()) -> Result:
 
 
 def _rows(rng: np.random.Generator, lengths: list[int]) -> list[Floats]:
-    return [vectors.normalise(rng.normal(size=(length, DIMENSION)).astype(np.float32)) for length in lengths]
+    return [vectors.normalize(rng.normal(size=(length, DIMENSION)).astype(np.float32)) for length in lengths]
 
 
 def _in_turn(

@@ -1,6 +1,6 @@
 """What smaller vectors cost: `python -m tests.benchmarks.small_vectors FOLDER ...`, on BEIR folders, with the bundled model.
 
-Each text is encoded once; the same vectors are then cut or quantised, and searched exactly.
+Each text is encoded once; the same vectors are then cut or quantized, and searched exactly.
 """
 
 import sys
@@ -52,7 +52,7 @@ def measure(folder: Path, model: MedEmbed) -> dict[str, Any]:
 
 def _ways(rows: Floats, model: MedEmbed) -> dict[str, Scores]:
     """Similarities of queries to all rows, by kind of vector."""
-    bytes_, bits = model.quantise(rows, "int8"), model.quantise(rows, "binary")
+    bytes_, bits = model.quantize(rows, "int8"), model.quantize(rows, "binary")
 
     directions = shortening.read(model.folder, rows.shape[1])
 
@@ -61,10 +61,10 @@ def _ways(rows: Floats, model: MedEmbed) -> dict[str, Scores]:
         return lambda queries: shortening.shorten(queries, dimension, directions) @ short.T
 
     def by_bytes(queries: Floats) -> Floats:
-        return vectors.similarity(model.quantise(queries, "int8"), bytes_, "int8", model.vector_ranges)
+        return vectors.similarity(model.quantize(queries, "int8"), bytes_, "int8", model.vector_ranges)
 
     def by_bits(queries: Floats) -> Floats:
-        return vectors.similarity(model.quantise(queries, "binary"), bits, "binary")
+        return vectors.similarity(model.quantize(queries, "binary"), bits, "binary")
 
     def rescored(queries: Floats) -> Floats:
         first = by_bits(queries)

@@ -44,7 +44,7 @@ class Repeated(Encoded):
         if number < len(self._documents):
             return original
         start = number * 7919 % (len(self._others) - len(original))
-        return vectors.normalise(original + MIXED_IN * self._others[start : start + len(original)])
+        return vectors.normalize(original + MIXED_IN * self._others[start : start + len(original)])
 
 
 def index(size: Size, engines: Sequence[str] = ()) -> Result:
@@ -90,7 +90,7 @@ def _encoded(model: MedColBERT, size: Size) -> list[Floats]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)  # cut on purpose
-        return model.encode_document(texts.load("passages", size.late_originals), show_progress=False)
+        return model.encode_document(texts.load("passages", size.late_originals), show_progress_bar=False)
 
 
 def _timed(call: Any) -> float:

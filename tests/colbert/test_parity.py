@@ -70,11 +70,11 @@ def test_pooling_is_that_of_sentence_transformers(factor: float) -> None:
     rng = np.random.default_rng(1)
     tokens = rng.normal(size=(61, 16)).astype(np.float32)
     tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
-    for protected, normalise in ((0, True), (1, False)):
-        pooling = HierarchicalTokenPooling(factor, num_protected_tokens=protected, normalize_embeddings=normalise)
+    for protected, normalize in ((0, True), (1, False)):
+        pooling = HierarchicalTokenPooling(factor, num_protected_tokens=protected, normalize_embeddings=normalize)
         wanted = pooling.pool_one(torch.from_numpy(tokens)).numpy()
         np.testing.assert_allclose(
-            pool_tokens(tokens, factor, protected=protected, normalise=normalise), wanted, atol=1e-5
+            pool_tokens(tokens, factor, protected=protected, normalize=normalize), wanted, atol=1e-5
         )
 
 

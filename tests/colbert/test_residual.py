@@ -19,7 +19,7 @@ def tokens() -> np.ndarray:
     """Two thousand vectors around forty directions, as token vectors lie."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(40, 32))
-    return vectors.normalise((centres[rng.integers(40, size=2000)] + rng.normal(0, 0.5, (2000, 32))).astype(np.float32))
+    return vectors.normalize((centres[rng.integers(40, size=2000)] + rng.normal(0, 0.5, (2000, 32))).astype(np.float32))
 
 
 @pytest.mark.parametrize(("bits", "size", "cosine"), [(2, 10, 0.98), (4, 18, 0.998), (8, 34, 0.9999)])
@@ -61,7 +61,7 @@ def test_groups_of_coordinates_have_about_the_same_to_say() -> None:
 
 
 def test_alike_tokens_leave_nothing_to_say() -> None:
-    tokens = np.tile(vectors.normalise(np.ones((1, 8), dtype=np.float32)), (20, 1))
+    tokens = np.tile(vectors.normalize(np.ones((1, 8), dtype=np.float32)), (20, 1))
     codec = train_codec(tokens, bits=2, n_centroids=2)
     np.testing.assert_allclose(codec.restore(codec.compress(tokens)), tokens, atol=1e-6)
 
@@ -69,7 +69,7 @@ def test_alike_tokens_leave_nothing_to_say() -> None:
 def test_centroids_are_found_where_the_tokens_are() -> None:
     rng = np.random.default_rng(2)
     axes = np.eye(4, dtype=np.float32)
-    around = vectors.normalise(axes[rng.integers(4, size=400)] + rng.normal(0, 0.05, (400, 4)).astype(np.float32))
+    around = vectors.normalize(axes[rng.integers(4, size=400)] + rng.normal(0, 0.05, (400, 4)).astype(np.float32))
     found = find_centroids(around, 4, seed=0)
     assert sorted(found.argmax(axis=1)) == [0, 1, 2, 3]
     assert found.max(axis=1).min() > 0.99

@@ -65,14 +65,14 @@ def test_vectors_are_stored_as_asked(kind: vectors.VectorKind, tmp_path: Path, m
     source = write_rows(tmp_path / "few.jsonl", 5)
     index([str(source)], tmp_path / "c", mini, Settings(vectors=kind))  # type: ignore[arg-type]
     corpus = EmbeddedCorpus.open(tmp_path / "c", mini)
-    stored = mini.quantise(mini.encode_document([text_of(i) for i in range(5)]), kind)
+    stored = mini.quantize(mini.encode_document([text_of(i) for i in range(5)]), kind)
     ranges = mini.vector_ranges if kind == "int8" else None
     np.testing.assert_array_equal(corpus.vectors(), vectors.to_float(stored, kind, ranges))
     assert corpus.index().stored[0].vectors.dtype == stored.dtype
 
 
 def test_int8_needs_ranges(notes: Path, tmp_path: Path, fake: MedEmbed) -> None:
-    with pytest.raises(VectorError, match="no quantisation ranges for 16 dimensions"):
+    with pytest.raises(VectorError, match="no quantization ranges for 16 dimensions"):
         index([str(notes)], tmp_path / "c", fake, Settings(vectors="int8"))
 
 

@@ -121,7 +121,7 @@ class _Known:
     def __init__(self, model: MedEmbed, texts: list[str], matrix: NDArray[np.float32]) -> None:
         self._model, self._rows = model, dict(zip(texts, matrix, strict=True))
 
-    def encode_document(self, texts: list[str], *, show_progress: bool | None = None) -> NDArray[np.float32]:
+    def encode_document(self, texts: list[str], *, show_progress_bar: bool | None = None) -> NDArray[np.float32]:
         return np.stack([self._rows[text] for text in texts])
 
     def __getattr__(self, name: str) -> Any:
@@ -155,9 +155,9 @@ def test_a_scan_of_bytes_or_bits_finds_nearly_the_same(
 @pytest.mark.parametrize("n_queries", [1, 20], ids=["byte by byte", "as a matrix"])
 def test_scores_of_bytes_are_those_of_the_values_they_stand_for(n_queries: int, mini: MedEmbed) -> None:
     random = np.random.default_rng(0)
-    documents = vectors.normalise(random.standard_normal((50, 384), dtype=np.float32))
-    queries = vectors.normalise(random.standard_normal((n_queries, 384), dtype=np.float32))
-    stored = mini.quantise(documents, "int8")
+    documents = vectors.normalize(random.standard_normal((50, 384), dtype=np.float32))
+    queries = vectors.normalize(random.standard_normal((n_queries, 384), dtype=np.float32))
+    stored = mini.quantize(documents, "int8")
     scores = scan.scorer("int8", queries, mini.vector_ranges)(stored)
     np.testing.assert_allclose(scores, queries @ vectors.to_float(stored, "int8", mini.vector_ranges).T, atol=3e-3)
 

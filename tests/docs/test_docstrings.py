@@ -108,7 +108,9 @@ def test_arguments_are_described_or_those_of_a_named_function(thing: Any) -> Non
     if function is None or isinstance(thing, property):
         return
     text = inspect.getdoc(function) or ""
-    given = [name for name in inspect.signature(function).parameters if name not in ("self", "cls", "show_progress")]
+    given = [
+        name for name in inspect.signature(function).parameters if name not in ("self", "cls", "show_progress_bar")
+    ]
     refers = re.search(r"``[\w.]+``|`[\w.]+`", text) and "Args:" not in text
     short = len(given) <= 1 and "Args:" not in text
     assert _undescribed(given, text) == [] or refers or short

@@ -36,7 +36,7 @@ def main() -> None:
     step = len(judged) / given.queries
     chosen = [judged[int(i * step)] for i in range(given.queries)]
     kept = dict.fromkeys(document_id for query_id in chosen for document_id in qrels[query_id])
-    for document_id in neighbours(list(documents.values()), [queries[i].text for i in chosen]):
+    for document_id in neighbors(list(documents.values()), [queries[i].text for i in chosen]):
         if len(kept) >= given.documents:
             break
         kept.setdefault(document_id)
@@ -51,7 +51,7 @@ def main() -> None:
     )
 
 
-def neighbours(documents: list[Document], texts: list[str]) -> list[str]:
+def neighbors(documents: list[Document], texts: list[str]) -> list[str]:
     """Ids of the documents BM25 ranks first, second ... for each text, turn by turn."""
     index = bm25s.BM25()
     index.index(bm25s.tokenize([f"{d.title} {d.text}" for d in documents], show_progress=False), show_progress=False)

@@ -98,16 +98,16 @@ def test_building_twice_gives_the_same_page(site: Path, tmp_path: Path) -> None:
 SCRIPT = """
 const {mean, passes, ordered} = require(process.argv[1]);
 const rows = [
-  {name: "b", parameters: 2, size: "s", licence: "mit", who: ["us"], trained: ["X"], scores: {X: 10, Y: 30}},
-  {name: "a", parameters: null, size: "m", licence: "mit", who: ["them"], trained: null, scores: {X: 20}},
-  {name: "c", parameters: 1, size: "s", licence: "apache-2.0", who: ["us", "them"], trained: [], scores: {X: 5, Y: 50}},
+  {name: "b", parameters: 2, size: "s", license: "mit", who: ["us"], trained: ["X"], scores: {X: 10, Y: 30}},
+  {name: "a", parameters: null, size: "m", license: "mit", who: ["them"], trained: null, scores: {X: 20}},
+  {name: "c", parameters: 1, size: "s", license: "apache-2.0", who: ["us", "them"], trained: [], scores: {X: 5, Y: 50}},
 ];
-const all = {text: "", size: "", licence: "", who: "", trained: "", tasks: ["X", "Y"]};
+const all = {text: "", size: "", license: "", who: "", trained: "", tasks: ["X", "Y"]};
 const kept = (change) => rows.filter((row) => passes(row, {...all, ...change})).map((row) => row.name).join("");
 const sorted = (valueOf, descending) => ordered(rows, valueOf, descending).map((row) => row.name).join("");
 console.log(JSON.stringify({
   means: rows.map((row) => mean(row.scores, ["X", "Y"])),
-  all: kept({}), size: kept({size: "s"}), licence: kept({licence: "mit"}), who: kept({who: "them"}), text: kept({text: "B"}),
+  all: kept({}), size: kept({size: "s"}), license: kept({license: "mit"}), who: kept({who: "them"}), text: kept({text: "B"}),
   yes: kept({trained: "yes"}), no: kept({trained: "no"}), unknown: kept({trained: "unknown"}),
   otherTask: kept({trained: "yes", tasks: ["Y"]}),
   byX: sorted((row) => row.scores.X, true), byName: sorted((row) => row.name, false),
@@ -124,7 +124,7 @@ def test_sorting_and_filtering() -> None:
         "means": [20, None, 27.5],
         "all": "bac",
         "size": "bc",
-        "licence": "ba",
+        "license": "ba",
         "who": "ac",
         "text": "b",
         "yes": "b",

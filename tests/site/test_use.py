@@ -57,11 +57,11 @@ def _all(browser: Any, selector: str) -> list[Any]:
     return list(browser.find_elements("css selector", selector))
 
 
-def test_search_finds_quantisation(address: str, browser: Any) -> None:
+def test_search_finds_quantization(address: str, browser: Any) -> None:
     pages.open_page(browser, address)
     _keys(browser, "/")
     _until(browser, lambda: browser.switch_to.active_element.get_attribute("class").startswith("md-search__input"))
-    _keys(browser, "quantisation")
+    _keys(browser, "quantization")
     links = _until(browser, lambda: [a.get_attribute("href") for a in _all(browser, ".md-search-result__link")])
     assert any("guides/precision" in link for link in links)
 

@@ -47,7 +47,7 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
     """Tokens to read of each text; None for the model's own limit."""
 
     truncate_dim: int | None = None
-    """Keep this many dimensions and renormalise; None for all."""
+    """Keep this many dimensions and renormalize; None for all."""
 
     overlong: Literal["truncate", "error", "chunk"] = "truncate"
     """Texts above the limit: cut with a warning, refused, or embedded in windows that are averaged."""
@@ -82,7 +82,7 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
 
     @property
     def client(self) -> MedEmbed:
-        """The model itself: its dimension, vector quantisation, ``close()`` ..."""
+        """The model itself: its dimension, vector quantization, ``close()`` ..."""
         return self._client
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -101,7 +101,7 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
             raise errors.InputTypeError(
                 "embed_documents() takes a list of str, not a str: wrap a single text in a list"
             )
-        vectors: list[list[float]] = self._client.encode_document(texts, show_progress=self.show_progress).tolist()
+        vectors: list[list[float]] = self._client.encode_document(texts, show_progress_bar=self.show_progress).tolist()
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
@@ -116,7 +116,7 @@ class MedEmbedEmbeddings(BaseModel, Embeddings):
         Raises:
             medembed.errors.InputTypeError: Not a ``str``.
         """
-        vector: list[float] = self._client.encode_query(_one(text), show_progress=False).tolist()
+        vector: list[float] = self._client.encode_query(_one(text), show_progress_bar=False).tolist()
         return vector
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:

@@ -161,14 +161,14 @@ async def test_the_event_loop_stays_free() -> None:
 @pytest.mark.parametrize("method", ["aget_query_embedding", "aget_text_embedding_batch"])
 async def test_cancelling_leaves_the_model_usable(method: str) -> None:
     made = MedEmbedEmbedding(engine=CountingEngine(), threads=1)
-    neighbour = asyncio.create_task(made.aget_query_embedding("neighbour"))
+    neighbor = asyncio.create_task(made.aget_query_embedding("neighbor"))
     doomed = asyncio.create_task(getattr(made, method)(TEXT if method == "aget_query_embedding" else [TEXT] * 50))
     await asyncio.sleep(0.01)
     doomed.cancel()
     with pytest.raises(asyncio.CancelledError):
         await doomed
-    expected = made.get_query_embedding("neighbour")
-    np.testing.assert_allclose(await neighbour, expected, atol=1e-6)
+    expected = made.get_query_embedding("neighbor")
+    np.testing.assert_allclose(await neighbor, expected, atol=1e-6)
     assert len(await made.aget_query_embedding(TEXT)) == 384
 
 

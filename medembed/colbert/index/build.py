@@ -1,6 +1,5 @@
 """Rows → a token index: a codec from the first of them, then compressed token vectors, here or by a runner."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -20,7 +19,6 @@ from medembed.progress import RowBar
 from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.sources import Found
-from medembed.runtime.tokenizer import TruncationWarning
 from medembed.storage import arrow_files, indexing, shards
 from medembed.storage.building import Plan, Summary, never
 from medembed.storage.durable import SHORT, file_sha256, write_hashed
@@ -160,9 +158,7 @@ class _Encoder:
         content = shards.content_hash(manifest.settings_hash(), sample)
         part = _left(folder, content)
         if part is None:
-            before = self._model.truncated.texts
-            self._ready = self._encoded(sample, 0, told.pool_factor)
-            self._truncated = self._model.truncated.texts - before
+            self._ready, self._truncated = self._encoded(sample, 0, told.pool_factor)
             self._codec = _trained(np.concatenate(self._ready), told.bits)
             path, digest = write_hashed(
                 folder, lambda sha: f"{CODEC}.{content}.{sha[:SHORT]}.safetensors", self._codec.save
@@ -178,18 +174,17 @@ class _Encoder:
         ready = self._ready[start : start + job.rows.num_rows]
         for place in range(start, start + len(ready)):
             self._ready[place] = np.empty((0, 0), dtype=np.float32)  # let go of
-        before = self._model.truncated.texts
-        tokens = ready + self._encoded(job.rows, len(ready), manifest.encoding.pool_factor)
-        truncated = self._model.truncated.texts - before + self._truncated
+        tokens, truncated = self._encoded(job.rows, len(ready), manifest.encoding.pool_factor)
+        truncated += self._truncated
         self._truncated = 0
-        return compressed(tokens, self._codec, truncated)
+        return compressed(ready + tokens, self._codec, truncated)
 
-    def _encoded(self, rows: Any, first: int, pool_factor: float) -> list[Floats]:
-        """Token vectors of rows from a place on."""
+    def _encoded(self, rows: Any, first: int, pool_factor: float) -> tuple[list[Floats], int]:
+        """Token vectors of rows from a place on, and how many of their texts were cut."""
         texts = rows.column("text").to_pylist()[first:]
-        with warnings.catch_warnings(), naming_rows(rows, first):
-            warnings.simplefilter("ignore", TruncationWarning)  # counted, and told once for the whole index
-            return self._model.encode_document(texts, pool_factor=pool_factor, show_progress=False) if texts else []
+        with naming_rows(rows, first):
+            encoded = self._model.encode_counted(texts, pool_factor=pool_factor, show_progress_bar=False)
+        return encoded.vectors, encoded.cut.texts
 
 
 def compressed(tokens: Sequence[Floats], codec: ResidualCodec, truncated: int = 0) -> Encoded:

@@ -174,7 +174,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         if isinstance(queries, str):
             one = [self.model.encode_query(queries)]
             return self.search_vectors(one, k, filter=filter, candidates=candidates, probe=probe)[0]
-        encoded = self.model.encode_query(queries, show_progress=False)
+        encoded = self.model.encode_query(queries, show_progress_bar=False)
         return self.search_vectors(encoded, k, filter=filter, candidates=candidates, probe=probe)
 
     def search_vectors(

@@ -13,7 +13,7 @@ function passes(row, filters) {
   return (
     row.name.toLowerCase().includes(filters.text.toLowerCase()) &&
     (!filters.size || row.size === filters.size) &&
-    (!filters.licence || row.licence === filters.licence) &&
+    (!filters.license || row.license === filters.license) &&
     (!filters.who || row.who.includes(filters.who)) &&
     (!filters.trained || trained === filters.trained)
   );

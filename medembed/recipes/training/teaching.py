@@ -1,7 +1,6 @@
 """A teacher's scores of every query of a batch with every passage of it: late interaction, the dense model and BM25 together."""
 
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
@@ -15,7 +14,6 @@ from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.records import Triplet, content_id
 from medembed.recipes.reporting import Task
 from medembed.runtime.lifecycle import ClosedByWith
-from medembed.runtime.tokenizer import TruncationWarning
 from medembed.search.bm25 import Bm25
 from medembed.vectors import Floats
 
@@ -59,12 +57,10 @@ class Teacher(ClosedByWith):
         started = time.perf_counter()
         step, kind = self._batch_size * BATCHES_A_PART, f"scores-{_mark(rows)}"
         lexical = Bm25([row.positive for row in rows]) if self._settings.bm25 else None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TruncationWarning)
-            parts = [
-                models.array_part(self._out, kind, number, partial(self._score, rows, start, lexical))
-                for number, start in enumerate(range(0, len(rows), step))
-            ]
+        parts = [
+            models.array_part(self._out, kind, number, partial(self._score, rows, start, lexical))
+            for number, start in enumerate(range(0, len(rows), step))
+        ]
         self._task.log("taught", rows=len(rows), seconds=round(time.perf_counter() - started, 1))
         found: list[list[float]] = (
             np.concatenate([np.load(part) for part in parts]) / self._settings.temperature
@@ -97,14 +93,15 @@ class Teacher(ClosedByWith):
         """The matrices of a part's batches, queries by passages, one below the other."""
         some = rows[start : start + self._batch_size * BATCHES_A_PART]
         queries, passages = [row.query for row in some], [row.positive for row in some]
-        asked = self._late.encode_query(queries, show_progress=False)
-        found = self._late.encode_document(passages, show_progress=False)
+        # what is cut at the teacher's limit is cut on purpose: no warning
+        asked = self._late.encode_counted(queries, role="query", show_progress_bar=False).vectors
+        found = self._late.encode_counted(passages, show_progress_bar=False).vectors
         tokens = np.array([len(query) for query in asked], dtype=np.float32)[:, None]
         batches = [slice(first, first + self._batch_size) for first in range(0, len(some), self._batch_size)]
         matrices = [self._late.similarity(asked[batch], found[batch]) / tokens[batch] for batch in batches]
         if self._settings.cosine:
-            query_vectors = self._dense.encode_query(queries, show_progress=False)
-            vectors = self._dense.encode_document(passages, show_progress=False)
+            query_vectors = models.encode(self._dense, queries, prompt=self._dense.spec.prompts["query"])
+            vectors = models.encode(self._dense, passages, prompt=self._dense.spec.prompts["document"])
             for number, batch in enumerate(batches):
                 matrices[number] += self._settings.cosine * (query_vectors[batch] @ vectors[batch].T)
         if lexical is not None:

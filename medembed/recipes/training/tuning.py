@@ -219,7 +219,7 @@ class ColumnCollator(SentenceTransformerDataCollator):
 
 
 def collator(model: Any, settings: Train, prompts: dict[str, str]) -> ColumnCollator:
-    """Tokenises a batch with prompts in training as in use."""
+    """Tokenizes a batch with prompts in training as in use."""
 
     def preprocess(
         texts: list[str],

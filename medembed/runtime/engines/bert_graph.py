@@ -19,7 +19,7 @@ def build(weights: Weights, shape: BertShape, pooling: Pooling | None, *, int8_g
     """Build the graph.
 
     Inputs: ``ids`` int32 ``(n, tokens)`` and ``lengths`` int32 ``(n,)``. Output: pooled vectors ``(n, hidden)``, not
-    normalised; or, with ``pooling=None``, the final states ``(n, tokens, hidden)``. float32 either way.
+    normalized; or, with ``pooling=None``, the final states ``(n, tokens, hidden)``. float32 either way.
 
     Args:
         weights: From ``bert_shape.fitting``.
@@ -77,7 +77,7 @@ class _Graph:
         )
 
     def embeddings(self, ids: Node) -> Node:
-        """Word, position and type embeddings, normalised: (n, tokens, hidden)."""
+        """Word, position and type embeddings, normalized: (n, tokens, hidden)."""
         # every text is one segment, so the first type's row is part of each position's
         places = (
             self.weights["embeddings.position_embeddings.weight"]
@@ -103,9 +103,9 @@ class _Graph:
         return op.reshape(restored, op.constant(np.array(weight.shape, dtype=np.int64)), False)
 
     def norm(self, x: Node, name: str) -> Node:
-        centred = op.mvn(x, self.axes(-1), True, self.shape.epsilon, "inside_sqrt")
+        centered = op.mvn(x, self.axes(-1), True, self.shape.epsilon, "inside_sqrt")
         return op.add(
-            op.multiply(centred, self.constant(self.weights[f"{name}.weight"])),
+            op.multiply(centered, self.constant(self.weights[f"{name}.weight"])),
             self.constant(self.weights[f"{name}.bias"]),
         )
 
@@ -127,7 +127,7 @@ class _Graph:
         return op.gelu(x, "erf" if self.shape.activation == "gelu" else "tanh")
 
     def block(self, x: Node, bias: Node, lead: str) -> Node:
-        """One transformer layer, normalised after each half as BERT does."""
+        """One transformer layer, normalized after each half as BERT does."""
         attended = self.dense(self.attention(x, bias, lead), f"{lead}attention.output.dense")
         x = self.norm(op.add(attended, x), f"{lead}attention.output.LayerNorm")
         inner = self.activation(self.dense(x, f"{lead}intermediate.dense"))

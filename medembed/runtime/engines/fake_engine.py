@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from medembed.runtime.engines.interface import Precision, TokenIds
 
-# large odd constants spread neighbouring ids over all 64 bits (Steele et al. 2014, SplitMix64)
+# large odd constants spread neighboring ids over all 64 bits (Steele et al. 2014, SplitMix64)
 GAMMA, MIX_A, MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 

@@ -39,7 +39,7 @@ class Engine(Protocol):
     width_multiple: int
 
     def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
-        """Pooled vectors, not normalised. *Shape:* ``(n, dimension)``, rows in the order of ``ids``.
+        """Pooled vectors, not normalized. *Shape:* ``(n, dimension)``, rows in the order of ``ids``.
 
         ``alone`` says that no other batch waits, so that all threads may work on this one; the vectors are the same.
         """

@@ -1,8 +1,6 @@
 """The CPU engine: OpenVINO, one single-threaded stream per core, so that no core ever waits for another."""
 
-import queue
 from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,13 +13,15 @@ from medembed.runtime.engines import bert_graph
 from medembed.runtime.engines.bert_shape import BertShape, Weights, fitting
 from medembed.runtime.engines.interface import Precision, TokenIds, engine_pooling
 from medembed.runtime.engines.padding import pad
+from medembed.runtime.engines.signal_stack import signal_stack_kept
 from medembed.runtime.engines.silent_openvino import ov
+from medembed.runtime.engines.slots import Slots
 
-Requests = queue.SimpleQueue[Any]
-"""Idle inference requests; taking one is taking its threads."""
+Requests = Slots[Any]
+"""Inference requests; using one is using its threads."""
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
-# Weights and activations are quantised in groups of this many inputs. Measured on mini and medical passages, in CPU time
+# Weights and activations are quantized in groups of this many inputs. Measured on mini and medical passages, in CPU time
 # of bf16 and mean cosine to fp32: groups of 32 0.94 and 0.9997, 64 0.75 and 0.9996, 128 0.83 and 0.9993.
 INT8_GROUP = 64
 
@@ -39,7 +39,8 @@ def can_run(config: Mapping[str, Any]) -> bool:
 
 def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bf16 natively (AMX or AVX-512)."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    with signal_stack_kept():
+        return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoEngine:
@@ -78,7 +79,8 @@ class OpenVinoEngine:
         self.dimension = checkpoint.width
         self._checkpoint = checkpoint
         self._weights: Weights | None = self._read()
-        self._lock = Lock()
+        # a slot and no plain lock: a fork waits for a compilation too
+        self._compiling = Slots([None])
         self._requests: dict[tuple[bool, bool], Requests] = {}
 
     def _read(self) -> Weights:
@@ -87,7 +89,7 @@ class OpenVinoEngine:
     def _ready(self, *, wide: bool, pooled: bool) -> Requests:
         """The requests of one way to run, compiled by whoever asks first."""
         wide = wide or self.concurrency == 1
-        with self._lock:
+        with self._compiling.next().lock:
             if (wide, pooled) not in self._requests:
                 self._requests[wide, pooled] = self._compile(wide=wide, pooled=pooled)
             return self._requests[wide, pooled]
@@ -112,17 +114,15 @@ class OpenVinoEngine:
             # pinned streams of two processes would share one core while others idle
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = ov.Core().compile_model(graph, "CPU", settings)
-        requests: Requests = queue.SimpleQueue()
-        for _ in range(streams):
-            requests.put(compiled.create_infer_request())
-        return requests
+        with signal_stack_kept():
+            compiled = ov.Core().compile_model(graph, "CPU", settings)
+        return Slots(compiled.create_infer_request() for _ in range(streams))
 
     def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
-        """Pooled vectors, not normalised. *Shape:* ``(n, dimension)``."""
+        """Pooled vectors, not normalized. *Shape:* ``(n, dimension)``."""
         padded, lengths = pad(ids, multiple=self.width_multiple)
         requests = self._ready(wide=alone, pooled=True)
-        if alone and requests.empty():  # another caller's lone batch has all the cores: share them as streams instead
+        if alone and requests.busy:  # another caller's lone batch has all the cores: share them as streams instead
             requests = self._ready(wide=False, pooled=True)
         return self._infer(requests, padded, lengths)
 
@@ -135,18 +135,17 @@ class OpenVinoEngine:
         return [states[row, :length].copy() for row, length in enumerate(lengths)]
 
     def _infer(self, requests: Requests, padded: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
-        request = requests.get()
-        try:
-            request.infer({0: padded, 1: lengths}, share_inputs=True)
-            return np.array(request.get_output_tensor(0).data, dtype=np.float32)
-        except RuntimeError as error:
-            raise EngineError(
-                f"OpenVINO failed on a batch of {padded.shape[0]} × {padded.shape[1]} tokens: {error}"
-            ) from error
-        finally:
-            requests.put(request)
+        slot = requests.next()
+        with slot.lock:
+            try:
+                slot.thing.infer({0: padded, 1: lengths}, share_inputs=True)
+                return np.array(slot.thing.get_output_tensor(0).data, dtype=np.float32)
+            except RuntimeError as error:
+                raise EngineError(
+                    f"OpenVINO failed on a batch of {padded.shape[0]} × {padded.shape[1]} tokens: {error}"
+                ) from error
 
     def close(self) -> None:
         """Drop the compiled graphs; their threads and memory go with them."""
-        with self._lock:
+        with self._compiling.next().lock:
             self._requests, self._weights = {}, None

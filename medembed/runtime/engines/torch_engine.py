@@ -1,7 +1,7 @@
 """The torch engine: CUDA, MPS, and on the CPU the architectures OpenVINO's builder does not know."""
 
 import logging
-import queue
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,17 +19,20 @@ from medembed.runtime.engines.bert_shape import BertShape, fitting
 from medembed.runtime.engines.interface import Precision, TokenIds, engine_pooling
 from medembed.runtime.engines.padding import pad
 from medembed.runtime.engines.ragged_bert import Attention, RaggedBert, varlen_attention
+from medembed.runtime.engines.slots import Slots
 
 log = logging.getLogger("medembed")
 
 Tensor = Any
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-# while one batch computes, a second thread tokenises and pads the next
+# while one batch computes, a second thread tokenizes and pads the next
 BATCHES_IN_FLIGHT = 2
 # padded tokens that keep a large GPU busy; halved by itself when memory runs out
 GPU_BATCH_TOKENS = 65_536
 CPU_BATCH_TOKENS = 4096
 LEAST_BATCH_TOKENS = 512
+# the process that first imported this module, which may be the parent of this one
+FIRST_PROCESS = os.getpid()
 # MPS keeps a compiled kernel per shape for ever: widths in steps of 64 and rows in powers of two keep them few
 MPS_WIDTH_MULTIPLE = 64
 
@@ -58,6 +61,9 @@ class TorchEngine:
         self._torch = require("torch")
         require("transformers")
         self._kind = devices[0].partition(":")[0]
+        self._forked = _is_forked()
+        if self._forked:
+            _prepare_child(self._torch, self._kind)
         for device in devices:
             _check_device(self._torch, device)
         self.device = ",".join(devices)
@@ -70,9 +76,7 @@ class TorchEngine:
         self._budget_lock = threading.Lock()
         replicas = [self._replica(checkpoint, device) for device in devices]
         turns = (threads or 1) if self._kind == "cpu" else BATCHES_IN_FLIGHT
-        self._free: queue.SimpleQueue[_Replica] = queue.SimpleQueue()
-        for replica in replicas * turns:
-            self._free.put(replica)
+        self._replicas = Slots(replicas * turns)
         self.concurrency = len(replicas) * turns
 
     def _precision(self, asked: Precision | None) -> Precision:
@@ -99,8 +103,8 @@ class TorchEngine:
         )
 
     def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
-        """Pooled vectors, not normalised. *Shape:* ``(n, dimension)``. Out of memory halves the batch and goes on."""
-        run = partial(self._run_pooled, threads=self.concurrency if alone else 1)
+        """Pooled vectors, not normalized. *Shape:* ``(n, dimension)``. Out of memory halves the batch and goes on."""
+        run = partial(self._run_pooled, threads=self.concurrency if alone and not self._forked else 1)
         return np.concatenate([self._on_a_device(part, run) for part in self._parts(ids)])
 
     def tokens(self, ids: TokenIds, *, attended: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
@@ -116,13 +120,12 @@ class TorchEngine:
         return [ids[start : start + rows] for start in range(0, len(ids), rows)]
 
     def _on_a_device(self, ids: TokenIds, run: Any) -> Any:
-        replica = self._free.get()
+        slot = self._replicas.next()
         try:
-            return run(replica, ids)
+            with slot.lock:
+                return run(slot.thing, ids)
         except self._torch.OutOfMemoryError:
             pass  # handled below, when the failed batch's tensors are gone with its traceback
-        finally:
-            self._free.put(replica)
         if len(ids) == 1:
             raise EngineError(
                 f"out of memory on {self.device} for a single text of {len(ids[0])} tokens: use a smaller model or max_seq_length"
@@ -142,7 +145,7 @@ class TorchEngine:
         )
 
     def _run_pooled(self, replica: "_Replica", ids: TokenIds, *, threads: int) -> NDArray[np.float32]:
-        with self._torch.inference_mode(), _cpu_threads(self._torch, self._kind, threads):
+        with self._torch.inference_mode(), self._threads(threads):
             vectors: NDArray[np.float32] = (
                 replica.pooled(self._shaped(ids), engine_pooling(self._spec), self._pad_id, self.width_multiple)
                 .float()
@@ -152,9 +155,12 @@ class TorchEngine:
         return vectors[: len(ids)]
 
     def _run_tokens(self, replica: "_Replica", ids: TokenIds) -> list[NDArray[np.float32]]:
-        with self._torch.inference_mode(), _cpu_threads(self._torch, self._kind, 1):
+        with self._torch.inference_mode(), self._threads(1):
             states = replica.states(self._shaped(ids), self._pad_id, self.width_multiple)
             return [row.float().cpu().numpy() for row in states[: len(ids)]]
+
+    def _threads(self, threads: int) -> "_cpu_threads":
+        return _cpu_threads(self._torch, threads, active=self._kind == "cpu" and not self._forked)
 
     def _shaped(self, ids: TokenIds) -> TokenIds:
         """On MPS, rows up to the next power of two, see MPS_WIDTH_MULTIPLE; the extra rows are thrown away."""
@@ -164,9 +170,30 @@ class TorchEngine:
 
     def close(self) -> None:
         """Drop the replicas; CUDA's memory goes back to the device."""
-        self._free = queue.SimpleQueue()
+        self._replicas = Slots()
         if self._kind == "cuda":
             self._torch.cuda.empty_cache()
+
+
+def _is_forked() -> bool:
+    """Whether this process may have inherited torch from its parent without torch's threads."""
+    return os.getpid() != FIRST_PROCESS
+
+
+def _prepare_child(torch: Any, kind: str) -> None:
+    """Keep torch usable in a forked child.
+
+    Its pool of threads (OpenMP) does not survive the fork, and whatever asks more than one thread waits for ever. The number
+    is set for the whole process, since another value would hang the next caller of torch too.
+
+    Raises:
+        DeviceError: CUDA, which no forked child can use.
+    """
+    if kind == "cuda":
+        raise DeviceError(
+            "CUDA cannot be used in a forked child: start processes with multiprocessing.get_context('spawn'), or load the model in each"
+        )
+    torch.set_num_threads(1)
 
 
 def _check_device(torch: Any, device: str) -> None:
@@ -184,8 +211,8 @@ def _check_device(torch: Any, device: str) -> None:
 class _cpu_threads:  # noqa: N801 - reads as a statement
     """Torch's CPU threads for one batch: one in bulk work, where streams side by side beat threads that wait for each other."""
 
-    def __init__(self, torch: Any, kind: str, threads: int) -> None:
-        self._torch, self._active, self._threads = torch, kind == "cpu", threads
+    def __init__(self, torch: Any, threads: int, *, active: bool) -> None:
+        self._torch, self._active, self._threads = torch, active, threads
 
     def __enter__(self) -> None:
         if self._active:

@@ -118,8 +118,8 @@ def test_the_copy_outlives_a_closed_original() -> None:
 
 
 def test_an_unknown_field_is_named() -> None:
-    with pytest.raises(ValidationError, match=r"normalise\s+Extra inputs are not permitted"):
-        MedEmbedEmbeddings(normalise=True)
+    with pytest.raises(ValidationError, match=r"normalize\s+Extra inputs are not permitted"):
+        MedEmbedEmbeddings(normalize=True)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ async def test_the_event_loop_stays_free() -> None:
 @pytest.mark.parametrize("method", ["aembed_query", "aembed_documents"])
 async def test_cancelling_leaves_the_model_usable(method: str) -> None:
     made = MedEmbedEmbeddings(engine=CountingEngine(), threads=1)
-    neighbour = asyncio.create_task(made.aembed_query("neighbour"))
+    neighbor = asyncio.create_task(made.aembed_query("neighbor"))
     doomed = asyncio.create_task(getattr(made, method)(TEXT if method == "aembed_query" else [TEXT] * 50))
     await asyncio.sleep(0.005)
     doomed.cancel()
     with pytest.raises(asyncio.CancelledError):
         await doomed
-    expected = made.embed_query("neighbour")
-    np.testing.assert_allclose(await neighbour, expected, atol=1e-6)
+    expected = made.embed_query("neighbor")
+    np.testing.assert_allclose(await neighbor, expected, atol=1e-6)
     assert len(await made.aembed_query(TEXT)) == 384

@@ -45,7 +45,7 @@ class MedEmbedEmbedding(BaseEmbedding):
         default="auto", description="Number format of the computation."
     )
     max_seq_length: int | None = Field(default=None, description="Tokens to read; None for the model's own limit.")
-    truncate_dim: int | None = Field(default=None, description="Keep this many dimensions and renormalise.")
+    truncate_dim: int | None = Field(default=None, description="Keep this many dimensions and renormalize.")
     overlong: Literal["truncate", "error", "chunk"] = Field(
         default="truncate", description="Texts above the limit: cut with a warning, refused, or averaged over windows."
     )
@@ -83,11 +83,11 @@ class MedEmbedEmbedding(BaseEmbedding):
 
     @property
     def client(self) -> MedEmbed:
-        """The model itself: its dimension, vector quantisation, ``close()`` ..."""
+        """The model itself: its dimension, vector quantization, ``close()`` ..."""
         return self._client
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        vector: Embedding = self._client.encode_query(_one(query), show_progress=False).tolist()
+        vector: Embedding = self._client.encode_query(_one(query), show_progress_bar=False).tolist()
         return vector
 
     async def _aget_query_embedding(self, query: str) -> Embedding:
@@ -96,7 +96,7 @@ class MedEmbedEmbedding(BaseEmbedding):
         return vector
 
     def _get_text_embedding(self, text: str) -> Embedding:
-        vector: Embedding = self._client.encode_document(_one(text), show_progress=False).tolist()
+        vector: Embedding = self._client.encode_document(_one(text), show_progress_bar=False).tolist()
         return vector
 
     async def _aget_text_embedding(self, text: str) -> Embedding:
@@ -106,7 +106,7 @@ class MedEmbedEmbedding(BaseEmbedding):
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
         # the framework shows its own progress bar
-        vectors: list[Embedding] = self._client.encode_document(texts, show_progress=False).tolist()
+        vectors: list[Embedding] = self._client.encode_document(texts, show_progress_bar=False).tolist()
         return vectors
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
