@@ -10,7 +10,9 @@ from rich.table import Table
 from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.errors import SettingError
+from medembed.evaluation import contrasts
 from medembed.evaluation.models import DEPTH, Prompts, Setup
+from medembed.evaluation.results import measurements_of
 from medembed.evaluation.run import Outcome
 from medembed.evaluation.run import evaluate as measure
 from medembed.evaluation.slices import SmokeResult
@@ -32,7 +34,7 @@ def evaluate(
         typer.Option(
             "--tasks",
             "-t",
-            help="medembed-five, medical-en, a benchmark, tasks of mteb or BEIR folders; repeat, or separate by commas.",
+            help="clinical-contrasts, medembed-five, medical-en, a benchmark, tasks of mteb or BEIR folders; repeat, or separate by commas.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; reused when run again.")] = Path(
@@ -91,6 +93,7 @@ def evaluate(
             models, split_names(tasks), output, setup=setup, split=split, on_outcome=lambda o: _print(console, o)
         )
         failed |= any(outcome.error for outcome in outcomes)
+        _print_contrasts(console, outcomes)
     console.print(f"results in {output}; compare them with: medembed compare {output}", highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
@@ -110,6 +113,22 @@ def _print(console: Terminal, outcome: Outcome) -> None:
     how = "measured before" if outcome.reused else "measured now"
     score = "" if outcome.score is None else f"{outcome.score * 100:.2f}"
     console.print(f"{told} {score} ({how})", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_contrasts(console: Terminal, outcomes: list[Outcome]) -> None:
+    """Show the kinds of contrasts, each with the share that is right, its interval, and the mean margin."""
+    for outcome in outcomes:
+        if outcome.task != contrasts.TASK or outcome.path is None:
+            continue
+        table = Table(title=f"{outcome.model}: contrasts that are right")
+        for column in ("kind", "pairs", "right", "95% interval", "margin"):
+            table.add_column(column, justify="left" if column == "kind" else "right")
+        for part in measurements_of(outcome.path):
+            asked, share = len(contrasts.read()[part.part[1]].queries), part.scores["right"]
+            low, high = contrasts.interval(round(share * asked), asked)
+            cells = (str(asked), f"{share:.3f}", f"{low:.3f} to {high:.3f}", f"{part.scores['margin']:+.3f}")
+            table.add_row(part.part[1], *cells)
+        console.print(table)
 
 
 def _print_smoke(console: Terminal, results: list[SmokeResult]) -> None:

@@ -29,11 +29,16 @@ def keep_per_query(task: Any, kept: dict[str, Any]) -> Iterator[None]:
         yield
         return
 
-    def recording(scores: Mapping[str, Mapping[str, float]], *args: Any, hf_split: str, hf_subset: str) -> Any:
+    own = getattr(task, "per_query", None)
+
+    def recording(
+        scores: Mapping[str, Mapping[str, float]], qrels: Any, results: Any, *, hf_split: str, hf_subset: str
+    ) -> Any:
         ids = sorted(scores)
         columns = {ours: [round(scores[i][theirs], 6) for i in ids] for theirs, ours in PER_QUERY.items()}
+        columns |= own(results, hf_subset) if own is not None else {}
         kept.setdefault(hf_split, {})[hf_subset] = {"query_ids": ids, **columns}
-        return original(scores, *args, hf_split=hf_split, hf_subset=hf_subset)
+        return original(scores, qrels, results, hf_split=hf_split, hf_subset=hf_subset)
 
     task.task_specific_scores = recording
     try:

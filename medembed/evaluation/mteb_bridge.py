@@ -1,15 +1,13 @@
-"""The only file that imports mteb: our folders as its tasks, our models as its encoders, its results written whole.
+"""Our models as encoders of mteb, measured on its tasks, and its results written whole.
 
 Written against mteb 2.26: ``AbsTaskRetrieval.load_data``, ``AbsEncoder.encode``, ``SearchEncoderWrapper``,
 ``ResultCache`` and ``mteb.evaluate``.
 """
 
-import difflib
 import json
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,21 +17,17 @@ import mteb
 import numpy as np
 from filelock import FileLock
 from mteb.abstasks.retrieval import AbsTaskRetrieval
-from mteb.abstasks.task_metadata import TaskMetadata
-from mteb.get_tasks import _TASKS_REGISTRY
 from mteb.models import ModelMeta, SearchEncoderWrapper, SentenceTransformerEncoderWrapper
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.results import TaskResult
 from mteb.types import PromptType
 
-from medembed.errors import ResultsError, TaskDownloadError, UnknownModelError, UnknownTaskError, UnsupportedModelError
+from medembed.errors import ResultsError, TaskDownloadError, UnknownModelError, UnsupportedModelError
 from medembed.evaluation import details
-from medembed.evaluation.arrow_tables import read_folder
 from medembed.evaluation.models import ModelRef, Setup
+from medembed.evaluation.mteb_tasks import FolderTask
 from medembed.evaluation.remote_code import runs_remote_code
-from medembed.evaluation.tasks import TASK_SETS, TaskRef
 from medembed.model import MedEmbed
-from medembed.rows import beir
 from medembed.storage import asides, paths
 from medembed.storage.durable import disk_errors, write_text_whole, write_whole
 
@@ -45,88 +39,6 @@ SCORES_IN_MEMORY = 32_000_000
 CHUNK_ROWS = (1_000, 20_000)
 # Rows mteb hands over at a time; the encoder plans its own batches over a whole chunk.
 LOADER_ROWS = 1_024
-
-
-# ------------------------------------------------------------------------------------------------ tasks
-
-
-def load_tasks(refs: Sequence[TaskRef]) -> list[Any]:
-    """Turn references into mteb tasks, nothing downloaded or read yet.
-
-    Raises:
-        UnknownTaskError: A name that mteb does not know; the message names the nearest ones.
-    """
-    tasks: list[Any] = []
-    for ref in refs:
-        if ref.folder is not None:
-            tasks.append(folder_task(ref.name, ref.folder))
-        elif ref.name in (known := _benchmarks()):
-            tasks.extend(known[ref.name].tasks)
-        else:
-            tasks.append(_named(ref))
-    return tasks
-
-
-def _benchmarks() -> dict[str, Any]:
-    found = {benchmark.name: benchmark for benchmark in mteb.get_benchmarks()}
-    return found | {alias: benchmark for benchmark in found.values() for alias in benchmark.aliases or ()}
-
-
-def _named(ref: TaskRef) -> Any:
-    if ref.name not in _TASKS_REGISTRY:
-        everything = {name.lower(): name for name in (*_TASKS_REGISTRY, *_benchmarks(), *TASK_SETS)}
-        near = difflib.get_close_matches(ref.name.lower(), everything, n=3, cutoff=0.7)
-        hint = f"did you mean {' or '.join(repr(everything[name]) for name in near)}? " if near else ""
-        raise UnknownTaskError(
-            f"no task {ref.name!r}: {hint}Give a task of mteb, a set ({', '.join(TASK_SETS)}), a benchmark such as "
-            "'MTEB(Medical, v1)', or a BEIR folder; a relative folder begins with ./"
-        )
-    return mteb.get_task(ref.name, hf_subsets=list(ref.subsets) if ref.subsets else None)
-
-
-def is_hub_task(name: str) -> bool:
-    """Whether mteb has a task of this name."""
-    return name in _TASKS_REGISTRY
-
-
-def folder_task(name: str, folder: beir.BeirFolder) -> Any:
-    """A BEIR folder as an mteb retrieval task; a name mteb already uses gets ``-local`` appended."""
-    metadata = TaskMetadata(
-        name=f"{name}-local" if name in _TASKS_REGISTRY else name,
-        description="A folder on this disk in BEIR's layout.",
-        dataset={"path": f"local/{name}", "revision": beir.revision(folder)},
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
-        eval_splits=[folder.split],
-        eval_langs=["eng-Latn"],
-        main_score="ndcg_at_10",
-    )
-    # mteb keeps a task's metadata on its class, and drops a copy on the instance when it unloads the data.
-    return type("FolderTask", (_FolderTask,), {"metadata": metadata, "folder": folder})()
-
-
-class _FolderTask(AbsTaskRetrieval):
-    """Reads its data from a folder instead of the hub."""
-
-    folder: beir.BeirFolder
-    metadata: TaskMetadata
-    data_loaded: bool = False
-
-    def load_data(self, **_: Any) -> None:
-        """Check and read the folder; its texts wait on disk until they are needed."""
-        if self.data_loaded:
-            return
-        self._scratch = tempfile.TemporaryDirectory(prefix="medembed-evaluate-")
-        corpus, queries, qrels = read_folder(self.folder, Path(self._scratch.name))
-        data = {"corpus": corpus, "queries": queries, "relevant_docs": qrels, "top_ranked": None}
-        self.dataset = {"default": {self.folder.split: data}}
-        self.data_loaded = True
-
-    def unload_data(self) -> None:
-        """Forget the data and remove the scratch files."""
-        super().unload_data()
-        self._scratch.cleanup()
 
 
 # ----------------------------------------------------------------------------------------------- models
@@ -409,7 +321,7 @@ def _load_data(task: Any) -> None:
     try:
         task.load_data()
     except OSError as error:
-        if isinstance(task, _FolderTask):
+        if isinstance(task, FolderTask):
             raise
         import datasets
 

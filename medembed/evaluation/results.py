@@ -104,6 +104,15 @@ def load_results(folders: Iterable[Path]) -> list[Measurement]:
     return [found[key] for key in sorted(found)]
 
 
+def measurements_of(path: Path) -> list[Measurement]:
+    """Read one result file, sorted by part.
+
+    Raises:
+        ResultsError: It is no result.
+    """
+    return sorted(_measurements(path, path.parents[3]), key=lambda item: item.part)
+
+
 def _results_root(folder: Path) -> Path:
     if not folder.is_dir():
         raise ResultsError(f"{folder}: no such folder; give the --output of `medembed evaluate`")

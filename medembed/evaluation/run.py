@@ -62,10 +62,10 @@ def evaluate(
         MissingExtraError: The extra ``evaluation`` is not installed.
     """
     require("mteb")
-    from medembed.evaluation import mteb_bridge
+    from medembed.evaluation import mteb_bridge, mteb_tasks
 
     setup = setup or Setup()
-    loaded_tasks = mteb_bridge.load_tasks(task_refs(tasks, split))
+    loaded_tasks = mteb_tasks.load_tasks(task_refs(tasks, split))
     refs = [model_ref(model, setup) for model in models]
     cache = mteb_bridge.WholeFiles(output)
     cache.remove_leftovers()

@@ -81,7 +81,8 @@ def prepare(folders: Sequence[Path], output: Path) -> Submission:
             f"{output} holds files that are not a submission as it was written: they would be replaced. Name a new folder with --submit"
         )
     require("mteb")
-    from medembed.evaluation.mteb_bridge import is_hub_task, meta_source
+    from medembed.evaluation.mteb_bridge import meta_source
+    from medembed.evaluation.mteb_tasks import is_hub_task
 
     ours = [item for item in load_results(folders) if item.model.name in TUNED_FROM and not item.model.variant]
     wanted = [item for item in ours if is_hub_task(item.task)]

@@ -12,7 +12,7 @@ import sys, threading, time, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 from medembed import FakeEngine, MedEmbed
-from medembed.evaluation import mteb_bridge
+from medembed.evaluation import mteb_bridge, mteb_tasks
 from medembed.evaluation.models import Setup, model_ref
 from medembed.evaluation.tasks import task_refs
 
@@ -28,7 +28,7 @@ def watch():
 
 ref, setup = model_ref("mini", Setup()), Setup()
 model = mteb_bridge.MedEmbedEncoder(ref, setup, loaded=MedEmbed("mini", engine=FakeEngine(384)))
-(task,) = mteb_bridge.load_tasks(task_refs([Path(sys.argv[1])]))
+(task,) = mteb_tasks.load_tasks(task_refs([Path(sys.argv[1])]))
 start = private_mb()
 threading.Thread(target=watch, daemon=True).start()
 mteb_bridge.measure(model, task, mteb_bridge.WholeFiles(Path(sys.argv[2])))

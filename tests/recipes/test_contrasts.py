@@ -1,0 +1,72 @@
+"""Contrasts by rule: minimal pairs of frames and of real sentences."""
+
+import itertools
+import time
+
+import pytest
+
+from medembed.recipes.writers.contrasts import Rules, from_frames, from_sentences, is_held_out, load_rules
+
+KINDS = {"negation", "whose", "when", "certainty", "side", "severity", "quantity", "drug"}
+EDITS = [
+    ("He denies chest pain.", "He reports chest pain.", "negation"),
+    ("She reports nausea and fever.", "She denies nausea and fever.", "negation"),
+    ("There is no wheezing.", "There is wheezing.", "negation"),
+    ("Pain in the left knee.", "Pain in the right knee.", "side"),
+    ("Mild headache since Monday.", "Severe headache since Monday.", "severity"),
+    ("His mother had asthma.", "His father had asthma.", "whose"),
+]
+# no word is changed where the claim would be another than the one read, or is not there
+LEFT_ALONE = [
+    "He denies that he was late.",
+    "There is no change.",
+    "She does not report any fever.",
+    "Left ventricular function is normal.",
+    "",
+]
+
+
+@pytest.fixture(scope="module")
+def rules() -> Rules:
+    return load_rules("all")
+
+
+def test_frames_give_every_kind_and_passages_that_differ(rules: Rules) -> None:
+    written = list(itertools.islice(from_frames(rules, 0, ["He lives alone."]), 2000))
+    assert {contrast.kind for contrast in written} == KINDS
+    assert all(len({contrast.fits, contrast.differs, contrast.also_fits}) == 3 for contrast in written)
+    assert not any("{" in contrast.query + contrast.fits + contrast.differs for contrast in written)
+
+
+def test_the_same_seed_gives_the_same_contrasts(rules: Rules) -> None:
+    first, again, other = (list(itertools.islice(from_frames(rules, seed), 50)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(("sentence", "changed", "kind"), EDITS)
+def test_one_word_of_a_real_sentence_is_changed_and_both_ways_are_asked(
+    rules: Rules, sentence: str, changed: str, kind: str
+) -> None:
+    there, back = from_sentences(rules, [("n", sentence)], 0)
+    assert (there.kind, there.fits, there.differs) == (kind, sentence, changed)
+    assert (back.fits, back.differs) == (changed, sentence)
+    assert there.query != back.query
+
+
+@pytest.mark.parametrize("sentence", LEFT_ALONE)
+def test_other_sentences_are_left_alone(rules: Rules, sentence: str) -> None:
+    assert list(from_sentences(rules, [("n", sentence)], 0)) == []
+
+
+def test_words_for_measuring_are_not_trained_on() -> None:
+    training, held_out = load_rules("training").words, load_rules("held_out").words
+    for name, listed in training.items():
+        assert not any(is_held_out(word) for word in listed)
+        assert held_out[name], name
+
+
+def test_more_than_five_thousand_pairs_are_written_in_a_second(rules: Rules) -> None:
+    began = time.process_time()
+    count = sum(1 for _ in itertools.islice(from_frames(rules, 0, ["He lives alone."]), 5000))
+    assert count / (time.process_time() - began) > 5000
