@@ -88,6 +88,8 @@ def allowed(tables: Iterable[Any], chosen: Filter, kept: Mapping[str, str]) -> N
     if not rows:
         return np.zeros(0, dtype=bool)
     table = arrow.concat_tables(rows)
+    if (names := _names(chosen)) is not None:  # or texts are copied only to be thrown away
+        table = table.select(names)
     try:
         found = table.append_column("row number", arrow.array(np.arange(table.num_rows))).filter(expression)
     except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError, TypeError) as error:
@@ -108,6 +110,8 @@ def _expression(chosen: Filter, columns: Mapping[str, str]) -> Any:
         return _all([_any_of(name, _listed(value), columns) for name, value in chosen.items()])
     if not isinstance(chosen, Sequence):
         return chosen
+    if unknown := [item.name for item in chosen if item.name not in columns]:
+        raise _unfit(f"no column {unknown[0]!r}", columns)
     equal: dict[str, list[Any]] = {}  # the same column named twice means either value
     others = []
     for item in chosen:
@@ -116,6 +120,13 @@ def _expression(chosen: Filter, columns: Mapping[str, str]) -> Any:
         else:
             others.append(_compared(item))
     return _all([*(_any_of(name, values, columns) for name, values in equal.items()), *others])
+
+
+def _names(chosen: Filter) -> list[str] | None:
+    """Columns that a filter reads; None where it does not say."""
+    if isinstance(chosen, Mapping):
+        return list(chosen)
+    return list(dict.fromkeys(item.name for item in chosen)) if isinstance(chosen, Sequence) else None
 
 
 def _all(expressions: Sequence[Any]) -> Any:

@@ -184,7 +184,7 @@ def test_a_read_only_folder_can_be_searched_and_says_that_it_cannot_be_written(
     assert EmbeddedCorpus.open(small_disk / "c", fake).search(text_of(3), k=1)[0].id == "n3"
     assert caplog.text == ""  # nothing has to be derived to search floats
     assert EmbeddedCorpus.open(small_disk / "c", fake).search(text_of(3), k=1, scan="binary")[0].id == "n3"
-    assert "what is derived from it cannot be written (OSError), so it is held in memory" in caplog.text
+    assert "what is derived from it cannot be written (WriteError), so it is held in memory" in caplog.text
     with pytest.raises(CorpusError, match=r"cannot be written \(Read-only file system\)"):
         index([str(notes)], small_disk / "c", fake, SMALL)
     with pytest.raises(CorpusError, match=r"cannot be written \(Read-only file system\)"):
