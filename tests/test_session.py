@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import medembed
-from medembed import FakeEngine, MedColBERT, MedEmbed, TruncationWarning
+from medembed import EmbeddedCorpus, FakeEngine, MedColBERT, MedEmbed, TokenIndex, TruncationWarning
 from medembed.errors import ClosedModelError, EngineError, ModelChangedError
 from medembed.runtime.engines.interface import TokenIds
 from medembed.runtime.engines.slots import Slots
@@ -181,3 +181,13 @@ def test_short_vectors_stay_those_of_the_model_that_runs(tmp_path: Path) -> None
     before = model.encode("pain", truncate_dim=64)
     (folder / "short_vectors.safetensors").unlink()
     np.testing.assert_array_equal(model.encode("pain", truncate_dim=64), before)
+
+
+async def test_stores_are_searched_beside_the_event_loop(tmp_path: Path) -> None:
+    rows = [{"id": "a", "text": "chest pain"}, {"id": "b", "text": "itchy skin"}]
+    corpus = EmbeddedCorpus.build(tmp_path / "corpus", rows, _dense(tmp_path / "dense"))
+    index = TokenIndex.build(tmp_path / "index", rows, _late(tmp_path / "late"))
+    for store in (corpus, index):
+        many = await asyncio.gather(*(store.asearch("chest pain", k=1) for _ in range(4)))
+        assert many == [store.search("chest pain", k=1)] * 4
+        assert await store.asearch(["chest pain"], k=1) == store.search(["chest pain"], k=1)

@@ -1,7 +1,9 @@
 """EmbeddedCorpus: an embedded corpus on disk, opened for reading, searching and careful changes."""
 
+import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -177,6 +179,39 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             lambda: self._found(requested, matrix, min(k, max(1, self.manifest.n_rows)), filter, scan, hybrid)
         )
         return hits[0] if isinstance(queries, str) else hits
+
+    @overload
+    async def asearch(  # type: ignore[overload-overlap]
+        self,
+        queries: str,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        scan: ScanKind = "auto",
+        hybrid: Hybrid | None = None,
+    ) -> list[Hit]: ...
+    @overload
+    async def asearch(
+        self,
+        queries: Sequence[str] | Floats,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        scan: ScanKind = "auto",
+        hybrid: Hybrid | None = None,
+    ) -> list[list[Hit]]: ...
+
+    async def asearch(
+        self,
+        queries: str | Sequence[str] | Floats,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        scan: ScanKind = "auto",
+        hybrid: Hybrid | None = None,
+    ) -> list[Hit] | list[list[Hit]]:
+        """``search`` without blocking the event loop; arguments, hits and errors are the same."""
+        return await asyncio.to_thread(partial(self.search, queries, k, filter=filter, scan=scan, hybrid=hybrid))
 
     def _found(
         self,

@@ -1,8 +1,10 @@
 """TokenIndex: compressed token vectors on disk, opened for late-interaction search and careful changes."""
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -176,6 +178,41 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             return self.search_vectors(one, k, filter=filter, candidates=candidates, probe=probe)[0]
         encoded = self.model.encode_query(queries, show_progress_bar=False)
         return self.search_vectors(encoded, k, filter=filter, candidates=candidates, probe=probe)
+
+    @overload
+    async def asearch(  # type: ignore[overload-overlap]
+        self,
+        queries: str,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        candidates: int = CANDIDATES,
+        probe: int = PROBE,
+    ) -> list[Hit]: ...
+    @overload
+    async def asearch(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        candidates: int = CANDIDATES,
+        probe: int = PROBE,
+    ) -> list[list[Hit]]: ...
+
+    async def asearch(
+        self,
+        queries: str | Sequence[str],
+        k: int = 10,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        candidates: int = CANDIDATES,
+        probe: int = PROBE,
+    ) -> list[Hit] | list[list[Hit]]:
+        """``search`` without blocking the event loop; arguments, hits and errors are the same."""
+        return await asyncio.to_thread(
+            partial(self.search, queries, k, filter=filter, candidates=candidates, probe=probe)
+        )
 
     def search_vectors(
         self,
