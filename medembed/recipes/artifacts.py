@@ -38,7 +38,7 @@ class Artifact:
 
 
 class ArtifactWriter:
-    """A stage's folder while it is being filled; what is already there and intact is kept.
+    """A stage's folder while it is being filled. Files that are there already and intact are kept.
 
     Args:
         folder: ``work/<stage>/<fingerprint>``; made if missing. Parts whose bytes do not match the hash in their
@@ -80,13 +80,13 @@ class ArtifactWriter:
         return final
 
     def write_folder(self, name: str, write: Callable[[Path], object]) -> Path:
-        """Have a folder filled and moved into place whole; an earlier one of that name is replaced."""
+        """Have a folder filled and moved into place whole. An earlier folder of that name is replaced."""
         final = self.folder / name
         write_folder(final, write)
         return final
 
     def scratch(self, name: str) -> Path:
-        """A folder for a stage's own resumable state; it is deleted when the stage is finished."""
+        """A folder for a stage's own resumable state. It is deleted when the stage is finished."""
         path = self.folder / "scratch" / name
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -132,7 +132,7 @@ def open_artifact(folder: Path) -> Artifact | None:
 
 
 def open_manifest(folder: Path) -> dict[str, Any] | None:
-    """A finished artefact's manifest, unverified, or None; reads only."""
+    """A finished artefact's manifest, unverified, or None. This only reads."""
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -141,14 +141,14 @@ def open_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def broken_files(folder: Path) -> list[str]:
-    """Names of files whose hash is not the manifest's; reads only, for ``status``."""
+    """Names of files whose hash is not the manifest's. This only reads, for ``status``."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return [name for name, digest in manifest["files"].items() if not _is_intact(folder, name, digest)]
 
 
 @contextmanager
 def hold(work: Path, wait_s: float) -> Iterator[None]:
-    """Keep a work folder to ourselves; see ``medembed.storage.durable.hold``.
+    """Keep a work folder to ourselves. See ``medembed.storage.durable.hold``.
 
     Raises:
         WorkFolderBusyError: Another run still holds the folder after ``wait_s``.
@@ -171,7 +171,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _intact_parts(folder: Path) -> Iterator[Path]:
-    """Parts whose bytes match their name; the others are deleted."""
+    """Parts whose bytes match their name. The others are deleted."""
     for path in folder.glob("*/part-*.*.*"):
         if file_sha256(path)[:SHORT] == path.name.split(".")[1]:
             yield path

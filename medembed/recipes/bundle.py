@@ -130,7 +130,7 @@ def _check_replaceable(folder: Path, ours: Collection[str]) -> None:
 
 
 def _bundle_files(target: Path) -> set[str]:
-    """Names of a bundle's files; none where there is no bundle of ours."""
+    """Names of a bundle's files. There are none where there is no bundle of ours."""
     index = model_files.read_json(target / tensors.INDEX) if target.is_dir() else {}
     if index.get("metadata") != METADATA:
         return set()
@@ -139,7 +139,7 @@ def _bundle_files(target: Path) -> set[str]:
 
 
 def _head_files(head: Path) -> set[str]:
-    """Names of a head's files; none where there is no head of ours."""
+    """Names of a head's files. There are none where there is no head of ours."""
     if not (head / MADE_FOR).is_file():
         return set()
     modules = {f"{module.name}/{name}" for _, module in model_files.read_modules(head) for name in MODULE_FILES}

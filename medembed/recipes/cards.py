@@ -109,7 +109,7 @@ def name_of(model: str) -> str:
 
 
 def _hub_base(model: str) -> str:
-    """Hub name of the model that a chain of recipes begins with; the bundled model is on no hub itself."""
+    """Hub name of the model that a chain of recipes begins with. The bundled model itself is not on a hub."""
     if models.is_made(model):
         return _hub_base(load_recipe(catalog.find(model.removeprefix(models.MADE)).file).base.model)
     return "sentence-transformers/all-MiniLM-L6-v2" if model == BUNDLED else name_of(model)

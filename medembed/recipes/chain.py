@@ -37,7 +37,10 @@ def named_models(recipe: Recipe) -> list[str]:
 
 
 def chain_of(recipe: Recipe, places: Places) -> list[Link]:
-    """Every model that leads to a recipe's own, in the order in which they are made; empty where no other recipe makes one."""
+    """Every model that leads to a recipe's own.
+
+    They come in the order in which they are made. The list is empty where no other recipe makes one.
+    """
     links: dict[str, Link] = {}
 
     def follow(recipe: Recipe, places: Places) -> None:

@@ -137,7 +137,10 @@ def _pairs(recipe: Recipe, places: Places) -> tuple[int | None, str]:
 
 
 def _source_rows(source: Source, name: str, places: Places) -> tuple[int, list[Row]] | None:
-    """Rows of a source and a sample of them; none of those for a hub dataset. None where it is missing, or too large to count."""
+    """Number of rows of a source, and a sample of them.
+
+    The sample of a hub dataset is empty. None where the source is missing, or too large to count.
+    """
     if source.format == "hub":
         return None if source.limit is None else (source.limit, [])
     try:

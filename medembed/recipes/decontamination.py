@@ -31,7 +31,7 @@ class Overlap:
             self._grams.update(self._hashes(words))
 
     def reason(self, text: str) -> str | None:
-        """Why a text may not be trained on, or None."""
+        """The reason not to train on a text, or None."""
         words = normal_words(text)
         if words and hash(tuple(words)) in self._whole:
             return "equals an evaluation text"
@@ -49,7 +49,7 @@ def normal_words(text: str) -> list[str]:
 
 
 def beir_texts(folder: Path) -> Iterator[str]:
-    """All queries and documents of a BEIR folder; titles count as texts of their own.
+    """All queries and documents of a BEIR folder. Titles count as texts of their own.
 
     Raises:
         TaskDataError: A file is missing or malformed.

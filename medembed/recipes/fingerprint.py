@@ -28,7 +28,7 @@ def fingerprint(stage: str, version: int, config: Any, inputs: dict[str, str]) -
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces; NaN is refused, since it is not equal to itself."""
+    """JSON with sorted keys and no spaces. NaN is refused, since it is not equal to itself."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
 
 
@@ -39,7 +39,10 @@ def _plain(value: Any) -> Any:
 
 
 def folder_sha256(folder: Path) -> str:
-    """SHA-256 over names and contents of all files below a folder; independent of order and of the folder's own name."""
+    """SHA-256 over names and contents of all files below a folder.
+
+    It does not depend on the order or on the folder's own name.
+    """
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())

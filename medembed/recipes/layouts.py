@@ -128,7 +128,7 @@ Pairs written by: `{recipe.pairs.writer}`. Rows that overlap with an evaluation 
 
 
 def _config(name: str, rows: dict[str, int]) -> str:
-    """One configuration of ``datasets.load_dataset``; the first is what it loads when none is named."""
+    """One configuration of ``datasets.load_dataset``. The first is what it loads when none is named."""
     default = "  default: true\n" if name == LAYOUTS[0] else ""
     files = "\n".join(f"  - split: {split}\n    path: {name}/{split}.jsonl" for split in rows)
     return f"- config_name: {name}\n{default}  data_files:\n{files}"

@@ -80,7 +80,7 @@ def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _merged(model: type[BaseModel], below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Sections are merged key by key; everything else, tables such as ``caps`` included, is replaced whole."""
+    """Merge sections key by key. Everything else is replaced whole, tables such as ``caps`` included."""
     result = dict(below)
     if model is Base and "model" in above:
         result.pop("revision", None)  # it is a commit of the other model
@@ -124,7 +124,7 @@ def closed_to_files(values: dict[str, Any]) -> list[str]:
 
 
 def _apply(values: dict[str, Any], override: str) -> str | None:
-    """Set one ``a.b.c=value`` in place; a sentence when it cannot be done."""
+    """Set one ``a.b.c=value`` in place. Returns a sentence when it cannot be done."""
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         return f"'{override}' is not a setting; write key=value, for instance train.epochs=2"
@@ -141,7 +141,7 @@ def _apply(values: dict[str, Any], override: str) -> str | None:
 
 
 def _parse(text: str) -> Any:
-    """A value as TOML reads it; anything TOML does not know is a string, so that quotes may be left out."""
+    """A value as TOML reads it. Anything TOML does not know is a string, so that quotes may be left out."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -149,7 +149,7 @@ def _parse(text: str) -> Any:
 
 
 def _describe(item: Any) -> str:
-    """One pydantic problem as a sentence; a misspelt key names the nearest that exists."""
+    """One pydantic problem as a sentence. For a misspelt key, the sentence names the nearest that exists."""
     where = ".".join(str(part) for part in item["loc"]) or "recipe"
     if item["type"] != "extra_forbidden":
         shown = "" if isinstance(item["input"], dict) else f" (found {item['input']!r})"

@@ -43,7 +43,7 @@ def identity(places: Places, model: str, revision: str | None = None, *, late_in
 
 
 def is_made(model: str) -> bool:
-    """Whether a recipe names the model that another recipe makes."""
+    """Tell whether a name stands for a model that another recipe makes."""
     return model.startswith(MADE)
 
 
@@ -149,7 +149,7 @@ def array_part(out: ArtifactWriter, kind: str, index: int, compute: Callable[[],
 
 
 def _save_array(path: Path, array: NDArray[Any]) -> None:
-    """To a file of any name; ``np.save`` would add an ending of its own to a path."""
+    """Save an array to a file of any name. ``np.save`` would add an ending of its own to a path."""
     with path.open("wb") as file:
         np.save(file, array)
 

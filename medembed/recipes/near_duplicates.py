@@ -40,7 +40,7 @@ def find(queries: Sequence[str], passages: Sequence[str], threshold: float) -> l
 
 
 def _groups(texts: Sequence[str], threshold: float) -> list[int]:
-    """Index of the first text that each text nearly equals; its own where there is none."""
+    """Index of the first text that each text nearly equals. It is the text's own index where there is none."""
     signatures = _signatures(texts)
     rows = _rows_a_band(threshold)
     buckets: dict[bytes, list[int]] = {}

@@ -8,7 +8,7 @@ from medembed.extras import require
 
 
 def export(folder: Path) -> Path:
-    """Write ``onnx/model.onnx``: token ids in, last hidden state out; batch and length are free.
+    """Write ``onnx/model.onnx``: token ids in, last hidden state out. Batch and length are free.
 
     Args:
         folder: A model folder with ``config.json`` and weights.

@@ -49,7 +49,7 @@ class Block:
         return missing
 
     def add(self, result: Written) -> None:
-        """Take what came of one note; where that is nothing, the note stays missing."""
+        """Take the result of one note. Where nothing came of it, the note stays missing."""
         if result.unanswered:
             return
         self._written[result.note_id] = result
@@ -60,7 +60,7 @@ class Block:
 
     @property
     def is_whole(self) -> bool:
-        """Whether something has come of every note."""
+        """Tell whether something has come of every note."""
         return self._counts.total() == len(self.notes)
 
     def store(self) -> None:
@@ -80,7 +80,7 @@ Results = Generator[tuple[Block, Written], None, None]
 
 
 def write_here(recipe: Recipe, blocks: Iterator[Block]) -> Results:
-    """What comes of the missing notes of some blocks, written in this process, block after block."""
+    """Results of the missing notes of some blocks, written in this process. One block is written after another."""
     with closing(load_writer(recipe)) as writer:
         for block in blocks:
             for result in writer.write(block.missing):
@@ -91,7 +91,10 @@ _RESULT = TypeAdapter(Written)
 
 
 def _resume(journal: Path, notes: list[Note]) -> list[Written]:
-    """Results that an earlier run received of some notes; a torn or damaged line is dropped, and its note asked about again."""
+    """Results that an earlier run received for some notes.
+
+    A torn or damaged line is dropped, and its note is asked about again.
+    """
     if not journal.exists():
         return []
     paths.check_own(journal)
@@ -114,7 +117,7 @@ def _resume(journal: Path, notes: list[Note]) -> list[Written]:
 
 
 def _write_replies(path: Path, results: list[Written]) -> None:
-    """Raw replies as gzipped JSON lines; without a time stamp, so that equal replies give equal bytes."""
+    """Write raw replies as gzipped JSON lines. There is no time stamp, so that equal replies give equal bytes."""
     with path.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as file:
         for result in results:
             file.write((json.dumps({"note_id": result.note_id, "reply": result.reply}) + "\n").encode())

@@ -25,7 +25,7 @@ PATIENCE_S = 60.0
 
 
 def write_on_ray(recipe: Recipe, blocks: Iterator[Block], say: Callable[[str], None]) -> Results:
-    """What comes of the missing notes of some blocks, written by actors, several blocks at a time.
+    """Results of the missing notes of some blocks, written by actors. Several blocks are written at a time.
 
     Args:
         recipe: ``execution.ray`` names the cluster, ``execution.ray_workers`` how many actors there are at most.
@@ -79,7 +79,7 @@ class _Crew:
         self._busy[worker.ready.remote()] = worker, None
 
     def write(self, blocks: Iterator[Block]) -> Results:
-        """Give each idle actor a block, and pass on what comes; a block whose actor died is given to another."""
+        """Give each idle actor a block, and pass on the results. A block whose actor died is given to another."""
         while True:
             while self._idle and (block := next(blocks, None)) is not None:
                 worker = self._idle.pop()
@@ -106,7 +106,7 @@ class _Crew:
                 yield from ((block, result) for result in results)
 
     def _wait(self) -> Any:
-        """What tells of the next news; a person is told once where no actor starts."""
+        """Wait for the next news of an actor, and return its reference. A person is told once where no actor starts."""
         ready, _ = self._ray.wait(list(self._busy), timeout=PATIENCE_S)
         if not ready:
             if all(block is None for _, block in self._busy.values()):
@@ -163,7 +163,10 @@ class _Worker:
         return load_writer(self._recipe)
 
     def write(self, notes: Sequence[Note]) -> Iterator[list[Written]]:
-        """What comes of notes: at once where a language model answers, together where a rule does."""
+        """Results of some notes.
+
+        Each comes at once where a language model answers. They come together where a rule does.
+        """
         results = self._writer.write(notes)
         if self._recipe.pairs.asks_model:
             yield from ([result] for result in results)

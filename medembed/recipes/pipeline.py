@@ -55,7 +55,10 @@ class Step:
 
     @property
     def is_own(self) -> bool:
-        """Whether it belongs to the recipe itself, not to one whose model that needs."""
+        """Tell whether the step belongs to the recipe itself.
+
+        If not, it belongs to a recipe whose model that one needs.
+        """
         return ":" not in self.key
 
 
@@ -77,7 +80,7 @@ class Built:
 
 
 def plan(recipe: Recipe, places: Places) -> list[Step]:
-    """All steps of a recipe in order, with their fingerprints; nothing is run.
+    """All steps of a recipe in order, with their fingerprints. Nothing is run.
 
     Where the recipe names a model that another recipe makes, the steps of that one come before the first that needs it. They are
     left out where the model is there already: published in the work folder, or in ``execution.models``.
@@ -117,7 +120,7 @@ class _Planner:
         return key
 
     def _made(self, name: str) -> MadeModel:
-        """The model that ``recipe:NAME`` stands for; its steps are planned unless it is there."""
+        """The model that ``recipe:NAME`` stands for. Its steps are planned unless it is there."""
         if name in self._above:
             raise RecipeConfigError(
                 f"{' → '.join((*self._above, name))}: recipes that need each other's models; name another model in one"
@@ -290,7 +293,9 @@ def _plain(value: Any) -> Any:
 
 
 def _judge(built: Built, reporter: Reporter) -> None:
-    """Compare a model with its base and with what was measured before, and say so; stop before publishing one that may not be.
+    """Compare a model with its base and with earlier measurements.
+
+    Tell the result, and stop before publishing a model that may not be published.
 
     Raises:
         ScoreError: It is below what ``expected.json`` says of this recipe, or not above its base where the recipe asks for that.

@@ -64,7 +64,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Something that was dropped, with the reason; never the text."""
+    """Something that was dropped, with the reason. The text is never kept."""
 
     item_id: str
     reason: str

@@ -45,7 +45,7 @@ class Task:
         self.reporter.show(self._bar, total=total)
 
     def advance(self, count: int = 1, failed: str | None = None) -> None:
-        """Count items as done; ``failed`` names the reason when they were."""
+        """Count items as done. ``failed`` names the reason when they failed."""
         self.done += count
         if failed is not None:
             self.failures[failed] += count
@@ -57,7 +57,7 @@ class Task:
             self.reporter.say(f"{self.name}: {self.done:,}{of} {self.unit}, {note}")
 
     def log(self, event: str, **values: Any) -> None:
-        """Write one line to the run log; values are counts, figures and ids, never texts."""
+        """Write one line to the run log. Values are counts, figures and ids, never texts."""
         self.reporter.log(event, stage=self.name, **values)
 
 
@@ -112,7 +112,7 @@ class Reporter:
             self.say(f"{name}: {task.done:,} {unit} in {seconds:,.1f} s")
 
     def show(self, bar: TaskID | None, *, total: int | None = None, advance: int = 0, note: str | None = None) -> None:
-        """Move a bar; without a terminal nothing happens."""
+        """Move a bar. Without a terminal nothing happens."""
         if self._progress is None or bar is None:
             return
         if total is not None:

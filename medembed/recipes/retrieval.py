@@ -112,14 +112,17 @@ def measure(encoder: MedEmbed, item: RetrievalSet, task: Task) -> float:
 
 
 def measure_all(model: Path | str, recipe: Recipe, sets: Sequence[RetrievalSet], task: Task) -> dict[str, float]:
-    """nDCG@10 on each set, rounded to five places; by MaxSim where the recipe trains for late interaction."""
+    """nDCG@10 on each set, rounded to five places.
+
+    It is measured by MaxSim where the recipe trains for late interaction.
+    """
     if recipe.train.architecture == "colbert":
         return measure_tokens(Path(model), recipe, sets, task)
     return measure_dense(model, recipe, sets, task)
 
 
 def measure_dense(model: Path | str, recipe: Recipe, sets: Sequence[RetrievalSet], task: Task) -> dict[str, float]:
-    """nDCG@10 of a model of one vector a text on each set, rounded to five places."""
+    """nDCG@10 of a model of one vector per text on each set. It is rounded to five places."""
     with models.load_encoder(model, recipe.execution, max_seq_length=recipe.score.max_seq_length) as encoder:
         return {item.name: round(measure(encoder, item, task), 5) for item in sets}
 

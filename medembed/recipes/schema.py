@@ -60,7 +60,7 @@ class Source(Section):
 
 
 class NoteSource(Source):
-    """Clinical notes or articles; ``text`` and ``id`` name the columns (CSV, JSONL, Parquet, hub)."""
+    """Clinical notes or articles. ``text`` and ``id`` name the columns (CSV, JSONL, Parquet, hub)."""
 
     text: str = "text"
     id: str | None = None
@@ -91,7 +91,7 @@ class Notes(Section):
 
 
 class Extractive(Section):
-    """Pairs by rule, without a language model; at most ``per_note`` of each kind from a note."""
+    """Pairs by rule, without a language model. A note gives at most ``per_note`` of each kind."""
 
     kinds: tuple[ExtractiveKind, ...] = ("title", "heading", "question", "term", "lead", "cropped")
     per_note: Positive = 1
@@ -144,12 +144,12 @@ class Pairs(Section):
 
     @property
     def asks_model(self) -> bool:
-        """Whether a language model writes: then each reply is worth keeping at once."""
+        """Tell whether a language model writes. If so, each reply is worth keeping at once."""
         return self.writer in ("vllm_local", "openai_endpoint")
 
 
 class Filters(Section):
-    """Thresholds for dropping pairs; ``round_trip_top_k = 0`` and ``near_duplicates = 1`` switch a check off."""
+    """Thresholds for dropping pairs. ``round_trip_top_k = 0`` and ``near_duplicates = 1`` switch a check off."""
 
     near_duplicates: Ratio = 0.9
     min_relevance: Count = 3
@@ -273,7 +273,10 @@ class Train(Section):
 
 
 class Merge(Section):
-    """Base and tuned weights interpolated; a ratio of 1 is the tuned model. The best on the development sets is kept."""
+    """Interpolation of base and tuned weights.
+
+    A ratio of 1 is the tuned model. The best on the development sets is kept.
+    """
 
     ratios: tuple[Ratio, ...] = (0.3, 0.5, 0.7, 1.0)
     average_rounds: bool = False  # take the mean of every round's tuned weights instead of the last round's
@@ -418,7 +421,10 @@ class Recipe(Section):
     execution: Execution = Execution()
 
     def of_round(self, number: int) -> "Recipe":
-        """The recipe as one round of mining and training reads it; ``triplets.later`` holds from the second on."""
+        """The recipe as one round of mining and training reads it.
+
+        ``triplets.later`` holds from the second round on.
+        """
         changes = {key: value for key, value in self.triplets.later if value is not None} if number > 1 else {}
         triplets = self.triplets.model_copy(update=changes | {"later": LaterTriplets()})
         return self.model_copy(update={"triplets": triplets})

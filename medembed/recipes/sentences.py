@@ -14,7 +14,7 @@ _TAIL = 12
 
 
 def clean(text: str) -> str:
-    r"""Normalize Unicode, drop control characters, collapse blanks; paragraphs become lines.
+    r"""Normalize Unicode, drop control characters, and collapse blanks. Paragraphs become lines.
 
     Example:
         >>> clean("Gout.\x00  Treated\twith allopurinol.\r\n\r\n Better.")
@@ -27,7 +27,7 @@ def clean(text: str) -> str:
 
 
 def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Offsets of the sentences of a cleaned text, in order; the blanks between them belong to none.
+    """Offsets of the sentences of a cleaned text, in order. The blanks between them belong to none.
 
     Example:
         >>> [*sentence_spans("Seen by Dr. May. Better now.")]

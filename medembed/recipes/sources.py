@@ -1,4 +1,4 @@
-"""Where a recipe's text comes from: files found, downloaded and verified; rows read one at a time."""
+"""Sources of a recipe's text: files found, downloaded and verified. Rows are read one at a time."""
 
 import functools
 import http.client
@@ -95,7 +95,7 @@ def locate(source: Source | Development, name: str, places: Places) -> Path:
 
 
 def identity(source: Source | Development, name: str, places: Places) -> str:
-    """What the source's content is, as it enters fingerprints: a hash, or dataset and commit.
+    """Identity of the source's content, as it enters fingerprints. It is a hash, or dataset and commit.
 
     A declared ``sha256`` is believed here and verified when the source is read.
 
@@ -111,7 +111,7 @@ def identity(source: Source | Development, name: str, places: Places) -> str:
 
 
 def set_identity(item: Development, name: str, places: Places) -> str:
-    """What a development set measures: its content, and how much of it is taken.
+    """Identity of a development set: its content, and how much is taken.
 
     Raises:
         SourceError: As ``identity``.
@@ -139,7 +139,7 @@ def verified(source: Source | Development, name: str, places: Places) -> Path:
 
 
 def download(source: Source, name: str, target: Path) -> Path:
-    """Fetch a source by its URL, verify it, and only then give it its name; what is already right is kept.
+    """Fetch a source by its URL and verify it. Only then is it given its name. A file that is already right is kept.
 
     Args:
         source: A source with ``url`` and ``sha256``.
@@ -224,7 +224,7 @@ def _file_rows(source: Source, name: str, places: Places, columns: Mapping[str, 
 
 
 def _files(source: Source, path: Path) -> finding.Found:
-    """The files of a source; of a folder those with an ending of its format."""
+    """The files of a source. Of a folder, they are those with an ending of the source's format."""
     kind = {"articles": "jsonl", "text": "files"}.get(source.format, source.format)
     endings = {ending: known for ending, known in readers.BY_ENDING.items() if known == kind}
     if kind == "csv":
@@ -262,7 +262,9 @@ def _hub_rows(source: Source, columns: Mapping[str, str]) -> Iterator[Row]:
 
 @functools.cache
 def hub_commit(source: Source) -> str:
-    """The commit that a hub dataset's revision is at; a commit is its own. Asked once: what is read is what is recorded.
+    """The commit that a hub dataset's revision is at.
+
+    A revision that is a commit is its own. The hub is asked once, so that what is read is what is recorded.
 
     Raises:
         SourceError: The hub cannot be asked.

@@ -53,7 +53,9 @@ class Stage:
 
 
 def is_kept(index: int, key: str, scale: float, floor: int) -> bool:
-    """Whether a shrunken run keeps a row: the first ``floor`` rows always, of the others a share chosen by their hash.
+    """Tell whether a shrunken run keeps a row.
+
+    It keeps the first ``floor`` rows always, and of the others a share chosen by their hash.
 
     Args:
         index: Number of the row in its source.

@@ -62,7 +62,10 @@ def _print_chain(
 
 
 def print_summary(recipe: Recipe, built: Sequence[Built]) -> None:
-    """One row per step, and under it every count that is not nought; last, the folder that loads."""
+    """Print one row per step, with its counts below.
+
+    Counts of zero are left out. The last line is the folder that loads.
+    """
     table = _table("step", "fingerprint", "rows", "seconds", "counts", title=f"{recipe.name}: done")
     for item in built:
         summary = item.artifact.summary

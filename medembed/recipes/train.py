@@ -57,7 +57,7 @@ def command(
     until: Until = "publish",
     dry_run: DryRun = False,
 ) -> None:
-    """Run a recipe; what is built already is used again."""
+    """Run a recipe. What is built already is used again."""
     run(recipe, settings or (), until=until, dry_run=dry_run)
 
 

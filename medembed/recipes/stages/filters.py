@@ -39,7 +39,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
 
 
 def run(stage: StageRun) -> Summary:
-    """Drop pair after pair, each with a reason; stop with the counts when nothing is left."""
+    """Drop pair after pair, each with a reason. Stop with the counts when nothing is left."""
     dropped: Counter[str] = Counter()
     failures: list[Failure] = []
     kept: list[Pair] = []
@@ -87,7 +87,7 @@ def _checks(stage: StageRun) -> list[Check]:
 
 
 def _dropped_together(stage: StageRun, kept: list[Pair]) -> Iterator[tuple[str, list[Pair]]]:
-    """Checks that need all pairs at once; ``kept`` is what is left when each begins."""
+    """Checks that need all pairs at once. ``kept`` is what is left when each begins."""
     settings = stage.recipe.filters
     if settings.near_duplicates < 1.0:
         indices = near_duplicates.find(

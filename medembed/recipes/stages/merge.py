@@ -36,7 +36,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
 
 
 def run(stage: StageRun) -> Summary:
-    """Measure every ratio, keep the best; without development sets the first one is taken."""
+    """Measure every ratio, and keep the best. Without development sets the first one is taken."""
     recipe = stage.recipe
     tuned = [artifact.folder / "model" for artifact in stage.inputs.values()]
     base = models.base_files(recipe, stage.places).folder
@@ -74,7 +74,9 @@ def check_alike(anchor: Path, tuned: Path, name: str) -> None:
 
 
 def choose(measured: dict[float, dict[str, float]], recipe: Recipe) -> float:
-    """The ratio of the recipe's grid with the best mean, then the best of the worst gains over the base; ties go to the smaller.
+    """The ratio of the recipe's grid with the best mean.
+
+    Equal means are decided by the best of the worst gains over the base. Ties after that go to the smaller ratio.
 
     Args:
         measured: nDCG@10 by set for every ratio; 0 is the base.
@@ -109,7 +111,9 @@ def write_merged(base: Path, tuned: Sequence[Path], ratio: float, folder: Path) 
 
 
 def interpolate(base: Weights, tuned: Weights, ratio: float) -> Weights:
-    """Weights between two models; tensors the base has none of, such as a new projection, are taken from the tuned one.
+    """Weights between two models.
+
+    Tensors that the base does not have, such as a new projection, are taken from the tuned one.
 
     Returns:
         One tensor for each of the tuned model, float32 where it is floating point.
@@ -128,7 +132,10 @@ def interpolate(base: Weights, tuned: Weights, ratio: float) -> Weights:
 
 
 def mean(models: Sequence[Weights]) -> Weights:
-    """Mean of the tensors of models that are alike, float32 where floating point; a single model as it is."""
+    """Mean of the tensors of models that are alike.
+
+    It is float32 where floating point. A single model is returned as it is.
+    """
     if len(models) == 1:
         return models[0]
     mixed: Weights = {}
@@ -145,12 +152,16 @@ def _plain_weights(folder: Path) -> Weights:
 
 
 def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Sequence[Path]) -> dict[str, float]:
-    """Scores of one ratio, the rest being the base's or the anchor's; kept as a part, so that a killed run does not measure it again."""
+    """Scores of one ratio.
+
+    The rest of the weights is the base's or the anchor's. The scores are kept as a part, so that a killed run does not
+    measure them again.
+    """
     part = stage.out.part("scores", index)
     if part is None:
         sets = retrieval.read_sets(stage.recipe, stage.places)
         if ratio == 0.0 and stage.recipe.train.trainable == "projection":
-            # the tuned model's encoder is the base's: what it is compared with is the base itself, a vector a text
+            # the tuned model's encoder is the base's: what it is compared with is the base itself, one vector per text
             scores = retrieval.measure_dense(base, stage.recipe, sets, stage.task)
         else:
             scratch = stage.out.scratch("merged")

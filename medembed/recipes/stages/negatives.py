@@ -47,7 +47,10 @@ class Corpus:
 
 
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
-    """The settings, the pairs that triplets take, and the base; later rounds mine with the model that enters as an input."""
+    """The settings, the pairs that triplets take, and the base.
+
+    Later rounds mine with the model that enters as an input.
+    """
     negatives = recipe.negatives
     uses_dense = negatives.method in ("dense", "both")
     selected = recipe.triplets.model_dump(mode="json", include={"caps", "draw"}) | {"seed": recipe.seed}
@@ -62,7 +65,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
 
 
 def run(stage: StageRun) -> Summary:
-    """Mine block after block of queries; finished blocks are not mined again."""
+    """Mine block after block of queries. Finished blocks are not mined again."""
     pairs = read_parquet(stage.inputs["filters"].parts("pairs"), Pair)
     corpus = read_corpus(selection.select(pairs, stage.recipe.triplets, stage.recipe.seed))
     settings = stage.recipe.negatives

@@ -15,7 +15,7 @@ SCALE_FLOOR = 24  # documents that even scale=0.001 keeps of each source
 
 
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
-    """Settings and contents the notes depend on; where files lie is not among them."""
+    """Settings and contents that the notes depend on. The places of files are not among them."""
     read = {"format", "text", "id", "title", "limit"}
     sources = {
         name: source.model_dump(mode="json", include=read) | {"content": identity(source, name, places)}
@@ -29,7 +29,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
 
 
 def run(stage: StageRun) -> Summary:
-    """Read every source and write its notes in parts; parts that are there already are not written again."""
+    """Read every source and write its notes in parts. Parts that are there already are not written again."""
     counts: Counter[str] = Counter()
     failures: list[Failure] = []
     pending: list[Note] = []
@@ -95,7 +95,7 @@ def _columns(source: NoteSource, name: str) -> dict[str, str]:
 def _cut(
     min_words: int, max_words: int, source: str, doc_id: str, title: str, heading: str, raw: Any
 ) -> Iterator[Note | Failure]:
-    """Windows of one text; a text that is no text, empty or too short gives a failure with the reason."""
+    """Windows of one text. A value that is not a text, is empty or is too short gives a failure with the reason."""
     if not isinstance(raw, str):
         yield Failure(doc_id, "not text")
         return

@@ -39,7 +39,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
 
 
 def run(stage: StageRun) -> Summary:
-    """Copy the ready pairs, then have every block of notes written; finished blocks are not asked again."""
+    """Copy the ready pairs, then have every block of notes written. Finished blocks are not asked again."""
     blocks = _copy_ready_pairs(stage)
     if stage.recipe.pairs.writer != "none":
         blocks = _write_notes(stage, blocks)
@@ -47,7 +47,10 @@ def run(stage: StageRun) -> Summary:
 
 
 def _write_notes(stage: StageRun, first: int) -> int:
-    """Have the notes' pairs written, in this process or on Ray, as parts from ``first`` on; returns how many parts there are then."""
+    """Have the notes' pairs written, as parts from ``first`` on.
+
+    This process or Ray writes them. Returns how many parts there are then.
+    """
     parts = stage.inputs["notes"].parts("notes")
     n_notes = count_rows(parts)
     stage.task.expect(n_notes)
@@ -78,7 +81,7 @@ def _write_notes(stage: StageRun, first: int) -> int:
 
 
 def _unfinished(stage: StageRun, parts: list[Path], first: int) -> Iterator[Block]:
-    """Blocks of notes that are not all written; what an earlier run has left is counted as done."""
+    """Blocks of notes that are not all written. What an earlier run has left behind is counted as done."""
     for index, notes in enumerate(_blocks(parts), first):
         if stage.out.part("pairs", index) and stage.out.part("failures", index):
             stage.task.advance(len(notes))
@@ -92,7 +95,7 @@ def _unfinished(stage: StageRun, parts: list[Path], first: int) -> Iterator[Bloc
 
 
 def _copy_ready_pairs(stage: StageRun) -> int:
-    """Ready pairs of all sources, in blocks; returns how many blocks there are."""
+    """Copy the ready pairs of all sources, in blocks. Returns how many blocks there are."""
     index = 0
     pending: list[Pair] = []
     failures: list[Failure] = []
@@ -137,7 +140,10 @@ def _ready_pairs(stage: StageRun, name: str, source: PairSource) -> Iterator[Pai
 
 
 def _columns(source: PairSource, name: str) -> dict[str, str]:
-    """Columns that the rows of a source must have, with the settings that name them; the usual source and id need not be there."""
+    """Columns that the rows of a source must have.
+
+    Each comes with the setting that names it. The usual source and id need not be there.
+    """
     chosen = {"query": source.query, "positive": source.positive}
     chosen |= {what: getattr(source, what) for what in ("source", "id") if what in source.model_fields_set}
     return {column: f"pairs.sources.{name}.{what}" for what, column in chosen.items() if column}

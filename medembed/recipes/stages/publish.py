@@ -119,7 +119,7 @@ def _declare(path: Path, key: str, value: object) -> None:
 
 
 def _copy_out(folder: Path, out: Path) -> None:
-    """Copy to where the user wants it; a half-copied model is never found there."""
+    """Copy to the place that the user wants. A half-copied model is never found there."""
     check_out(out)  # hours may have passed since the start
 
     def fill(target: Path) -> None:
@@ -130,7 +130,7 @@ def _copy_out(folder: Path, out: Path) -> None:
 
 
 def _push(folder: Path, repo: str) -> str:
-    """Upload to the hub with the user's own login; the commit's address."""
+    """Upload to the hub with the user's own login. Returns the commit's address."""
     hub = require("huggingface_hub")
     try:
         api = hub.HfApi()

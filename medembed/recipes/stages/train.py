@@ -30,7 +30,10 @@ _READY = "ready.json"
 
 
 def config(recipe: Recipe, places: Places, round_number: int) -> Any:
-    """The settings, the base model, the seed and the sets that choose the checkpoint; not the devices."""
+    """The settings, the base model, the seed and the development sets.
+
+    The sets are those that choose the checkpoint. The devices are not included.
+    """
     watched = {
         name: set_identity(item, name, places)
         for name, item in sorted(recipe.development.items())
@@ -49,7 +52,7 @@ def config(recipe: Recipe, places: Places, round_number: int) -> Any:
 
 
 def run(stage: StageRun) -> Summary:
-    """Train, or go on at the last whole checkpoint; the model that scored best on the development sets is kept."""
+    """Train, or go on at the last whole checkpoint. The model that scored best on the development sets is kept."""
     if (stage.out.folder / "model").is_dir() and (stage.out.folder / "training.json").is_file():
         return _summary(stage.out.folder)  # killed between the model and the manifest
     scratch = stage.out.scratch("training")
@@ -61,7 +64,7 @@ def run(stage: StageRun) -> Summary:
 
 
 def follow(recipe: Recipe, places: Places, folder: Path, inputs: dict[str, Path], round_number: int) -> None:
-    """Take part in a training run that the process of rank 0 leads; returns when the model is built.
+    """Take part in a training run that rank 0's process leads. It returns when the model is built.
 
     Args:
         recipe: The recipe.
@@ -89,7 +92,7 @@ class _FollowerFolder(ArtifactWriter):
 
 
 def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
-    """Run the trainer to its end; returns its log."""
+    """Run the trainer to its end, and return its log."""
     from medembed.recipes.training import callbacks, frozen, losses, tuning
 
     recipe, settings = stage.recipe, stage.recipe.train
@@ -151,7 +154,7 @@ def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: 
 
 @contextmanager
 def _teacher(stage: StageRun, scratch: Path) -> Iterator[Any]:
-    """The function that scores rows for training, while its models are loaded; None where the recipe has no teacher."""
+    """The function that scores rows for training, while its models are loaded. None where the recipe has no teacher."""
     from medembed.recipes.training.teaching import Teacher
 
     settings = stage.recipe.train

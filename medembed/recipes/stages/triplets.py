@@ -22,7 +22,7 @@ def config(recipe: Recipe, _places: Places, _round: int) -> Any:
 
 
 def run(stage: StageRun) -> Summary:
-    """Join, cap, shuffle and split; write our own rows and the layouts other tools read."""
+    """Join, cap, shuffle and split. Write our own rows and the layouts that other tools read."""
     settings, seed = stage.recipe.triplets, stage.recipe.seed
     chosen = selection.select(read_parquet(stage.inputs["filters"].parts("pairs"), Pair), settings, seed)
     wanted = {pair.pair_id for pair in chosen}
@@ -53,7 +53,7 @@ def run(stage: StageRun) -> Summary:
 
 
 def is_held_out(doc_id: str, seed: int, share: float) -> bool:
-    """Whether a document's rows are kept out of training; all rows of a document go the same way."""
+    """Tell whether a document's rows are kept out of training. All rows of a document are treated alike."""
     return int(content_id(str(seed), doc_id)[:8], 16) < share * 2**32
 
 

@@ -27,7 +27,7 @@ class Progress(TrainerCallback):
         self._task, self._batch_size = task, batch_size
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Tell how much there is to do; a resumed run starts where it was."""
+        """Tell how much there is to do. A resumed run starts where it was."""
         self._task.expect(state.max_steps * self._batch_size)
         self._task.advance(state.global_step * self._batch_size)
 
@@ -60,7 +60,7 @@ class KeepBest(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any], model: Any = None, **_: Any
     ) -> None:
-        """Compare and save; a later score has to be better, not equal."""
+        """Compare and save. A later score has to be better, not equal."""
         if not state.is_world_process_zero or BEST_SCORE not in metrics:
             return
         found = float(metrics[BEST_SCORE])
@@ -80,7 +80,7 @@ def best_so_far(folder: Path) -> dict[str, Any] | None:
 
 
 def last_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest whole and undamaged checkpoint; newer ones are deleted.
+    """The newest whole and undamaged checkpoint. Newer ones are deleted.
 
     Args:
         folder: Holds the checkpoints.

@@ -58,7 +58,7 @@ class TokenStates:
         return sum(len(part) for part in self._parts)
 
     def padded(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """States of a padded batch; nought where it is padded.
+        """States of a padded batch. They are zero where it is padded.
 
         Args:
             ids: Token ids. *Shape:* ``(rows, width)``.

@@ -16,7 +16,7 @@ def batches(rows: Sequence[Triplet], batch_size: int, by: Grouping, group_size: 
 
     Args:
         rows: Training rows of one source.
-        batch_size: Rows a batch.
+        batch_size: Rows per batch.
         by: What makes rows related: ``"document"``, their document; ``"neighbors"``, that one's passage is a mined negative
             of the other.
         group_size: Related rows that are kept together; a batch holds several such groups.
@@ -55,7 +55,7 @@ def _by_negatives(rows: Sequence[Triplet]) -> list[Sequence[int]]:
 
 
 def _groups(rows: Sequence[Triplet], related: list[Sequence[int]], size: int, seed: int) -> Iterator[list[int]]:
-    """Groups grown from a row to its relations, and theirs, until they are full; each row once."""
+    """Groups of a row, its relations, and theirs. Each takes relations until it is full. Each row is in one group."""
     taken: set[int] = set()
     for first in _shuffled(rows, range(len(rows)), seed):
         if first in taken:
@@ -74,7 +74,7 @@ def _groups(rows: Sequence[Triplet], related: list[Sequence[int]], size: int, se
 
 
 def _packed(rows: Sequence[Triplet], groups: list[list[int]], batch_size: int) -> Iterator[list[int]]:
-    """Groups put into batches one after another; a row whose texts the batch holds already waits for the next one."""
+    """Groups put into batches one after another. A row whose texts the batch holds already waits for the next one."""
     waiting: deque[int] = deque(index for group in groups for index in group)
     while len(waiting) >= batch_size:
         batch: list[int] = []

@@ -22,7 +22,7 @@ class PackedSentenceTransformer(SentenceTransformer):
     micro_batch_tokens: int = 0
 
     def forward(self, input: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: A002  the overridden method's name
-        """Vectors of a batch, in its order; ``sentence_embedding`` has *shape* ``(rows, dim)``."""
+        """Vectors of a batch, in its order. ``sentence_embedding`` has *shape* ``(rows, dim)``."""
         ids = input.get("input_ids")
         if not (self.training and self.micro_batch_tokens and isinstance(ids, torch.Tensor) and ids.ndim == 2):
             return super().forward(input, **kwargs)  # type: ignore[no-any-return]
@@ -41,7 +41,7 @@ class PackedSentenceTransformer(SentenceTransformer):
 
 
 def _cut(value: Any, ids: torch.Tensor, rows: torch.Tensor, width: int) -> Any:
-    """The chosen rows of a token matrix, as wide as needed; anything else as it is."""
+    """The chosen rows of a token matrix, as wide as needed. Anything else is returned as it is."""
     if isinstance(value, torch.Tensor) and value.shape[:2] == ids.shape:
         return value[rows, :width]
     return value

@@ -13,7 +13,7 @@ from medembed.recipes.schema import Triplets
 
 
 def select(pairs: Iterable[Pair], settings: Triplets, seed: int) -> list[Pair]:
-    """Apply caps and shuffle; everything by hashes, so that the order of the input does not matter.
+    """Apply caps and shuffle. Everything goes by hashes, so that the order of the input does not matter.
 
     A pattern such as ``"onto:*"`` caps all sources it matches together, and the first pattern that matches counts. Another
     ``draw`` takes other rows of a capped source.

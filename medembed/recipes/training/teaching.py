@@ -26,7 +26,7 @@ class Teacher(ClosedByWith):
 
     Args:
         settings: Its model, what beside MaxSim it looks at, and its temperature.
-        batch_size: Rows a batch.
+        batch_size: Rows per batch.
         execution: Device and threads.
         out: Where scores are kept, so that a killed run does not ask again.
         task: Where to log.
@@ -112,7 +112,10 @@ class Teacher(ClosedByWith):
 
 
 def _shares(index: Bm25, queries: Sequence[str], places: slice) -> Floats:
-    """BM25 of a batch's passages as shares of the query's best among them; the others only lend their document frequencies."""
+    """BM25 of a batch's passages as shares of the query's best.
+
+    The best is taken among them. The other passages only count in the document frequencies.
+    """
     scores = np.stack([index.scores(query)[places] for query in queries])
     best = scores.max(axis=1, keepdims=True)
     return np.asarray(scores / np.where(best > 0, best, 1), dtype=np.float32)

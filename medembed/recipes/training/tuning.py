@@ -90,16 +90,18 @@ def _attention(settings: Train, device: str) -> dict[str, str]:
 
 
 def on_cpu(device: str) -> bool:
-    """Whether a run told to use ``device`` trains on the CPU."""
+    """Tell whether a run told to use ``device`` trains on the CPU."""
     return device == "cpu" or not torch.cuda.is_available()
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to give no memory back to the system while the process lives; nothing happens with another C library.
+    """Tell glibc to give no memory back to the system.
+
+    This holds while the process lives. Nothing happens with another C library.
 
     A step's activations are blocks of many megabytes. glibc unmaps such blocks when they are freed and maps them again a moment
-    later, and the system fills every page with noughts each time. Without this and with torch's fused attention, MiniLM trained
-    29 pairs a second where it trains 43 (two cores with AMX).
+    later, and the system fills every page with zeros each time. Without this and with torch's fused attention, MiniLM trained
+    29 pairs per second where it trains 43 (two cores with AMX).
 
     Returns:
         Whether it was told so.
@@ -148,7 +150,10 @@ def training_data(
 
 
 def _grouped(rows: Sequence[Triplet], settings: Train, seed: int) -> Sequence[Triplet]:
-    """A source's rows in whole batches of related ones; as they are where the recipe groups nothing."""
+    """A source's rows in whole batches of related ones.
+
+    They are returned as they are where the recipe groups nothing.
+    """
     if settings.grouping == "none":
         return rows
     made = grouping.batches(rows, settings.batch_size, settings.grouping, settings.group_size, seed)
@@ -251,15 +256,15 @@ class _WithoutCard:
     """Leaves out the library's own card: it would quote training texts, which may be patient data, in every checkpoint."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Add none; ``publish`` writes the card."""
+        """Add no callback. ``publish`` writes the card."""
 
 
 class _DenseTrainer(_WithoutCard, SentenceTransformerTrainer):
-    """For models of one vector a text."""
+    """Trainer of models of one vector per text."""
 
 
 class _LateInteractionTrainer(_WithoutCard, MultiVectorEncoderTrainer):
-    """For models of a vector a token."""
+    """Trainer of models of one vector per token."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +324,7 @@ def trainer(
 
 
 def in_bf16(settings: Train, *, on_cpu: bool) -> bool:
-    """Whether to compute in bf16. Emulated, a step of MiniLM took fifteen times as long as in fp32 (AMD Zen 3).
+    """Tell whether to compute in bf16. Emulated, a step of MiniLM took fifteen times as long as in fp32 (AMD Zen 3).
 
     ``"auto"`` asks more of a CPU than that it knows bf16: it must gain by it.
     """

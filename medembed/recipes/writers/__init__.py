@@ -1,4 +1,4 @@
-"""Who writes the pairs: the only place that chooses a writer by its name."""
+"""Choice of the writer of the pairs by its name. No other place chooses one."""
 
 from medembed.recipes.schema import Recipe
 from medembed.recipes.writers.interface import PairWriter

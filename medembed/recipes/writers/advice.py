@@ -1,4 +1,4 @@
-"""What a person does next when a language model's server takes no request."""
+"""Advice for a person when a language model's server takes no request."""
 
 from medembed.recipes.schema import Execution, Llm
 from medembed.recipes.writers.chat import Busy, Outcome, Refused

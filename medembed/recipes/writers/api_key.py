@@ -7,7 +7,7 @@ from medembed.recipes.schema import Execution
 
 
 def api_key(execution: Execution) -> str | None:
-    """Read the key; None where the run names no variable, and then no key is sent.
+    """Read the key. None where the run names no variable, and then no key is sent.
 
     Raises:
         RecipeConfigError: The variable is not set, or holds what no header may hold. The message never shows its content.

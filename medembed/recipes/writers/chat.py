@@ -83,11 +83,11 @@ Outcome = Answered | Busy | Fault | Refused
 
 
 class _NoCompletionError(MedEmbedError):
-    """An answer that is no chat completion; it never leaves this module."""
+    """An answer that is not a chat completion. It never leaves this module."""
 
 
 class ChatClient:
-    """Sends requests to the one address that the person names; redirects are not followed, and answers are bounded.
+    """Client for the one address that the person names. Redirects are not followed, and answers are bounded.
 
     Args:
         execution: Address, name of the key's variable, and time-out.
@@ -177,7 +177,7 @@ class ChatClient:
 
 
 def _url(httpx: ModuleType, endpoint: str) -> Any:
-    """The address of chat completions; a name and password in it would stand in logs."""
+    """The address of chat completions. A name and password in it would be shown in logs."""
     try:
         url = httpx.URL(f"{endpoint.rstrip('/')}/chat/completions")
     except httpx.InvalidURL:
@@ -222,7 +222,7 @@ def _completion(answer: object) -> Outcome:
 
 
 def _text(content: object) -> str:
-    """A message's content; some servers send it in parts, of which those of thinking are left out."""
+    """A message's content. Some servers send it in parts, of which those of thinking are left out."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
@@ -237,7 +237,7 @@ def _reason(status: int, code: object, said: str) -> str:
 
 
 def _retry_after_s(value: str | None) -> float | None:
-    """Seconds of a ``Retry-After`` header, which holds a number or a date; None where it holds neither."""
+    """Seconds of a ``Retry-After`` header, which holds a number or a date. None where it holds neither."""
     if value is None:
         return None
     try:

@@ -158,7 +158,7 @@ def from_sentences(rules: Rules, sentences: Sequence[tuple[str, str]], seed: int
 
 
 def _edited(rules: Rules, edit: Mapping[str, Any], sentence: str) -> tuple[str, dict[str, str]] | None:
-    """The sentence with one word changed, and the words of its slot; None where the edit does not apply."""
+    """The sentence with one word changed, and the words of its slot. None where the edit does not apply."""
     for old, new in edit["changes"]:
         place = re.search(rf"\b{re.escape(old)}\b", sentence)
         if place is None:
@@ -191,7 +191,7 @@ def _context(contexts: Sequence[str], filling: Mapping[str, str], rng: random.Ra
 
 
 def _fillings(slot: str, frame: Mapping[str, Any], words: Mapping[str, Sequence[Any]], rng: random.Random) -> Fillings:
-    """The words of each claim; claims differ in them only where the slot is what differs."""
+    """The words of each claim. Claims differ in them only where the slot is what differs."""
     if slot in ("look_alike", "dose_times_ten", "dose_unit", "lab", "age", "duration"):
         return _values(slot, words, rng)
     listed = words[_SLOTS[slot]]

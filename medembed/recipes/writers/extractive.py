@@ -96,21 +96,27 @@ def _pair(note: Note, kind: str, query: str, span: Span) -> Pair:
 
 
 def _title(note: Note, _sentences: list[Span], opens: bool) -> Iterator[Draft]:
-    """The document's title → its abstract or opening, and now and then a window further in."""
+    """Pair the document's title with its abstract or opening. Now and then the passage is a window further in."""
     at_the_top = opens and _FIRST_SECTION.search(note.heading or "abstract")
     if note.title and (at_the_top or int(note.note_id[:8], 16) % _TITLE_EVERY == 0):
         yield note.title, (0, len(note.text))
 
 
 def _heading(note: Note, _sentences: list[Span], opens: bool) -> Iterator[Draft]:
-    """A section's heading, with the title where it says too little alone → the section's first window."""
+    """Pair a section's heading with the section's first window.
+
+    The title is added where the heading says too little alone.
+    """
     leaf = note.heading.rpartition(" > ")[2]
     if opens and leaf:
         yield leaf if len(leaf.split()) > 2 else f"{note.title} {leaf}".strip(), (0, len(note.text))
 
 
 def _question(note: Note, sentences: list[Span], opens: bool) -> Iterator[Draft]:
-    """What the heading asks of a short topic, and questions the text itself asks and then answers."""
+    """Pair the questions of the heading and of the text with passages.
+
+    The heading asks them of a short topic. The text asks them itself and then answers them.
+    """
     leaf, topic = note.heading.rpartition(" > ")[2], note.title.rstrip(".")
     if opens and leaf and 0 < len(topic.split()) <= _MAX_TOPIC_WORDS:
         for pattern, question in _QUESTIONS:
@@ -123,7 +129,10 @@ def _question(note: Note, sentences: list[Span], opens: bool) -> Iterator[Draft]
 
 
 def _term(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
-    """A term the text defines → the definition and what follows, three sentences at most."""
+    """Pair a term that the text defines with its definition.
+
+    The passage goes on with what follows, three sentences at most.
+    """
     for index, (start, end) in enumerate(sentences):
         match = _DEFINITION.match(note.text, start, end)
         if match and not _NO_TERM.match(match.group(1)):
@@ -131,13 +140,16 @@ def _term(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
 
 
 def _lead(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
-    """The first sentence → the rest."""
+    """Pair the first sentence with the rest."""
     if len(sentences) > 2:
         yield note.text[slice(*sentences[0])], (sentences[1][0], sentences[-1][1])
 
 
 def _cropped(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
-    """Inverse cloze: a sentence chosen by the note's hash → the longer side of what is around it."""
+    """Pair a sentence with the longer side of its surroundings (inverse cloze).
+
+    The sentence is chosen by the note's hash.
+    """
     if len(sentences) < 4:
         return
     first = int(note.note_id[:8], 16)

@@ -1,4 +1,4 @@
-"""The seam between the pairs stage and whoever writes the pairs."""
+"""Interface between the pairs stage and the writers of the pairs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from medembed.recipes.records import Failure, Note, Pair
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one note.
+    """Result of one note.
 
     Attributes:
         note_id: The note.

@@ -110,7 +110,7 @@ class EndpointWriter:
         self._loop.close()
 
     async def _stream(self, notes: Sequence[Note]) -> AsyncGenerator[Written, None]:
-        """Keep as many requests in flight as the server bears; whatever is done first is yielded first."""
+        """Keep as many requests in flight as the server can take. Whatever is done first is yielded first."""
         waiting = [_Open(0.0, order, note, self._body(note)) for order, note in enumerate(notes)]
         aside: list[_Open] = []
         running: dict[asyncio.Task[Outcome], _Open] = {}
@@ -164,7 +164,7 @@ class EndpointWriter:
         return done
 
     async def _settle(self, asked: _Open, outcome: Outcome) -> Written | None:
-        """What became of a note, or None where it is to be asked again."""
+        """The result of a note, or None. None means that the note is to be asked again."""
         note_id = asked.note.note_id
         if isinstance(outcome, Answered):
             self._take_answer(asked.sent)
@@ -253,7 +253,7 @@ class EndpointWriter:
                 await asyncio.sleep(wait_s(faults))
 
     def _stop(self, outcome: Busy | Fault | Refused, more: str = "") -> PairWriterError:
-        """The error that ends a run; the server's own words are those about our own text."""
+        """The error that ends a run. The server's own words in it are those about our own text."""
         said = f" ('{outcome.said}')" if isinstance(outcome, Refused) and outcome.said else ""
         return PairWriterError(
             f"{self._execution.endpoint}: {outcome.reason}{said}{more}. {what_to_do(outcome, self._execution, self._settings)}. "

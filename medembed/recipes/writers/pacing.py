@@ -1,4 +1,4 @@
-"""How many requests a server bears at once, and when it may be asked again."""
+"""Pace of the requests to a server. It says how many the server takes at once, and when it may be asked again."""
 
 import random
 from dataclasses import dataclass, field

@@ -40,7 +40,7 @@ def load_prompt(name: str) -> Prompt:
 
 
 def prompt_text(name: str) -> str:
-    """The prompt file as it is; its hash enters the fingerprint of the pairs.
+    """The prompt file as it is. Its hash enters the fingerprint of the pairs.
 
     Raises:
         RecipeConfigError: There is no such prompt.
@@ -97,7 +97,7 @@ def reply_schema(note: Note, settings: Llm) -> dict[str, Any]:
 
     Lengths are bounded, since a weak model would otherwise never stop; ``schema_bounds = false`` leaves that out for servers
     that refuse it. With ``passage = "sentence"`` the schema lists the note's own sentences, so that nothing but a verbatim
-    one can be answered; that costs one grammar a note.
+    one can be answered; that costs one grammar per note.
     """
 
     def bounded(kind: str, **bounds: int) -> dict[str, Any]:

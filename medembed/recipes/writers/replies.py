@@ -1,4 +1,4 @@
-"""Replies of a language model, read as pairs; each passage is cut out of the note by offsets."""
+"""Replies of a language model, read as pairs. Each passage is cut out of the note by offsets."""
 
 import json
 import re
@@ -19,11 +19,11 @@ _MOST_LISTS = 8  # places in a reply at which its list may begin; prose about th
 
 
 class _NoJsonError(MedEmbedError):
-    """A text that is no JSON; it never leaves this module."""
+    """A text that is not JSON. It never leaves this module."""
 
 
 def parse_reply(note: Note, reply: str, settings: Llm, *, cut: bool = False, declined: bool = False) -> Written:
-    """Turn a reply into pairs; each passage is looked up in the note and cut out of it by offsets.
+    """Turn a reply into pairs. Each passage is looked up in the note and cut out of it by offsets.
 
     Thoughts, words around the JSON and fences are skipped. A reply that ends midway keeps its whole pairs.
 
@@ -122,7 +122,7 @@ def _parse_item(note: Note, item: Any, settings: Llm) -> Pair | str:
 
 
 def _checked(item: Any, settings: Llm) -> tuple[str, str, str, int] | str:
-    """Query, type, passage and score of an item, or what is wrong with them; a schema may have bounded nothing."""
+    """Query, type, passage and score of an item, or its problem. A schema may have bounded nothing."""
     if not isinstance(item, dict):
         return "pair is no object"
     query, kind, passage, score = (item.get(name) for name in ("query", "query_type", "passage", "relevance_score"))
@@ -146,7 +146,7 @@ def _most_passage_chars(settings: Llm) -> int:
 
 
 def find_span(text: str, passage: str) -> tuple[int, int] | None:
-    r"""Offsets of a passage in a text; only blanks may differ. None where it is not verbatim.
+    r"""Offsets of a passage in a text. Only blanks may differ. None where it is not verbatim.
 
     Example:
         >>> find_span("Fever.\nNo cough.", "Fever. No cough.")

@@ -1,4 +1,4 @@
-"""A writer that answers from a table: for tests and documentation, behind the same seam as the real ones."""
+"""A writer that answers from a table, for tests and documentation. It has the same interface as the real ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 

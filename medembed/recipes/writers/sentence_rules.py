@@ -44,7 +44,10 @@ _ABOUT_SHORT = ("What is {short}?", "What does {short} stand for?", "{short} {lo
 
 
 def keyword(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
-    """The longest words of a sentence chosen by the note's hash, in their order → the whole window."""
+    """Pair the longest words of a sentence with the whole window.
+
+    The note's hash chooses the sentence. The words keep their order.
+    """
     for start, end in from_chosen(note, sentences):
         words = [word for word in _WORD.findall(note.text[start:end]) if _tells(word)]
         longest = sorted(words, key=len, reverse=True)[:_KEYWORDS]
@@ -54,7 +57,7 @@ def keyword(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
 
 
 def acronym(note: Note, _sentences: list[Span], _opens: bool) -> Iterator[Draft]:
-    """An abbreviation that the text explains, ``long form (LF)`` → the whole window."""
+    """Pair an abbreviation that the text explains with the whole window. The text explains it as ``long form (LF)``."""
     for match in _SHORT.finditer(note.text):
         before = _WORDS_BEFORE.search(note.text, max(0, match.start() - _LONG_FORM_CHARS), match.start())
         words, short = before.group().replace("-", " - ").split() if before else [], match.group(1)
@@ -67,7 +70,10 @@ def acronym(note: Note, _sentences: list[Span], _opens: bool) -> Iterator[Draft]
 
 
 def claim(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
-    """What a sentence says was found, without the words that announce it → the longer side of what is around it."""
+    """Pair a sentence's finding with the longer side of its surroundings.
+
+    The words that announce the finding are left out.
+    """
     for chosen in range(len(sentences) - 1, -1, -1):  # conclusions stand last
         start, end = sentences[chosen]
         announced = ANNOUNCED.match(note.text, start, end)
@@ -86,7 +92,7 @@ def from_chosen(note: Note, sentences: list[Span]) -> Iterator[Span]:
 
 
 def longer_side(sentences: list[Span], chosen: int) -> Span:
-    """What stands before a sentence or after it, whichever is longer; empty where it stands alone."""
+    """The text before or after a sentence, whichever is longer. It is empty where the sentence stands alone."""
     start, end = sentences[chosen]
     before = (sentences[0][0], sentences[chosen - 1][1]) if chosen else (start, start)
     after = (sentences[chosen + 1][0], sentences[-1][1]) if chosen + 1 < len(sentences) else (end, end)
@@ -94,7 +100,7 @@ def longer_side(sentences: list[Span], chosen: int) -> Span:
 
 
 def _tells(word: str) -> bool:
-    """Whether a word may tell this passage from others."""
+    """Tell whether a word may distinguish this passage from others."""
     return word.casefold() not in _stopwords() and not _ACADEMIC.fullmatch(word)
 
 

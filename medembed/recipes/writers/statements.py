@@ -40,7 +40,7 @@ _SINGULAR = {"are": "is", "were": "was", "have been": "has been"}  # what "what"
 
 
 def asked(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
-    """What a statement chosen by the note's hash answers → the whole window."""
+    """Pair a question that a statement answers with the whole window. The statement is chosen by the note's hash."""
     for start, end in from_chosen(note, sentences):
         forms = list(questions(note.text[start:end]))
         if forms:
@@ -48,7 +48,7 @@ def asked(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
 
 
 def questions(sentence: str) -> Iterator[str]:
-    """Every question that a statement makes; none where it points at another sentence.
+    """Every question that a statement answers. There are none where it points at another sentence.
 
     Example:
         >>> list(questions("The median follow-up was 12 months."))

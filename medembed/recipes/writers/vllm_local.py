@@ -21,7 +21,7 @@ class VllmWriter:
 
     Args:
         settings: Model, prompt and sampling.
-        execution: GPUs (``tensor_parallel``), notes a batch (``llm_batch``), further engine options (``vllm_options``).
+        execution: GPUs (``tensor_parallel``), notes per batch (``llm_batch``), further engine options (``vllm_options``).
         seed: Seed of the engine; each note samples with a seed of its own, made from this one and its hash, so that its
             answer does not depend on what else is in the batch.
     """
@@ -44,7 +44,7 @@ class VllmWriter:
         self._context: int = self._llm.llm_engine.model_config.max_model_len
 
     def write(self, notes: Sequence[Note]) -> Iterator[Written]:
-        """Pairs batch by batch; a prompt beyond the model's context is counted and not sent."""
+        """Pairs of notes, batch by batch. A prompt beyond the model's context is counted and not sent."""
         for start in range(0, len(notes), self._batch):
             batch = notes[start : start + self._batch]
             asked: list[Note] = []
@@ -79,7 +79,7 @@ class VllmWriter:
         )
 
     def _form(self, note: Note) -> Any:
-        """What the grammar allows, or None for anything."""
+        """The form that the grammar allows, or None for anything."""
         if self._settings.response_format == "none":
             return None
         if self._settings.response_format == "json_object":
