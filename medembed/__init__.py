@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# public name → the module that holds it; imported when first used, so that `import medembed` costs next to nothing
+# public name → the module that holds it; imported when first used, so that `import medembed` costs almost nothing
 _HOMES = {
     "Columns": "medembed.rows.read",
     "Cut": "medembed.runtime.encoding",

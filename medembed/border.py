@@ -21,9 +21,9 @@ MakeError = Callable[[str], MedEmbedError]
 Surrogates = Literal["refuse", "replace"]
 """What to do with half of a UTF-16 pair, which JSON can spell and UTF-8 cannot: refuse the document, or read U+FFFD."""
 
-# The largest honest file is the tokenizer of a multilingual model (XLM-RoBERTa 17 MB, EmbeddingGemma 33 MB).
+# The largest legitimate file is the tokenizer of a multilingual model (XLM-RoBERTa 17 MB, EmbeddingGemma 33 MB).
 MOST_JSON_BYTES = 128 << 20
-# The deepest honest file measured is a tokenizer.json with 9 levels; Python's own parser ends near 1,000, others crash.
+# The deepest legitimate file measured is a tokenizer.json of 9 levels; Python's parser ends near 1,000, others crash.
 MOST_DEPTH = 64
 
 _LONE = re.compile("[\ud800-\udfff]")
@@ -31,7 +31,7 @@ _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_bytes(path: Path, *, most: int, error: MakeError) -> bytes:
-    """Read a regular file whole, following links; see :func:`read_buffer`."""
+    """Read a regular file whole, following links. See :func:`read_buffer`."""
     return bytes(read_buffer(path, most=most, error=error))
 
 
@@ -108,7 +108,7 @@ def read_json(
 
 
 def read_json_object(path: Path, *, error: MakeError, most: int = MOST_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON file that holds an object; see :func:`read_json`.
+    """Read a JSON file that holds an object. See :func:`read_json`.
 
     Args:
         path: The file.
@@ -200,7 +200,7 @@ def whole_number(value: object, *, named: str, least: int, most: int, error: Mak
 
 
 def _is_deep(value: object) -> bool:
-    """Whether a parsed value has more than :data:`MOST_DEPTH` levels, looked at level by level."""
+    """Tell whether a parsed value has more than :data:`MOST_DEPTH` levels. It is looked at level by level."""
     level = [value]
     for _ in range(MOST_DEPTH):
         items = (item for parent in level for item in (parent.values() if isinstance(parent, dict) else _items(parent)))
@@ -226,12 +226,12 @@ def _finite(digits: str) -> float:
 
 
 def _without_halves(parsed: Any, source: str, error: MakeError, surrogates: Surrogates) -> Any:
-    """The value with U+FFFD for each half of a pair; deep values were refused before, so recursion is safe."""
+    """The value with U+FFFD for each half of a pair. Deep values were refused before, so recursion is safe."""
     if isinstance(parsed, str):
         if not _LONE.search(parsed):
             return parsed
         if surrogates == "refuse":
-            raise error(f"{source} holds half of a UTF-16 pair, which is no character")
+            raise error(f"{source} holds half of a UTF-16 pair, which is not a character")
         return _LONE.sub("\ufffd", parsed)
     if isinstance(parsed, list):
         return [_without_halves(item, source, error, surrogates) for item in parsed]

@@ -57,11 +57,11 @@ class MedEmbedError(Exception):
 
 
 class InputTypeError(MedEmbedError, TypeError):
-    """An input that is not text; the message names its index and its type."""
+    """An input that is not text. The message names its index and its type."""
 
 
 class InputFileError(MedEmbedError, ValueError):
-    """A file of texts or vectors that cannot be read or written; the message names the file and the line."""
+    """A file of texts or vectors that cannot be read or written. The message names the file and the line."""
 
 
 class OverlongTextError(MedEmbedError, ValueError):
@@ -87,11 +87,14 @@ class OverlongTextError(MedEmbedError, ValueError):
 
 
 class UnsafePathError(MedEmbedError, ValueError):
-    """A name or a link in data from elsewhere that leads out of its folder; nothing was written or removed there."""
+    """A name or a link that leads out of its folder.
+
+    It is in data from elsewhere. Nothing was written or removed there.
+    """
 
 
 class WriteError(MedEmbedError, OSError):
-    """A file or folder that cannot be written; what was there stays."""
+    """A file or folder that cannot be written. What was there stays."""
 
     @classmethod
     def of(cls, message: str, number: int | None) -> Self:
@@ -107,11 +110,11 @@ class WriteError(MedEmbedError, OSError):
 
 
 class StorageFullError(WriteError):
-    """The disk or the quota is used up; what is finished stays, and nothing half-written does."""
+    """The disk or the quota is used up. What is finished stays, and nothing half-written does."""
 
 
 class SettingError(MedEmbedError, ValueError):
-    """An argument outside what is allowed; the message lists what is."""
+    """An argument outside what is allowed. The message lists what is."""
 
 
 class DeviceError(SettingError):
@@ -123,7 +126,7 @@ class PrecisionError(SettingError):
 
 
 class MissingExtraError(MedEmbedError, ImportError):
-    """An optional dependency is missing; the message is the pip line that brings it."""
+    """An optional dependency is missing. The message is the pip line that brings it."""
 
 
 class ClosedModelError(MedEmbedError, RuntimeError):
@@ -135,7 +138,7 @@ class EngineError(MedEmbedError, RuntimeError):
 
 
 class UnknownModelError(MedEmbedError, ValueError):
-    """Neither a known name, nor a hub id, nor a folder; the message names the nearest known ones."""
+    """Neither a known name, nor a hub id, nor a folder. The message names the nearest known ones."""
 
 
 class ModelNotCachedError(MedEmbedError, FileNotFoundError):
@@ -179,7 +182,7 @@ class CorpusError(MedEmbedError, ValueError):
 
 
 class CorpusModelError(CorpusError):
-    """A corpus met another model, or another dimension, than it was embedded with; the message says both."""
+    """A model or a dimension that a corpus was not embedded with. The message says both."""
 
 
 class CorpusVersionError(CorpusError):
@@ -199,7 +202,7 @@ class CorpusBusyError(CorpusError):
 
 
 class IndexingStoppedError(MedEmbedError, RuntimeError):
-    """Indexing was asked to stop and did, between two shards; running it again goes on from there."""
+    """Indexing was asked to stop and did, between two shards. Running it again goes on from there."""
 
 
 class RecipeError(MedEmbedError, ValueError):
@@ -207,11 +210,11 @@ class RecipeError(MedEmbedError, ValueError):
 
 
 class UnknownRecipeError(RecipeError):
-    """Neither a shipped recipe nor a path to one; the message names the nearest."""
+    """Neither a shipped recipe nor a path to one. The message names the nearest."""
 
 
 class RecipeConfigError(RecipeError):
-    """Settings that are wrong; the message lists every problem and what is allowed."""
+    """Settings that are wrong. The message lists every problem and what is allowed."""
 
 
 class SourceError(RecipeError):
@@ -219,7 +222,7 @@ class SourceError(RecipeError):
 
 
 class EmptyStageError(RecipeError):
-    """A stage left nothing for the next one; the message holds the counts of what was dropped and why."""
+    """A stage left nothing for the next one. The message holds the counts of what was dropped and why."""
 
 
 class WorkFolderBusyError(RecipeError):
@@ -227,7 +230,7 @@ class WorkFolderBusyError(RecipeError):
 
 
 class PairWriterError(RecipeError):
-    """Whoever writes the pairs cannot be reached or refuses every request."""
+    """The writer of the pairs cannot be reached or refuses every request."""
 
 
 class PublishError(RecipeError):
@@ -243,15 +246,18 @@ class EvaluationError(MedEmbedError, ValueError):
 
 
 class UnknownTaskError(EvaluationError):
-    """Neither a task, nor a set of tasks, nor a BEIR folder; the message names the nearest ones."""
+    """Neither a task, nor a set of tasks, nor a BEIR folder. The message names the nearest ones."""
 
 
 class TaskDataError(EvaluationError):
-    """A BEIR folder that breaks its format; the message begins with the file and the line."""
+    """A BEIR folder that breaks its format. The message begins with the file and the line."""
 
 
 class TaskDownloadError(EvaluationError):
-    """A task's data are not on this disk and cannot be downloaded; the message says what is needed and where it goes."""
+    """A task's data are not on this disk and cannot be downloaded.
+
+    The message says what is needed and where it goes.
+    """
 
 
 class ResultsError(EvaluationError):

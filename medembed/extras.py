@@ -98,7 +98,7 @@ def install_command(extra: str) -> str:
 
 
 def _source() -> tuple[str, str, Literal["path", "address"]] | None:
-    """Where this installation came from: pip's flag for it, and its path or address."""
+    """The origin of this installation. It is pip's flag for it, and its path or address."""
     try:
         told = json.loads(importlib.metadata.distribution("medembed").read_text("direct_url.json") or "null")
     except (importlib.metadata.PackageNotFoundError, ValueError, OSError):

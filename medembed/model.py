@@ -348,7 +348,7 @@ class MedEmbed(Session[Encoder]):
     async def aencode(
         self, inputs: str | Sequence[str], *, prompt_name: str | None = None, prompt: str | None = None
     ) -> Floats:
-        """Encode without blocking the event loop; single texts awaited at the same time share a batch.
+        """Encode without blocking the event loop. Single texts awaited at the same time share a batch.
 
         Raises:
             EngineError: The task that batches the calls was cancelled.
@@ -360,15 +360,15 @@ class MedEmbed(Session[Encoder]):
         return await asyncio.to_thread(partial(self.encode, inputs, prompt=before, show_progress_bar=False))
 
     async def aencode_query(self, inputs: str | Sequence[str]) -> Floats:
-        """``encode_query`` without blocking the event loop; see ``aencode``."""
+        """``encode_query`` without blocking the event loop. See ``aencode``."""
         return await self.aencode(inputs, prompt_name="query")
 
     async def aencode_document(self, inputs: str | Sequence[str]) -> Floats:
-        """``encode_document`` without blocking the event loop; see ``aencode``."""
+        """``encode_document`` without blocking the event loop. See ``aencode``."""
         return await self.aencode(inputs, prompt_name="document")
 
     def _batcher(self, prompt: str) -> MicroBatcher:
-        """The batcher of this event loop and prompt; the loop's own thread is the only one to touch it."""
+        """The batcher of this event loop and prompt. The loop's own thread is the only one that uses it."""
         with self._lifecycle.lock:
             for loop in [loop for loop in self._batchers if loop.is_closed()]:
                 del self._batchers[loop]
@@ -408,7 +408,7 @@ class MedEmbed(Session[Encoder]):
         return vectors.similarity_pairwise(vectors.as_floats(embeddings1), vectors.as_floats(embeddings2))
 
     def quantize(self, stored: Floats, kind: vectors.VectorKind) -> NDArray[Any]:
-        """Quantize vectors of this model with the model's own ranges; see ``medembed.vectors``.
+        """Quantize vectors of this model with the model's own ranges. See ``medembed.vectors``.
 
         Args:
             stored: *Shape:* ``(n, dimension)`` or ``(dimension,)``.

@@ -1,4 +1,4 @@
-"""A progress bar for long work at a terminal; nothing anywhere else."""
+"""A progress bar for long work at a terminal. Nothing is shown anywhere else."""
 
 import contextlib
 import sys
@@ -45,7 +45,7 @@ class RowBar:
     """Progress in rows, with a total that is estimated from how many bytes the rows read so far took."""
 
     def __init__(self, drawn: Any, n_bytes: int | None) -> None:
-        """Nothing is read yet; without ``drawn`` nothing is shown."""
+        """Start with nothing read. Without ``drawn`` nothing is shown."""
         self._drawn, self._all_bytes = drawn, n_bytes
         self._bytes = self._rows = 0
         self._lock = threading.Lock()

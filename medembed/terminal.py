@@ -14,7 +14,7 @@ _STEERING = re.compile(
 
 
 def plain(text: str) -> str:
-    r"""Write characters that steer a terminal as ``\u001b``; inside of JSON that is the same text.
+    r"""Write characters that control a terminal as ``\u001b``. Inside JSON that is the same text.
 
     Example:
         >>> print(plain("gout\x1b[2J"))

@@ -77,7 +77,8 @@ def typed(value: object, kind: str) -> Any:
     """A value in its column's type.
 
     Args:
-        value: As it stands in a file or on the command line; None, and for other types than ``string`` an empty text, is no value.
+        value: As it stands in a file or on the command line; None, and for other types than ``string`` an empty text,
+            is not a value.
         kind: One of :data:`KEPT_TYPES`.
 
     Returns:

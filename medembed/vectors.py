@@ -68,7 +68,7 @@ def _check_finite(array: NDArray[Any]) -> None:
 
 
 def normalize(vectors: Floats) -> Floats:
-    """Scale each vector to unit length; a zero vector stays zero.
+    """Scale each vector to unit length. A zero vector stays zero.
 
     Args:
         vectors: *Shape:* ``(dim,)`` or ``(n, dim)``.
@@ -244,7 +244,9 @@ def _half(vectors: Floats) -> NDArray[np.float16]:
 
 
 def to_float(stored: NDArray[Any], kind: VectorKind, ranges: Floats | None = None) -> Floats:
-    """Back from a stored kind to float32: the middle of each step; bits become ±1/√dim.
+    """Convert a stored kind back to float32.
+
+    Each value becomes the middle of its step. Bits become ±1/√dim.
 
     Args:
         stored: What ``quantize`` returned. *Shape:* ``(columns,)`` or ``(n, columns)``.

@@ -41,7 +41,7 @@ class Result(Generic[T]):
             self._outcome.put((None, error))
 
     def get(self) -> T:
-        """Wait for the outcome, once; raises what the work raised."""
+        """Wait for the outcome, once. Raises what the work raised."""
         value, error = self._outcome.get()
         if error is not None:
             raise error

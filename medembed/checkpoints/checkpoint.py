@@ -35,7 +35,7 @@ class Checkpoint:
         spec: What is known of it, completed from its files.
         config: Its ``config.json``.
         revision: The commit it is pinned to, or ``sha256-…`` of its files.
-        late_interaction: Whether it gives a vector a token.
+        late_interaction: Whether it gives one vector per token.
         head: Where the settings and projections of a late-interaction model are: ``folder``, or a folder in it where a dense
             model brings late interaction along.
         files: Its files, as they were read.
@@ -71,8 +71,8 @@ def fetch(
         revision: Commit, tag or branch to use instead of the pinned one; hub models only.
         cache_dir: Where downloads are kept; None for the Hugging Face cache.
         local_files_only: Never use the network.
-        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text; None for either, and
-            then a dense model that brings late interaction along is a dense one.
+        late_interaction: Whether a model with one vector per token is wanted, or one with one vector per text; None for
+            either, and then a dense model that brings late interaction along is a dense one.
 
     Returns:
         The model's files and description.
@@ -162,7 +162,10 @@ def _fingerprint(files: ModelFiles, head: Path, about: model_files.Description) 
 
 
 def _head(files: ModelFiles) -> Path:
-    """Where a folder's late interaction is described: in the folder itself, or beside the encoder it was made for."""
+    """The folder that describes a folder's late interaction.
+
+    It is the folder itself, or one beside the encoder that it was made for.
+    """
     folder = files.folder
     head = folder / HEAD
     if not head.is_dir():

@@ -48,7 +48,7 @@ class ModelFiles:
         self._weights: dict[Path, Weights] = {}
 
     def read(self, path: Path) -> bytes | None:
-        """The bytes of a small file; None where there is none.
+        """The bytes of a small file. None where there is no such file.
 
         Raises:
             CorruptFileError: Not a regular file, or larger than any settings are.
@@ -61,7 +61,7 @@ class ModelFiles:
         return self._contents[path]
 
     def parsed(self, path: Path) -> object:
-        """The value in a JSON file; None where there is none. Read only: it is kept.
+        """The value in a JSON file. None where there is no such file. Read only: it is kept.
 
         Raises:
             CorruptFileError: Not a regular file, or not JSON within the bounds.
@@ -72,7 +72,7 @@ class ModelFiles:
         return self._parsed[path]
 
     def json(self, path: Path) -> dict[str, Any]:
-        """The object in a JSON file; empty where there is none. Read only: it is kept.
+        """The object in a JSON file. Empty where there is no such file. Read only: it is kept.
 
         Raises:
             CorruptFileError: As for :meth:`parsed`, or another kind of value.

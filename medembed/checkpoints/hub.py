@@ -1,4 +1,7 @@
-"""The Hugging Face hub: find a pinned snapshot in the cache, else download it; no network when it is there."""
+"""Pinned snapshots from the Hugging Face hub.
+
+A snapshot is looked for in the cache first, without the network, and downloaded only where it is not there.
+"""
 
 import json
 import re
@@ -137,7 +140,10 @@ def _not_cached(repo: str, revision: str, cache: Path, why: str) -> ModelNotCach
 
 
 def is_cached(repo: str, revision: str | None, cache_dir: str | None = None) -> bool:
-    """Whether a model is on this disk at the revision that would be used; never uses the network."""
+    """Tell whether a model is on this disk at the revision needed.
+
+    That is the revision that would be used. The network is never used.
+    """
     try:
         snapshot(repo, revision, cache_dir=cache_dir, local_files_only=True)
     except ModelNotCachedError:

@@ -16,7 +16,7 @@ from medembed.errors import UnsupportedModelError
 
 @dataclass(frozen=True)
 class Key:
-    """What is done with one key.
+    """The treatment of one key.
 
     Attributes:
         use: ``"applied"``, ``"without effect"`` or ``"refused"``.

@@ -1,4 +1,7 @@
-"""How far a model reads, written the same into every file that somebody looks for it in."""
+"""The limit of tokens that a model reads.
+
+The same limit is written into every file that somebody looks for it in.
+"""
 
 import json
 from collections.abc import Mapping

@@ -50,7 +50,7 @@ class Description:
     Attributes:
         spec: What is known of the model, completed from its files.
         config: Its ``config.json``.
-        late_interaction: Whether it gives a vector a token.
+        late_interaction: Whether it gives one vector per token.
         steps: What is done to the encoder's states; empty for a late-interaction model.
         width: Length of a token's state.
         tokenizer: What is done to its ``tokenizer.json``.
@@ -101,7 +101,9 @@ def read_config(files: ModelFiles) -> dict[str, Any]:
 
 
 def is_late_interaction(files: ModelFiles, folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a folder holds a ColBERT-style model, as Stanford's ColBERT, PyLate or sentence-transformers write them.
+    """Tell whether a folder holds a ColBERT-style model.
+
+    It may be written as Stanford's ColBERT, PyLate or sentence-transformers write such models.
 
     Args:
         files: The model's files.
@@ -109,7 +111,7 @@ def is_late_interaction(files: ModelFiles, folder: Path, config: Mapping[str, An
         config: Its ``config.json``.
 
     Returns:
-        True for a model that gives a vector a token.
+        True for a model that gives one vector per token.
     """
     saved = files.json(folder / SENTENCE_CONFIG)
     architectures = config.get("architectures")
@@ -123,13 +125,14 @@ def is_late_interaction(files: ModelFiles, folder: Path, config: Mapping[str, An
 def describe(
     files: ModelFiles, folder: Path, known: ModelSpec, *, late_interaction: bool | None = False
 ) -> Description:
-    """Complete a spec with what the folder says of itself; the folder wins over the registry.
+    """Complete a spec with what the folder says of itself. The folder wins over the registry.
 
     Args:
         files: The model's files; ``files.encoder`` is set to where the encoder's are.
         folder: The folder, or the one in it that makes it a late-interaction model too.
         known: What is known already; its name, repository, license and notes are kept.
-        late_interaction: Whether a model with a vector a token is wanted, or one with a vector a text; None for either.
+        late_interaction: Whether a model with one vector per token is wanted, or one with one vector per text; None for
+            either.
 
     Returns:
         The description of the model as it will run.
@@ -178,7 +181,7 @@ def _check_kind(folder: Path, modules: list[tuple[str, Path]], *, is_late: bool,
             f"{folder} is a dense model, with a vector a text: load it with MedEmbed(...), or tune a late-interaction model from it with "
             "`medembed recipes run colbert`, or mini/colbert for its projection alone"
             if wanted
-            else f"{folder} is a late-interaction model, with a vector a token: load it with MedColBERT(...)"
+            else f"{folder} is a late-interaction model, with one vector per token: load it with MedColBERT(...)"
         )
     runs = TOKEN_VECTORS if is_late else ONE_VECTOR
     unknown = [kind for kind, _ in modules if kind not in runs]

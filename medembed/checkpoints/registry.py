@@ -1,4 +1,4 @@
-"""Which models exist: names, repositories, pinned commits, prompts, licenses. Data and a lookup; no I/O."""
+"""The known models: names, repositories, pinned commits, prompts, licenses. Data and a lookup, no I/O."""
 
 import difflib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ NO_PROMPTS: Mapping[str, str] = MappingProxyType({"query": "", "document": ""})
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What is known of a model before and after its files are read.
+    """Facts about a model, before and after its files are read.
 
     Attributes:
         name: Short name, hub id or folder, as the user gave it.

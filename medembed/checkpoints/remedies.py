@@ -15,7 +15,7 @@ _TOKENIZER = (
 
 
 def convert_pickles(folder: Path, pickle: str = "pytorch_model.bin") -> str:
-    """The command that writes safetensors beside pickled weights; the rest of the folder stays as it is.
+    """The command that writes safetensors beside pickled weights. The rest of the folder stays as it is.
 
     ``weights_only`` has torch refuse anything but tensors, so the command runs no code from the pickle.
 
@@ -31,7 +31,7 @@ def convert_pickles(folder: Path, pickle: str = "pytorch_model.bin") -> str:
 
 
 def write_tokenizer(folder: Path) -> str:
-    """The command that writes ``tokenizer.json`` from a folder's older tokenizer files; nothing else is changed.
+    """The command that writes ``tokenizer.json`` from a folder's older tokenizer files. Nothing else is changed.
 
     Args:
         folder: A model folder.

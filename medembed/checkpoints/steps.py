@@ -1,4 +1,7 @@
-"""What a folder does to its encoder's states: pooling, projections and norms, as sentence-transformers' modules say it."""
+"""The steps that a folder applies to its encoder's states.
+
+They are pooling, projections and norms, described as sentence-transformers' modules describe them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +61,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """A layer norm over each vector; both arrays have *Shape:* ``(dim,)``."""
+    """A layer norm over each vector. Both arrays have *Shape:* ``(dim,)``."""
 
     weight: Floats
     bias: Floats

@@ -46,7 +46,9 @@ def read(path: Path) -> tuple[Tensors, str]:
 
 
 def write(stored: Tensors, path: Path) -> None:
-    """Write a safetensors file; the library gives it 0600, and ``write_folder`` of ``storage.durable`` what the umask says.
+    """Write a safetensors file.
+
+    The library gives it the mode 0600. ``write_folder`` of ``storage.durable`` then sets what the umask says.
 
     Args:
         stored: Name → array.

@@ -111,7 +111,7 @@ class Weights:
 
     @property
     def compact(self) -> bool:
-        """Whether they are in the compact form, which medembed alone reads."""
+        """Tell whether they are in the compact form, which medembed alone reads."""
         stored = self._stored()
         return any(name + SCALE in stored for name in stored)
 
@@ -135,7 +135,7 @@ class Weights:
 
 
 def read_tensors(folder: Path) -> Tensors:
-    """Read the weights of a folder as float32 arrays; see :meth:`Weights.read`.
+    """Read the weights of a folder as float32 arrays. See :meth:`Weights.read`.
 
     Args:
         folder: A model folder, or a module's.

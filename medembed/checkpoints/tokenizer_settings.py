@@ -1,4 +1,6 @@
-"""What ``tokenizer_config.json`` changes of ``tokenizer.json``, as transformers applies it when sentence-transformers loads a folder.
+"""The changes that ``tokenizer_config.json`` makes to ``tokenizer.json``.
+
+They are those that transformers applies when sentence-transformers loads a folder.
 
 For some classes transformers takes ``tokenizer.json`` as it is. For others it keeps the vocabulary alone and builds the rest anew
 from ``tokenizer_config.json``, so that a setting there wins. That is done here for BERT's class, by far the most frequent one; the
@@ -44,7 +46,7 @@ BERT_TOKENS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """What is done to a ``tokenizer.json`` before it is used.
+    """The changes made to a ``tokenizer.json`` before it is used.
 
     Attributes:
         build: Who makes the tokenizer of the folder.
@@ -70,7 +72,7 @@ class TokenizerSettings:
 
     @property
     def remark(self) -> str:
-        """What differs from BERT's usual settings, as text: part of a folder's fingerprint."""
+        """The differences from BERT's usual settings, as text. They are part of a folder's fingerprint."""
         usual = asdict(TokenizerSettings(build="as BERT's", tokens=tuple(sorted(BERT_TOKENS.items()))))
         given = {key: value for key, value in asdict(self).items() if value != usual[key]}
         return json.dumps(given, sort_keys=True) if given else ""

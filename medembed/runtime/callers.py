@@ -1,4 +1,4 @@
-"""Where this package was called from, so that warnings point at the user's line."""
+"""The place this package was called from. Warnings then point at the user's line."""
 
 import sys
 from pathlib import Path

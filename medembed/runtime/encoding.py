@@ -24,7 +24,7 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Cut:
-    """What truncation left out.
+    """Counts of the texts and tokens that truncation left out.
 
     Attributes:
         texts: How many texts were cut.
@@ -40,7 +40,7 @@ class Cut:
 
 
 def cut_of(tokenized: Tokenized, limit: int) -> Cut:
-    """What a limit leaves out of a group of texts."""
+    """Count what a limit leaves out of a group of texts."""
     beyond = [tokens - limit for tokens in tokenized.tokens if tokens > limit]
     return Cut(len(beyond), sum(beyond))
 

@@ -1,4 +1,4 @@
-"""What this machine can do, found out without importing any engine."""
+"""The abilities of this machine, found out without importing any engine."""
 
 import functools
 import math
@@ -55,7 +55,7 @@ def cgroup_cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
 
 @functools.cache
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets of the CPU as Linux names them (``amx_bf16``, ``avx512_bf16`` ...); empty elsewhere."""
+    """Instruction sets of the CPU as Linux names them (``amx_bf16``, ``avx512_bf16``, …). Empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -65,13 +65,17 @@ def cpu_flags() -> frozenset[str]:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 natively; where it does not, emulation is many times slower than fp32."""
+    """Tell whether the CPU multiplies bf16 natively.
+
+    Where it does not, emulation is many times slower than fp32.
+    """
     return not cpu_flags().isdisjoint(("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def cpu_loses_by_bf16() -> bool:
-    """Whether the CPU knows bf16 and is slower in it than in fp32: Intel's with AVX512-BF16, where AMX is missing or hidden.
+    """Tell whether the CPU knows bf16 but runs it slower than fp32.
 
+    Such CPUs are Intel's with AVX512-BF16, where AMX is missing or hidden.
     MiniLM took 1.5 times as long in bf16 on such a Xeon, and a training step 1.3 times. AMD's have not been measured.
     """
     flags = cpu_flags()

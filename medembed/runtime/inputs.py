@@ -1,4 +1,7 @@
-"""What callers pass as texts → a list of str, or an error that names the index and the type."""
+"""Values that callers pass as texts → a list of str.
+
+Anything else is an error that names the index and the type.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +35,7 @@ def checked_texts(texts: object) -> list[str]:
 
 
 def _items(texts: object) -> Iterable[Any]:
-    """What to go over to have the texts one by one.
+    """The iterable that gives the texts one by one.
 
     Raises:
         InputTypeError: Going over it would not give texts, or not in their order.
@@ -95,12 +98,12 @@ def _bad_item(items: Sequence[object], start: int) -> InputTypeError:
 
 
 def _advice(item: object) -> str:
-    """What to do about a type that people pass by mistake."""
+    """Advice on a type that people pass by mistake."""
     return next((f": {advice}" for holds, advice in _ADVICE if holds(item)), "")
 
 
 def _is_missing(item: object) -> bool:
-    """Whether it is what tables have where a text is missing."""
+    """Tell whether it is what tables have where a text is missing."""
     return (
         item is None or (isinstance(item, float) and math.isnan(item)) or type(item).__name__ in ("NAType", "NaTType")
     )

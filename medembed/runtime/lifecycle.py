@@ -1,4 +1,7 @@
-"""What a model runs on, from its start to close(): started again in a forked child, where the parent's threads are not."""
+"""The running part of a model, from its start to close().
+
+It is started again in a forked child, which does not have the parent's threads.
+"""
 
 import os
 import threading
@@ -27,7 +30,7 @@ class ClosedByWith(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is held; closing again is fine."""
+        """Give back what is held. Closing again is fine."""
 
     def __enter__(self) -> Self:
         """Use as a context manager, closed at the end of the block."""
@@ -81,7 +84,7 @@ class Lifecycle(Generic[Running]):
             return self._running
 
     def close(self) -> None:
-        """Close the running thing; closing again is fine."""
+        """Close the running thing. Closing again is fine."""
         with self.lock:
             self.closed = True
             running, self._running = self._running, None
@@ -89,7 +92,7 @@ class Lifecycle(Generic[Running]):
             running.close()
 
     def start_anew(self) -> None:
-        """Let go of what a forked child inherited; the next ``get`` starts its own."""
+        """Let go of what a forked child inherited. The next ``get`` starts its own."""
         # another thread of the parent may have held the lock at the moment of the fork
         self.lock = threading.Lock()
         if self._running is not None:

@@ -22,7 +22,7 @@ _HERE: Mapping[str, tuple[Sequence[object], str]] = {
 
 @dataclass(frozen=True)
 class How:
-    """How one call encodes.
+    """The options of one call to encode.
 
     Attributes:
         prompt: Text put before each input.

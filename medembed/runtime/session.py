@@ -84,7 +84,7 @@ class Session(ClosedByWith, Generic[Running]):
 
     @abstractmethod
     def _start(self) -> Running:
-        """Make what encodes; called once per process."""
+        """Make what encodes. Called once per process."""
 
     @abstractmethod
     def _facts(self) -> dict[str, object]:
@@ -126,7 +126,7 @@ class Session(ClosedByWith, Generic[Running]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make the same model again, by name; ``revision`` is the one that runs."""
+        """The arguments that make the same model again, by name. ``revision`` is the one that runs."""
         return {**self._settings, "revision": self.revision}
 
     @property

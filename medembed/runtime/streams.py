@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Streams:
-    """The threads of one engine; they start with the first call that needs them.
+    """The threads of one engine. They start with the first call that needs them.
 
     Args:
         engine: What computes.
@@ -50,7 +50,9 @@ class Streams:
         return batching.split_by_size(sizes, max(least, min(most, fair)))
 
     def run(self, work: Callable[[list[int]], T], units: Sequence[list[int]]) -> list[T]:
-        """Run every unit: a lone one in the caller's thread, several side by side; the first error stops the rest.
+        """Run every unit of work.
+
+        A lone one runs in the caller's thread, several run side by side. The first error stops the rest.
 
         Args:
             work: Runs a unit.

@@ -33,7 +33,7 @@ class TruncationWarning(UserWarning):
     """
 
     def __init__(self, n_texts: int, n_tokens: int, limit: int, *, remedy: str = WHOLE) -> None:
-        """Word the warning; texts are never part of it."""
+        """Word the warning. Texts are never part of it."""
         self.n_texts, self.n_tokens = n_texts, n_tokens
         super().__init__(
             f"{n_texts} text{'s were' if n_texts > 1 else ' was'} cut to {limit} tokens, leaving out {n_tokens} tokens in all. "
@@ -78,7 +78,7 @@ class Tokenizer:
         self._special_ids = {id_ for id_, token in self._fast.get_added_tokens_decoder().items() if token.special}
 
     def _special_tokens(self, path: Path) -> tuple[list[int], list[int]]:
-        """What is put before and after a text, the same for every text."""
+        """The tokens put before and after a text. They are the same for every text."""
         around = []
         for text in ("a", "b"):
             bare, full = self._fast.encode(text, add_special_tokens=False).ids, self._fast.encode(text).ids
@@ -94,7 +94,7 @@ class Tokenizer:
         return around[0]
 
     def with_limit(self, max_seq_length: int) -> "Tokenizer":
-        """The same tokenizer for texts of another length; the vocabulary is shared.
+        """The same tokenizer for texts of another length. The vocabulary is shared.
 
         Args:
             max_seq_length: Tokens to read, special tokens included.
@@ -118,13 +118,13 @@ class Tokenizer:
                 return
 
     def token_id(self, token: str) -> int | None:
-        """The id of a token of the vocabulary; None for any other text."""
+        """The id of a token of the vocabulary. None for any other text."""
         found: int | None = self._fast.token_to_id(token)
         return found
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of the token for what the vocabulary lacks; None where there is none."""
+        """The id of the token for what the vocabulary lacks. None where there is no such token."""
         token = getattr(self._fast.model, "unk_token", None)
         return None if token is None else self.token_id(str(token))
 
@@ -135,7 +135,7 @@ class Tokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """One more than the highest id this tokenizer can produce; ids need not be without gaps."""
+        """One more than the highest id this tokenizer can produce. Ids can have gaps."""
         ids = self._fast.get_vocab(with_added_tokens=True).values()
         return 1 + max((*ids, *self._prefix, *self._suffix), default=-1)
 
@@ -226,7 +226,7 @@ class Tokenizer:
             return self._encode([text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts])
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        # One call per text: each call runs on one core and lets go of the interpreter lock, so the streams of an engine
+        # One call per text: each call runs on one core and releases the interpreter lock, so the streams of an engine
         # tokenize side by side and never use more cores than they were given.
         encode: Any = self._fast.encode_batch_fast
         return [encode([text], add_special_tokens=False)[0].ids for text in texts]

@@ -8,7 +8,7 @@ from medembed.checkpoints.files import ModelFiles
 from medembed.checkpoints.tokenizer_settings import TokenizerSettings
 from medembed.errors import CorruptFileError, UnsupportedModelError
 
-# a normalizer may replace one character by a text: honest ones replace it by a few characters
+# a normalizer may replace one character by a text: legitimate ones replace it by a few characters
 MOST_REPLACEMENT = 100
 # T5's highest id is 250,111 and that of the largest multilingual vocabularies 262,145
 MOST_ID = 4_000_000
@@ -48,7 +48,7 @@ def _read(files: ModelFiles, path: Path) -> Any:
     try:
         return Tokenizer.from_buffer(files.read(path) or b"")
     except BaseException as error:
-        # the library raises bare Exception for anything wrong with the file, and PanicException, which is none
+        # the library raises bare Exception for anything wrong with the file, and PanicException, which is not one
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise CorruptFileError(f"{path} cannot be read as a tokenizer: download the model again") from error
@@ -77,7 +77,7 @@ def _check(content: Mapping[str, Any], path: Path) -> None:
 
 
 def _parts(component: object) -> list[dict[str, Any]]:
-    """A component and all that are in its sequences; the depth was bounded when the file was read."""
+    """A component and all that are in its sequences. The depth was bounded when the file was read."""
     if not isinstance(component, dict):
         return []
     inner = component.get("normalizers")
@@ -111,7 +111,10 @@ def _as_berts(fast: Any, settings: TokenizerSettings, path: Path) -> None:
 
 
 def _add_tokens(fast: Any, settings: TokenizerSettings, path: Path) -> None:
-    """Have the settings' tokens recognised in texts; each must have an id already, or no embedding would stand behind it."""
+    """Have the settings' tokens recognised in texts.
+
+    Each must have an id already. A token without one would have no embedding.
+    """
     from tokenizers import AddedToken
 
     known = {token.content for token in fast.get_added_tokens_decoder().values()}

@@ -1,4 +1,4 @@
-"""Which engine runs a model on this machine: the only place that chooses."""
+"""The choice of the engine that runs a model on this machine. No other place chooses."""
 
 import importlib.util
 import logging

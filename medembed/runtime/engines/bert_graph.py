@@ -43,7 +43,7 @@ def build(weights: Weights, shape: BertShape, pooling: Pooling | None, *, int8_g
 
 
 class _Graph:
-    """Nodes of one BERT; each method adds a part and returns its output."""
+    """Nodes of one BERT. Each method adds a part and returns its output."""
 
     def __init__(self, weights: Weights, shape: BertShape, int8_group: int) -> None:
         self.weights, self.shape, self.int8_group = weights, shape, int8_group
@@ -134,7 +134,7 @@ class _Graph:
         return self.norm(op.add(self.dense(inner, f"{lead}output.dense"), x), f"{lead}output.LayerNorm")
 
     def pooled(self, states: Node, real: Node, pooling: Pooling) -> Node:
-        """One vector a text: (n, hidden)."""
+        """One vector per text: (n, hidden)."""
         if pooling == "cls":
             return op.gather(states, self.scalar(0), self.scalar(1))
         weights = op.unsqueeze(real, self.axes(2))

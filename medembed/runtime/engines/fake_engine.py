@@ -32,13 +32,13 @@ class FakeEngine:
     width_multiple = 1
 
     def __init__(self, dimension: int = 384, concurrency: int = 1) -> None:
-        """Remember the shape; there is nothing to load."""
+        """Remember the shape. There is nothing to load."""
         self.dimension = dimension
         self.concurrency = concurrency
 
     def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
         """Mean of the tokens' vectors, as ``Engine.pooled`` gives it. *Shape:* ``(n, dimension)``."""
-        del alone  # there is but one thread
+        del alone  # there is only one thread
         return (
             np.stack([states.mean(axis=0) for states in self.tokens(ids)])
             if len(ids)

@@ -1,4 +1,7 @@
-"""What an engine is: the seam between the public class and the libraries that compute."""
+"""The interface of an engine.
+
+It stands between the public class and the libraries that compute.
+"""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable

@@ -27,7 +27,7 @@ INT8_GROUP = 64
 
 
 def can_run(config: Mapping[str, Any]) -> bool:
-    """Whether this engine can build a model's graph from its ``config.json``."""
+    """Tell whether this engine can build a model's graph from its ``config.json``."""
     return (
         config.get("model_type") == "bert"
         # null is transformers' word for its default
@@ -38,7 +38,7 @@ def can_run(config: Mapping[str, Any]) -> bool:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bf16 natively (AMX or AVX-512)."""
+    """Tell whether this CPU multiplies bf16 natively (AMX or AVX-512)."""
     with signal_stack_kept():
         return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
@@ -61,13 +61,13 @@ class OpenVinoEngine:
 
     name = "openvino"
     device = "cpu"
-    # Measured on MiniLM in CPU seconds per text: 512 tokens a batch cost 23% less than 4096 on passages of mixed
+    # Measured on MiniLM in CPU seconds per text: 512 tokens per batch cost 23% less than 4096 on passages of mixed
     # length (less padding), widths in steps of 4 cost 8% less than 8 on short queries; finer steps gain nothing more.
     max_batch_tokens = 512
     width_multiple = 4
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision, threads: int) -> None:
-        """Read and check the weights; compiling waits for the first batch."""
+        """Read and check the weights. Compiling waits for the first batch."""
         self._shape = BertShape(checkpoint.config)
         widths = (self._shape.hidden, self._shape.inner)
         if precision == "int8" and any(width % INT8_GROUP for width in widths):
@@ -95,7 +95,10 @@ class OpenVinoEngine:
             return self._requests[wide, pooled]
 
     def _in_bf16(self) -> bool:
-        """Whether what is not int8 runs in bf16: int8 concerns the layers' matrices, the rest takes the fastest format at hand."""
+        """Tell whether what is not int8 runs in bf16.
+
+        Int8 concerns the layers' matrices. The rest takes the fastest format at hand.
+        """
         wanted = self.precision == "bf16" or (self.precision == "int8" and not hardware.cpu_loses_by_bf16())
         return wanted and cpu_has_bf16()
 
@@ -146,6 +149,6 @@ class OpenVinoEngine:
                 ) from error
 
     def close(self) -> None:
-        """Drop the compiled graphs; their threads and memory go with them."""
+        """Drop the compiled graphs. Their threads and memory go with them."""
         with self._compiling.next().lock:
             self._requests, self._weights = {}, None

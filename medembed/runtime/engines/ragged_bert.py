@@ -13,7 +13,10 @@ Attention = Callable[[Tensor, Tensor, Tensor, "Rows", "Rows"], Tensor]
 
 
 class Rows(NamedTuple):
-    """Where rows lie in a long matrix: ``starts`` (n + 1,) int32, and the tokens of the longest."""
+    """The places of rows in a long matrix.
+
+    ``starts`` is (n + 1,) int32. ``longest`` counts the tokens of the longest row.
+    """
 
     starts: Tensor
     longest: int

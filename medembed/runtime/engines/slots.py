@@ -56,7 +56,7 @@ class Slots(Generic[T]):
 
     @property
     def busy(self) -> bool:
-        """Whether every slot is in use."""
+        """Tell whether every slot is in use."""
         return all(slot.lock.locked() for slot in self._slots)
 
     def next(self) -> Slot[T]:

@@ -163,20 +163,23 @@ class TorchEngine:
         return _cpu_threads(self._torch, threads, active=self._kind == "cpu" and not self._forked)
 
     def _shaped(self, ids: TokenIds) -> TokenIds:
-        """On MPS, rows up to the next power of two, see MPS_WIDTH_MULTIPLE; the extra rows are thrown away."""
+        """Add rows on MPS up to the next power of two. See MPS_WIDTH_MULTIPLE. The extra rows are thrown away."""
         if self._kind != "mps":
             return ids
         return [*ids, *[ids[0]] * ((1 << (len(ids) - 1).bit_length()) - len(ids))]
 
     def close(self) -> None:
-        """Drop the replicas; CUDA's memory goes back to the device."""
+        """Drop the replicas. CUDA's memory goes back to the device."""
         self._replicas = Slots()
         if self._kind == "cuda":
             self._torch.cuda.empty_cache()
 
 
 def _is_forked() -> bool:
-    """Whether this process may have inherited torch from its parent without torch's threads."""
+    """Tell whether this process may have inherited torch without its threads.
+
+    Torch then comes from the parent process.
+    """
     return os.getpid() != FIRST_PROCESS
 
 

@@ -34,7 +34,7 @@ SPARE_PARAMETERS = 50_000_000
 
 
 def load(checkpoint: Checkpoint) -> Any:
-    """Make the encoder; code from the model's repository is never run.
+    """Make the encoder. Code from the model's repository is never run.
 
     Args:
         checkpoint: The model.
