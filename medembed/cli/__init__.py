@@ -1,4 +1,4 @@
-"""The command line: one command a file, registered here. Thin: commands parse, call the library, and print."""
+"""The command line: one command per file, registered here. Commands parse, call the library, and print."""
 
 import sys
 from typing import Annotated
@@ -60,7 +60,7 @@ def _options(
 
 
 def main() -> None:
-    """Entry point: library errors become one line on standard error and exit code 1."""
+    """Run the program. Errors of the library become one line on standard error and exit code 1."""
     try:
         app()
     except MedEmbedError as error:

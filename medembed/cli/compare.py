@@ -1,4 +1,4 @@
-"""`medembed compare`: which model is better, and is it more than chance."""
+"""`medembed compare`: the better model, where that is more than chance."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ from medembed.terminal import say
 
 
 class Format(StrEnum):
-    """How the report is written."""
+    """Formats of the report."""
 
     markdown = "markdown"
     json = "json"
@@ -36,7 +36,7 @@ def compare(
     base: Annotated[list[str] | None, typer.Option(help="A base model to hold it against; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
 ) -> None:
-    """Compare models query by query, with paired tests, and say 'better' only where it holds.
+    """Compare models query by query, with paired tests. Say 'better' only where it holds.
 
     Examples: [bold]medembed compare results -o report[/bold] · [bold]medembed compare ours theirs --against bm25[/bold]
     """

@@ -1,4 +1,7 @@
-"""`medembed corpus`: look at an embedded corpus or a token index, check it, take rows out, hand it over."""
+"""`medembed corpus`: commands for an embedded corpus or a token index.
+
+They show it, check it, take rows out and hand it over.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +23,7 @@ Folder = Annotated[Path, typer.Argument(help="Folder that `medembed index` made.
 
 @corpus_app.command()
 def info(folder: Folder) -> None:
-    """Tell kind, rows, model and what is stored.
+    """Show kind, rows, model and what is stored.
 
     Example: [bold]medembed corpus info corpus/[/bold]
     """
@@ -47,7 +50,7 @@ def info(folder: Folder) -> None:
 
 @corpus_app.command()
 def verify(folder: Folder) -> None:
-    """Hash every file; exit code 1 where one is missing, changed, or belongs to no row.
+    """Hash every file. Exit code 1 says that one is missing, changed, or belongs to no row.
 
     Example: [bold]medembed corpus verify corpus/[/bold]
     """
@@ -77,7 +80,7 @@ def delete(
         Path | None, typer.Option(exists=True, dir_okay=False, help="A file of ids, one a line.")
     ] = None,
 ) -> None:
-    """Leave rows out from now on; their bytes go with compact.
+    """Leave rows out from now on. Their bytes go with compact.
 
     Example: [bold]medembed corpus delete corpus/ note-17 note-18[/bold]
     """
@@ -94,7 +97,7 @@ def compact(
     folder: Folder,
     batch_rows: Annotated[int | None, typer.Option(min=1, help="Rows per shard; as it is when left out.")] = None,
 ) -> None:
-    """Write the shards anew without deleted rows; nothing is encoded again.
+    """Write the shards anew without deleted rows. Nothing is encoded again.
 
     Example: [bold]medembed corpus compact corpus/[/bold]
     """
@@ -107,7 +110,7 @@ def export(
     folder: Folder,
     output: Annotated[Path, typer.Option("--output", "-o", help="A path that ends in .npy or .parquet.")],
 ) -> None:
-    """Write rows with their vectors as .parquet, or vectors as .npy with ids beside them as .ids.json.
+    """Write rows with their vectors as .parquet, or vectors as .npy. The ids go beside the .npy as .ids.json.
 
     Example: [bold]medembed corpus export corpus/ -o rows.parquet[/bold]
     """
@@ -123,7 +126,9 @@ def import_earlier(
     folder: Annotated[Path, typer.Argument(help="Folder that an earlier medembed made.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new store.")],
 ) -> None:
-    """Take over a corpus or token index in the layout of an earlier medembed; nothing is encoded again.
+    """Take over a corpus or token index of an earlier medembed.
+
+    The source has the earlier layout. Nothing is encoded again.
 
     Example: [bold]medembed corpus import old/ -o corpus/[/bold]
     """

@@ -1,4 +1,4 @@
-"""`medembed demo`: embed six hundred medical passages and answer questions from them, offline."""
+"""`medembed demo`: six hundred medical passages, embedded and searched offline."""
 
 import time
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def demo(
         console.print(
             "(anew each time: this shows the speed here, and the demo writes nothing to your disk)\n", style="dim"
         )
-        embedder.encode_query(questions[0])  # the first query starts threads, which is no part of a query's time
+        embedder.encode_query(questions[0])  # the first query starts threads, which is not part of a query's time
         for question in questions:
             vector, seconds = _timed(partial(embedder.encode_query, question))
             scores = embedder.similarity(vector, documents)[0]

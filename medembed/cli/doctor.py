@@ -1,4 +1,7 @@
-"""`medembed doctor`: what this machine has, which engine is chosen and why, whether it is faithful, how fast it is."""
+"""`medembed doctor`: this machine, and the engine chosen for it.
+
+It shows what the machine has, why that engine is chosen, whether it is faithful, and how fast it is.
+"""
 
 import importlib.metadata
 import importlib.util
@@ -47,7 +50,7 @@ def doctor(
     device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
-    """Show this machine, the engine chosen for it and why; check the vectors; measure a speed.
+    """Show this machine, the engine chosen for it and why. Check the vectors, and measure a speed.
 
     The vectors are held against what sentence-transformers makes of the same folder, where it is installed.
 
@@ -73,7 +76,7 @@ def doctor(
 
 
 class _Reasons(logging.Handler):
-    """Keeps the log line that says which engine was chosen and why."""
+    """A handler that keeps the log line naming the chosen engine. The line also says why it was chosen."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -114,9 +117,11 @@ Cosines = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 def _cosines(embedder: MedEmbed, model: str) -> tuple[Cosines, str]:
-    """Cosines of demonstration passages to what sentence-transformers makes of the same folder, and that reference's name.
+    """Cosines of demonstration passages to a reference, and the reference's name.
 
-    Without sentence-transformers, and for the compact files that only medembed reads, to our own engine in fp32.
+    The reference is what sentence-transformers makes of the same folder.
+
+    Without sentence-transformers, and for the compact files that only medembed reads, it is our own engine in fp32.
     """
     texts = [passage.text for passage in demo.passages()[:: len(demo.passages()) // 40]]
     found = checkpoint.fetch(model)
@@ -139,7 +144,10 @@ def _to_fp32(ours: Cosines, texts: list[str], found: checkpoint.Checkpoint, mode
 def _to_sentence_transformers(
     ours: Cosines, texts: list[str], embedder: MedEmbed, found: checkpoint.Checkpoint
 ) -> Cosines:
-    """Load the folder as its users would elsewhere: nothing of our own reading takes part but an export of compact weights."""
+    """Load the folder as its users would elsewhere.
+
+    Our own reading takes no part, except for an export of compact weights.
+    """
     with tempfile.TemporaryDirectory() as place:
         folder = found.folder
         if found.files.weights().compact:

@@ -53,7 +53,9 @@ def encode(
     truncate_dim: Annotated[int | None, typer.Option(min=1, help="Keep this many dimensions.")] = None,
     overlong: options.Overlong = options.OverlongName.truncate,
 ) -> None:
-    """Embed texts into a file of vectors, one per row; a row that cannot be used ends the command with its file and line.
+    """Embed texts into a file of vectors, one per row.
+
+    A row that cannot be used ends the command with its file and line.
 
     Examples: [bold]medembed encode notes.jsonl -o notes.npy[/bold] · [bold]medembed encode q.txt -o q.parquet --kind query[/bold] ·
     [bold]zcat notes.jsonl.gz | medembed encode - -o notes.parquet --id-column id[/bold]
@@ -109,7 +111,7 @@ def encode(
 
 
 def _groups(rows: Iterator[Row], progress: RowBar) -> Iterator[list[Row]]:
-    """Rows in groups of growing size, read ahead so that their number can be told or estimated."""
+    """Rows in groups of growing size. They are read ahead so that their number can be told or estimated."""
     ahead: deque[Row] = deque()
     size, chars = FIRST_ROWS, 0
     while True:
@@ -138,13 +140,16 @@ def _embedded(model: MedEmbed, rows: Sequence[Row], kind: options.Kind) -> Float
 
 @dataclass
 class _Blank:
-    """Rows that hold no text: how many, and the first. They are embedded, so that rows of the output are those of the input."""
+    """Rows that hold no text: their number, and the first.
+
+    They are embedded, so that rows of the output are those of the input.
+    """
 
     count: int = 0
     first: int = 0
 
     def note(self, rows: Sequence[Row], start: int) -> None:
-        """Count those of a group that begins at a row."""
+        """Count the blank rows of a group that begins at a row."""
         blank = [number for number, row in enumerate(rows, start) if not row.text.strip()]
         if blank and not self.count:
             self.first = blank[0]

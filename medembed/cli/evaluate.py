@@ -61,7 +61,7 @@ def evaluate(
     ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Documents of the first stage to put in a new order.")] = DEPTH,
 ) -> None:
-    """Measure retrieval quality, task by task; what is measured already is not measured again.
+    """Measure retrieval quality, task by task. What is measured already is not measured again.
 
     Examples: [bold]medembed evaluate mini bm25 -t ./my-beir-folder[/bold] · [bold]medembed evaluate small base -t medical-en[/bold]
     """
@@ -100,7 +100,7 @@ def evaluate(
 
 
 def split_names(given: list[str]) -> list[str]:
-    """Names separated by commas; a comma inside brackets belongs to the name: ``MTEB(Medical, v1)``."""
+    """Names separated by commas. A comma inside brackets belongs to the name: ``MTEB(Medical, v1)``."""
     names = [name.strip() for text in given for name in re.split(r",(?![^(]*\))", text)]
     return [name for name in names if name]
 
@@ -116,7 +116,7 @@ def _print(console: Terminal, outcome: Outcome) -> None:
 
 
 def _print_contrasts(console: Terminal, outcomes: list[Outcome]) -> None:
-    """Show the kinds of contrasts, each with the share that is right, its interval, and the mean margin."""
+    """Show the kinds of contrasts. Each has the share that is right, its interval, and the mean margin."""
     for outcome in outcomes:
         if outcome.task != contrasts.TASK or outcome.path is None:
             continue

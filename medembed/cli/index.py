@@ -1,4 +1,7 @@
-"""`medembed index`: files of rows in, a store out; run again after a crash, it goes on. `token-index` is the same with late interaction."""
+"""`medembed index`: files of rows → a store.
+
+After a crash, run it again and it goes on. `token-index` is the same with late interaction.
+"""
 
 import time
 from collections.abc import Sequence
@@ -33,7 +36,7 @@ from medembed.terminal import say
 
 
 class VectorsName(StrEnum):
-    """How vectors are stored."""
+    """Formats that vectors are stored in."""
 
     float32 = "float32"
     float16 = "float16"
@@ -43,7 +46,7 @@ class VectorsName(StrEnum):
 
 @dataclass(frozen=True)
 class _Run:
-    """What both kinds of store have in common.
+    """The settings that both kinds of store have in common.
 
     Attributes:
         found: Files of rows.
@@ -65,11 +68,14 @@ class _Run:
 
     @property
     def adds(self) -> bool:
-        """Whether rows are added to a store, whose settings are kept then."""
+        """Tell whether rows are added to a store. The store's settings are kept then."""
         return self.mode in ("append", "upsert")
 
     def settings(self, base: Any) -> Any:
-        """The settings of the store, or the defaults, with those that were given."""
+        """The settings of the store, with those that were given.
+
+        Without a store, they are the defaults with those that were given.
+        """
         kept = base.columns.kept if self.keep is None else self.keep
         given = {name: value for name, value in self.changes.items() if value is not None}
         return replace(base, columns=Columns(tuple(self.text), self.id, kept), mode=self.mode, **given)
@@ -119,7 +125,7 @@ def index(
     truncate_dim: Annotated[int | None, typer.Option(min=1, help="Keep this many dimensions.")] = None,
     overlong: options.Overlong = options.OverlongName.truncate,
 ) -> None:
-    """Embed a corpus of any size into a folder; a killed run goes on where it was.
+    """Embed a corpus of any size into a folder. A killed run goes on where it was.
 
     Examples: [bold]medembed index notes/*.jsonl -o corpus/[/bold] · [bold]medembed index new.csv.gz -o corpus/ --upsert[/bold] ·
     [bold]medembed index notes/*.jsonl -o tokens/ --late-interaction mini[/bold]
@@ -185,7 +191,7 @@ def token_index(
     threads: options.Threads = None,
     overlong: options.Overlong = options.OverlongName.truncate,
 ) -> None:
-    """Keep one vector per token of a corpus of any size: another name for `medembed index --late-interaction MODEL`.
+    """Keep one vector per token of a corpus of any size. Another name for `medembed index --late-interaction MODEL`.
 
     Examples: [bold]medembed token-index notes/*.jsonl -o tokens/[/bold] ·
     [bold]medembed search tokens/ "painful swollen calf"[/bold]
@@ -223,7 +229,7 @@ def _index_tokens(run: _Run, model: MedColBERT) -> None:
 
 
 def _runner(model: MedEmbed, workers: int, devices: list[str], ray: str | None, gpus: float) -> Runner | None:
-    """Who embeds: this process, several of this machine, or Ray's actors."""
+    """The runner that embeds. It is this process, several of this machine, or Ray's actors."""
     if ray is not None:
         from medembed.corpus.embed_ray import Cluster, on_ray
 

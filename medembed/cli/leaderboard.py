@@ -1,4 +1,7 @@
-"""`medembed leaderboard`: a static page of published and own results, and what a submission to MTEB needs."""
+"""`medembed leaderboard`: a static page of published and own results.
+
+It also writes what a submission to MTEB needs.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +33,9 @@ def build(
         Path | None, typer.Option(help="Also prepare ModelMeta entries and a results tree for MTEB in this folder.")
     ] = None,
 ) -> None:
-    """Write leaderboard.html (any browser, no network) and leaderboard.md (a page of the docs).
+    """Write leaderboard.html and leaderboard.md.
+
+    The first opens in any browser, without a network. The second is a page of the docs.
 
     Examples: [bold]medembed leaderboard build results[/bold] · [bold]medembed leaderboard build results --submit for-mteb[/bold]
     """

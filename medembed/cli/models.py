@@ -1,4 +1,4 @@
-"""`medembed models`: which models there are, and how to bring or convert them."""
+"""`medembed models`: the known models. The commands list, download and export them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ models_app = typer.Typer(invoke_without_command=True)
 
 @models_app.callback()
 def models(context: typer.Context) -> None:
-    """List the known models and whether they are on this disk; download or export one.
+    """List the known models and whether they are on this disk. Download or export one.
 
     Example: [bold]medembed models[/bold]
     """

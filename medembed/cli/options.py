@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read the same everywhere, and what they mean together."""
+"""Options that several commands share, so that they read the same everywhere. What they mean together is here too."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -26,7 +26,7 @@ class PrecisionName(StrEnum):
 
 
 class OverlongName(StrEnum):
-    """What to do with texts above the model's limit."""
+    """Choices for texts above the model's limit."""
 
     truncate = "truncate"
     error = "error"
@@ -45,7 +45,7 @@ class FormatName(StrEnum):
 
 
 class Kind(StrEnum):
-    """Which of the model's prompts is put before each text."""
+    """Choices of the model's prompt before each text."""
 
     query = "query"
     document = "document"
@@ -136,7 +136,7 @@ SOME_REJECTED = 3
 
 
 def mode(*, append: bool, upsert: bool, overwrite: bool) -> Mode:
-    """What --append, --upsert and --overwrite mean together.
+    """The mode that --append, --upsert and --overwrite mean together.
 
     Raises:
         SettingError: Several were given.
@@ -157,12 +157,12 @@ def refuse(given: Mapping[str, object], why: str) -> None:
 
 
 def dialect(delimiter: str | None, quote: str, encoding: str, *, header: bool) -> Dialect:
-    """How text files are written, from the options for it."""
+    """The dialect of text files, from the options for it."""
     return Dialect(delimiter, None if quote == "none" else quote, encoding, header)
 
 
 def tell_left_out(found: Found) -> None:
-    """Say which files of folders were not read, and end with an exit code of its own.
+    """Say which files of folders were not read. Then end with an exit code of its own.
 
     Raises:
         typer.Exit: Some were left out because of their ending.
@@ -182,7 +182,7 @@ def _say_passed(found: Found) -> None:
 
 
 def tell_rejected(found: Found, rejected: Mapping[str, int], path: Path, *, indexed: int) -> None:
-    """Say how many rows and files were left out and why, and end with an exit code of its own.
+    """Say how many rows and files were left out and why. Then end with an exit code of its own.
 
     Raises:
         typer.Exit: Some were.

@@ -62,7 +62,7 @@ def run(recipe: Recipe = "tiny", settings: Settings = None, until: Until = "publ
 
 @recipes_app.command()
 def status(recipe: Recipe = "tiny", settings: Settings = None) -> None:
-    """Tell what is built; every finished file is hashed.
+    """Tell what is built. Every finished file is hashed.
 
     Example: [bold]medembed recipes status tiny[/bold]
     """

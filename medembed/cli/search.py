@@ -1,4 +1,4 @@
-"""`medembed search`: the best rows of an embedded corpus, or of a token index, for a question."""
+"""`medembed search`: the best rows for a question. They come from an embedded corpus or a token index."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ DEPTH = 100
 
 
 class ScanName(StrEnum):
-    """What the first pass runs over."""
+    """Choices of what the first pass runs over."""
 
     auto = "auto"
     exact = "exact"
@@ -41,7 +41,7 @@ class ScanName(StrEnum):
 
 
 class FusionName(StrEnum):
-    """How dense and lexical scores are fused."""
+    """Ways to fuse dense and lexical scores."""
 
     weighted = "weighted"
     rrf = "rrf"
@@ -137,7 +137,10 @@ def search(
 
 
 def _reranked(reranker: MedColBERT, query: str, hits: list[Hit], k: int, share: float) -> list[Hit]:
-    """The best of them by MaxSim, or by that and what they were found by, with that as their score."""
+    """The best hits, ordered anew with MaxSim.
+
+    Their score is MaxSim alone, or MaxSim together with the score they were found by.
+    """
     texts = [hit.text for hit in hits if hit.text is not None]
     if len(texts) < len(hits):
         raise SettingError(

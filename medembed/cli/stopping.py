@@ -13,7 +13,7 @@ from medembed.terminal import say
 
 @contextmanager
 def stopping() -> Iterator[list[int]]:
-    """Note the first SIGINT or SIGTERM, so that the shard can be finished; a second one ends the process as usual.
+    """Note the first SIGINT or SIGTERM. The shard can then be finished. A second one ends the process as usual.
 
     Raises:
         typer.Exit: The work inside stopped for it; the code is 128 and the signal's number, as shells have it.

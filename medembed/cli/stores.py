@@ -49,7 +49,10 @@ def _with(opened: Either, name: str, device: str, threads: int | None) -> Either
 
 
 def take_over(source: Path, target: Path) -> int:
-    """Write a store in the layout of an earlier medembed as a new one; see :func:`medembed.storage.format1.take_over`."""
+    """Write a store in an earlier medembed's layout as a new one.
+
+    See :func:`medembed.storage.format1.take_over`.
+    """
     return format1.take_over(source, target, READERS)
 
 

@@ -1,4 +1,7 @@
-"""Six hundred openly licensed medical passages to try things on, with their sources. See ATTRIBUTION.md beside this file."""
+"""Six hundred openly licensed medical passages to try things on.
+
+See ATTRIBUTION.md beside this file for their sources.
+"""
 
 import json
 from dataclasses import dataclass

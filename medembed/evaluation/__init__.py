@@ -1,4 +1,4 @@
-"""Measuring retrieval: tasks, results, comparisons that can be trusted, a leaderboard.
+"""Measures of retrieval: tasks, results, comparisons that can be trusted, a leaderboard.
 
 Example:
     >>> from medembed.evaluation import holm

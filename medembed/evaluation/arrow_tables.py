@@ -1,4 +1,7 @@
-"""A checked BEIR folder as memory-mapped Arrow tables: one pass, a bounded number of rows in memory."""
+"""A checked BEIR folder as memory-mapped Arrow tables.
+
+It is read in one pass, with a bounded number of rows in memory.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ ROWS_PER_WRITE = 10_000
 
 
 def read_folder(folder: BeirFolder, scratch: Path) -> tuple[Any, Any, Qrels]:
-    """Check a folder whole, and leave its texts on disk rather than in memory.
+    """Check a whole folder. Its texts are left on disk, not held in memory.
 
     Args:
         folder: The folder to read.

@@ -21,7 +21,7 @@ LARGER = 1.2
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on one task, or on the mean of all tasks they share.
+    """Two models on one task, or on the mean of several. The mean is over all tasks they share.
 
     Attributes:
         task: Task, or ``"mean"``.
@@ -87,7 +87,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the measurements.
+    """The question put to the measurements.
 
     Attributes:
         measure: Measure to compare, ``"ndcg_at_10"`` by default.
@@ -180,7 +180,7 @@ def _find(name: str, cards: dict[str, ModelCard]) -> str:
 
 
 def _tuned_pairs(cards: dict[str, ModelCard], order: list[str], question: Question) -> list[tuple[str, str]]:
-    """A tuned model first, a larger base model second."""
+    """Pairs of a tuned model and a larger base model, in order."""
     tuned = [_find(name, cards) for name in question.tuned] or [label for label in order if cards[label].base_model]
     base = [_find(name, cards) for name in question.base] or [label for label in order if not cards[label].base_model]
     return [

@@ -1,4 +1,4 @@
-"""What is kept beside mteb's result of a task: scores per query, times, machine, versions."""
+"""Details kept beside mteb's result of a task. They are scores per query, times, machine and versions."""
 
 import os
 import platform
@@ -23,7 +23,10 @@ PER_QUERY = {
 
 @contextmanager
 def keep_per_query(task: Any, kept: dict[str, Any]) -> Iterator[None]:
-    """While open, what mteb's metrics say of each query of a retrieval task is added to ``kept[split][subset]``."""
+    """Keep the measures of each query of a retrieval task.
+
+    While this is open, they are taken from mteb's metrics and added to ``kept[split][subset]``.
+    """
     original = getattr(task, "task_specific_scores", None)
     if original is None:
         yield
@@ -50,7 +53,9 @@ def keep_per_query(task: Any, kept: dict[str, Any]) -> Iterator[None]:
 def describer(
     task: Any, per_query: Mapping[str, Any], encoding: Callable[[], dict[str, Any]] | None
 ) -> Callable[[], dict[str, Any]]:
-    """What goes into the details file, as it stands when mteb writes a result; the clock starts now.
+    """The content of the details file, as a function.
+
+    The function gives it as it stands when mteb writes a result. The clock starts now.
 
     Args:
         task: The mteb task.

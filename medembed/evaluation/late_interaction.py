@@ -1,4 +1,4 @@
-"""Late-interaction models as mteb measures them: over a whole corpus, or over what a first stage has found."""
+"""Late-interaction models as mteb measures them. They search a whole corpus, or what a first stage has found."""
 
 import time
 from dataclasses import replace
@@ -33,7 +33,7 @@ def load_model(ref: ModelRef, setup: Setup) -> "LateEncoder":
 
 
 class LateEncoder(MedEmbedEncoder):
-    """A `MedColBERT` as mteb calls encoders, except that a text is a matrix and similarity is MaxSim."""
+    """A `MedColBERT` as mteb calls encoders. But a text is a matrix, and similarity is MaxSim."""
 
     def __init__(self, ref: ModelRef, setup: Setup, model: MedColBERT) -> None:
         self._late, self._setup = model, setup
@@ -41,7 +41,7 @@ class LateEncoder(MedEmbedEncoder):
         super().__init__(ref, setup, loaded=model)  # type: ignore[arg-type]
 
     def encode(self, inputs: Any, *, prompt_type: Any = None, **_: Any) -> list[Floats]:  # type: ignore[override]
-        """Encode what mteb hands over: an array a text, *Shape:* ``(tokens, dimension)``, in order."""
+        """Encode what mteb hands over. One array per text, in order, *Shape:* ``(tokens, dimension)``."""
         if prompt_type is None:
             raise SettingError(
                 f"{self._late.name!r} is a late-interaction model: it is measured on retrieval tasks only"
@@ -59,7 +59,7 @@ class LateEncoder(MedEmbedEncoder):
         return self._late.similarity(*([np.asarray(row) for row in rows] for rows in (embeddings1, embeddings2)))
 
     def searcher(self) -> Any:
-        """Over the whole corpus, or over what the first stage finds."""
+        """Search over the whole corpus, or over what the first stage finds."""
         if self._setup.first_stage is None:
             return LateSearch(self, None, 0)
         if self._first is None:
@@ -69,7 +69,7 @@ class LateEncoder(MedEmbedEncoder):
         return LateSearch(self, BoundedSearch(self._first) if encodes else self._first, self._setup.depth)
 
     def describe(self) -> dict[str, Any]:
-        """What the details file says of the encoding since `start_counting`."""
+        """Describe the encoding since `start_counting`, for the details file."""
         return {
             "seconds": round(self.seconds, 3),
             "texts": self.texts,
@@ -88,7 +88,10 @@ class LateEncoder(MedEmbedEncoder):
 
 
 class LateSearch(BoundedSearch):
-    """Exact MaxSim over a corpus in chunks, or over the documents that a first stage ranks highest."""
+    """Exact MaxSim search over a corpus, in chunks.
+
+    With a first stage, it runs over the documents that the first stage ranks highest.
+    """
 
     task_corpus: Any
 
@@ -101,13 +104,13 @@ class LateSearch(BoundedSearch):
         return min(CHUNK_DOCUMENTS, super().chunk_rows(n_queries))
 
     def index(self, corpus: Any, **options: Any) -> None:
-        """Remember the corpus; nothing is encoded yet."""
+        """Remember the corpus. Nothing is encoded yet."""
         super().index(corpus, **options)
         if self._first is not None:
             self._first.index(corpus, **options)
 
     def search(self, queries: Any, **options: Any) -> Any:
-        """Search, or order what the first stage finds; a task's own candidates come first."""
+        """Search, or order what the first stage finds. A task's own candidates come first."""
         if self._first is not None and options.get("top_ranked") is None:
             found = self._first.search(queries, **{**options, "top_k": self._depth})
             ranked = {query: sorted(scores, key=scores.__getitem__, reverse=True) for query, scores in found.items()}

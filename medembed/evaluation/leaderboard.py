@@ -1,4 +1,4 @@
-"""A static leaderboard: published numbers and our own results in one table; every cell says who measured it."""
+"""A static leaderboard: published numbers and our own in one table. Every cell says who measured it."""
 
 import json
 import shutil
@@ -74,7 +74,7 @@ class Entry:
 
 
 def published() -> list[Entry]:
-    """Numbers others have published, shipped with the package."""
+    """Numbers that others have published, shipped with the package."""
     raw = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     return [
         Entry(
@@ -119,7 +119,7 @@ def measured(measurements: Sequence[Measurement], origins: Mapping[Path, str]) -
 
 
 def build(folders: Sequence[Path], output: Path) -> list[Path]:
-    """Write the leaderboard: a page for any browser, and the same as a page of the docs.
+    """Write the leaderboard as two pages. One is for any browser, and the other is the same as a page of the docs.
 
     Args:
         folders: Output folders of ``medembed evaluate``; none for the published numbers alone.
@@ -145,7 +145,7 @@ def build(folders: Sequence[Path], output: Path) -> list[Path]:
 
 
 def _published_as(path: Path, output: Path) -> Path:
-    """Path of a result relative to the page; results outside its folder are copied there."""
+    """Path of a result relative to the page. Results outside the page's folder are copied there."""
     if path.resolve().is_relative_to(output.resolve()):
         return path.resolve().relative_to(output.resolve())
     parts = path.absolute().parts
@@ -157,7 +157,7 @@ def _published_as(path: Path, output: Path) -> Path:
 
 
 def _fragment(entries: Sequence[Entry]) -> str:
-    """The table with its controls, style and script; no blank line, so that Markdown leaves it alone."""
+    """The table with its controls, style and script. It has no blank line, so that Markdown leaves it alone."""
     tasks = _task_order(entries)
     five = json.loads(PUBLISHED.read_text(encoding="utf-8"))["tasks"]
     rows = "\n".join(_row(entry, tasks, five) for entry in sorted(entries, key=lambda e: _sort_key(e, five)))

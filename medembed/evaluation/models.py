@@ -1,4 +1,7 @@
-"""What a user may give as MODEL, and what results say of it: name, revision, variant, size, license, base model."""
+"""Models as a user may give them for MODEL, with their facts.
+
+The facts are for results: name, revision, variant, size, license, base model.
+"""
 
 import math
 import re
@@ -35,7 +38,7 @@ TUNED_ON: Mapping[str, frozenset[str]] = MappingProxyType({BUNDLED: frozenset({"
 
 @dataclass(frozen=True)
 class Setup:
-    """How models are run; whatever changes the vectors becomes part of the results' name.
+    """Settings to run models with. Whatever changes the vectors becomes part of the results' name.
 
     Attributes:
         device: As for ``MedEmbed``.
@@ -90,7 +93,7 @@ class ModelRef:
 
 
 def model_ref(model: str | Path, setup: Setup) -> ModelRef:
-    """Identify a model; files are looked up or downloaded, weights are not loaded.
+    """Identify a model. Files are looked up or downloaded, and weights are not loaded.
 
     Args:
         model: A medembed name, a hub id or a folder; ``bm25``; ``colbert:NAME`` for the late interaction that a dense model
@@ -141,7 +144,7 @@ def _check_late(setup: Setup) -> None:
 
 
 def _stages(setup: Setup) -> dict[str, str | int]:
-    """What the first stage adds to the name of the results: its model at its revision, and how deep it goes."""
+    """The first stage's part of the results' name. It is the model at its revision, and its depth."""
     if setup.first_stage is None:
         return {}
     first = model_ref(setup.first_stage, replace(setup, first_stage=None))

@@ -1,4 +1,4 @@
-"""Our models as encoders of mteb, measured on its tasks, and its results written whole.
+"""Our models as encoders of mteb, measured on its tasks. Results are written whole.
 
 Written against mteb 2.26: ``AbsTaskRetrieval.load_data``, ``AbsEncoder.encode``, ``SearchEncoderWrapper``,
 ``ResultCache`` and ``mteb.evaluate``.
@@ -45,7 +45,9 @@ LOADER_ROWS = 1_024
 
 
 class MedEmbedEncoder(AbsEncoder):
-    """A `MedEmbed` as mteb calls encoders: queries and documents with the model's own prompts, unless told otherwise.
+    """A `MedEmbed` as mteb calls encoders.
+
+    Queries and documents get the model's own prompts, unless told otherwise.
 
     Attributes:
         seconds: Time spent inside ``encode`` since `start_counting`.
@@ -67,11 +69,11 @@ class MedEmbedEncoder(AbsEncoder):
         self.start_counting()
 
     def searcher(self) -> Any:
-        """What mteb searches a corpus with."""
+        """The search that mteb runs over a corpus."""
         return BoundedSearch(self)
 
     def start_counting(self) -> None:
-        """Begin a task: time and counts are of one task, while the model lives for many."""
+        """Begin a task. Time and counts are of one task, while the model stays for many."""
         self.seconds = 0.0
         self.texts = 0
         self._truncated_before = self.model.truncated.texts
@@ -94,7 +96,7 @@ class MedEmbedEncoder(AbsEncoder):
         self.model.close()
 
     def describe(self) -> dict[str, Any]:
-        """What the details file says of the encoding since `start_counting`."""
+        """Describe the encoding since `start_counting`, for the details file."""
         return {
             "seconds": round(self.seconds, 3),
             "texts": self.texts,
@@ -106,7 +108,10 @@ class MedEmbedEncoder(AbsEncoder):
 
 
 class BoundedSearch(SearchEncoderWrapper):
-    """mteb's exact search with a chunk of the corpus sized so that the score matrix fits `SCORES_IN_MEMORY`."""
+    """mteb's exact search, in chunks of bounded memory.
+
+    A chunk of the corpus is sized so that the score matrix fits `SCORES_IN_MEMORY`.
+    """
 
     def chunk_rows(self, n_queries: int) -> int:
         """Documents encoded and scored at a time."""
@@ -153,7 +158,7 @@ def model_meta(ref: ModelRef) -> ModelMeta:
 
 
 def _entry(name: str) -> ModelMeta:
-    """A model's entry in mteb, which may not switch on code from the model's repository.
+    """A model's entry in mteb. The entry may not switch on code from the model's repository.
 
     Raises:
         UnknownModelError: mteb has no such entry.
@@ -182,20 +187,26 @@ def meta_source(fields: Mapping[str, Any]) -> str:
 
 
 class WholeFiles(mteb.ResultCache):
-    """Result files of mteb, each appearing whole, and beside them what it does not keep: scores per query."""
+    """Result files of mteb, and scores per query beside them.
+
+    mteb does not keep these scores. Each file appears whole.
+    """
 
     describe: Callable[[], dict[str, Any]]
 
     def result_path(self, task: Any, meta: ModelMeta) -> Path:
-        """Where the result of a task is, or will be."""
+        """The path of a task's result, written or not yet."""
         return Path(self.get_task_result_path(task.metadata.name, meta))
 
     def details_path(self, task: Any, meta: ModelMeta) -> Path:
-        """Where scores per query, times and machine are: the same path below ``details/``."""
+        """The path of scores per query, times and machine. It is the result's path, below ``details/``."""
         return Path(self.cache_path, "details", self.result_path(task, meta).relative_to(self.cache_path / "results"))
 
     def is_complete(self, task: Any, meta: ModelMeta) -> bool:
-        """Whether the task was measured at this revision of model and data, in every part, with scores per query."""
+        """Tell whether the task is measured in every part.
+
+        Its result must be at this revision of model and data, with scores per query.
+        """
         path = self.result_path(task, meta)
         if not path.is_file() or not self.details_path(task, meta).is_file():
             return False
@@ -203,7 +214,10 @@ class WholeFiles(mteb.ResultCache):
         return result.dataset_revision == task.metadata.revision and not result.get_missing_evaluations(task)
 
     def is_outdated(self, task: Any, meta: ModelMeta) -> bool:
-        """Whether a result is there that cannot be completed: other data, or no scores per query beside it."""
+        """Tell whether a result is there that cannot be completed.
+
+        Such a result is of other data, or has no scores per query beside it.
+        """
         path = self.result_path(task, meta)
         if not path.is_file():
             return False
@@ -211,7 +225,7 @@ class WholeFiles(mteb.ResultCache):
         return not detailed or self._load(path).dataset_revision != task.metadata.revision
 
     def score(self, task: Any, meta: ModelMeta) -> float:
-        """Main score of a result that is there, over the task's own sub-sets."""
+        """Main score of a result that is there. It is over the task's own sub-sets."""
         return float(self._load(self.result_path(task, meta)).validate_and_filter_scores(task).get_score())
 
     @staticmethod
@@ -229,7 +243,7 @@ class WholeFiles(mteb.ResultCache):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One run writes at a time; the system frees the lock of a killed run."""
+        """Let one run write at a time. The system frees the lock of a killed run."""
         for name in ("results", "details"):  # the folder itself may be anything of the user's
             paths.check_tree(paths.below(Path(self.cache_path), name))
         paths.check_own(self.cache_path / ".lock")
@@ -238,7 +252,7 @@ class WholeFiles(mteb.ResultCache):
             yield
 
     def save_to_cache(self, task_result: TaskResult, model_name: Any, *args: Any, **options: Any) -> None:
-        """Write each file whole: details first, the result last, so that a result that is there is complete."""
+        """Write each file whole, the details first and the result last. So a result that is there is complete."""
         final = Path(self.get_task_result_path(task_result.task_name, model_name))
         final.parent.mkdir(parents=True, exist_ok=True)
         beside = self.cache_path / "details" / final.relative_to(self.cache_path / "results")
@@ -256,7 +270,7 @@ class WholeFiles(mteb.ResultCache):
 
 
 def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
-    """Measure one model on one task, continuing a result that lacks some sub-sets, and write it.
+    """Measure one model on one task, and write the result. A result that lacks some sub-sets is continued.
 
     Args:
         model: From ``load_model``.
@@ -298,7 +312,7 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
 
 @contextmanager
 def _quiet_tables() -> Iterator[None]:
-    """No bar for each chunk of the corpus that mteb maps; the encoder shows its own."""
+    """Hide the bar of each chunk of the corpus that mteb maps. The encoder shows its own."""
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     were_disabled = are_progress_bars_disabled()

@@ -1,4 +1,4 @@
-"""Tasks of mteb: its own, BEIR folders, and the suite of clinical contrasts.
+"""Tasks of mteb, BEIR folders, and the suite of clinical contrasts.
 
 Written against mteb 2.26: ``AbsTaskRetrieval.load_data`` and ``task_specific_scores``. Only this file and `mteb_bridge` import mteb.
 """
@@ -59,12 +59,12 @@ def _named(ref: TaskRef) -> Any:
 
 
 def is_hub_task(name: str) -> bool:
-    """Whether mteb has a task of this name."""
+    """Tell whether mteb has a task of this name."""
     return name in _TASKS_REGISTRY
 
 
 def folder_task(name: str, folder: beir.BeirFolder) -> Any:
-    """A BEIR folder as an mteb retrieval task; a name mteb already uses gets ``-local`` appended."""
+    """A BEIR folder as an mteb retrieval task. A name that mteb already uses gets ``-local`` appended."""
     metadata = TaskMetadata(
         name=f"{name}-local" if name in _TASKS_REGISTRY else name,
         description="A folder on this disk in BEIR's layout.",
@@ -81,14 +81,14 @@ def folder_task(name: str, folder: beir.BeirFolder) -> Any:
 
 
 class FolderTask(AbsTaskRetrieval):
-    """Reads its data from a folder instead of the hub."""
+    """A task whose data come from a folder, not from the hub."""
 
     folder: beir.BeirFolder
     metadata: TaskMetadata
     data_loaded: bool = False
 
     def load_data(self, **_: Any) -> None:
-        """Check and read the folder; its texts wait on disk until they are needed."""
+        """Check and read the folder. Its texts stay on disk until they are needed."""
         if self.data_loaded:
             return
         self._scratch = tempfile.TemporaryDirectory(prefix="medembed-evaluate-")
@@ -104,7 +104,9 @@ class FolderTask(AbsTaskRetrieval):
 
 
 class ContrastTask(AbsTaskRetrieval):
-    """The suite of clinical contrasts: each query chooses between a passage that fits and one that differs in one respect.
+    """The suite of clinical contrasts.
+
+    Each query chooses between a passage that fits and one that differs in one respect.
 
     Its score, ``right``, is the share of queries that choose right, in the mean over the kinds; each kind is a sub-set.
     """

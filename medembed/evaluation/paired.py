@@ -1,4 +1,7 @@
-"""Is one model better than another on the same queries? Randomisation test, bootstrap interval, Holm correction."""
+"""Tests of one model against another on the same queries.
+
+They are a randomisation test, a bootstrap interval and Holm's correction.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -42,7 +45,9 @@ def paired_test(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> PairedTest:
-    """Test whether a weighted mean of means of paired differences is other than zero.
+    """Test the paired differences of two models.
+
+    The test tells whether a weighted mean of the means of paired differences is other than zero.
 
     Args:
         differences: Score of the first model minus score of the second, query by query. One array per task (or part of
@@ -114,7 +119,7 @@ def _interval(differences: Sequence[Floats], weights: Floats, resamples: int, se
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values so that all tests together err as rarely as one alone would (Holm, 1979).
+    """Adjust p-values of tests made together. All of them then err as rarely as one alone would (Holm, 1979).
 
     Args:
         p_values: Of the tests made together.

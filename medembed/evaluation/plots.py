@@ -1,4 +1,7 @@
-"""Three drawings of a comparison, each as PNG and SVG: grouped bars, a heat map of wins, quality against speed."""
+"""Three drawings of a comparison, each as PNG and SVG.
+
+They are grouped bars, a heat map of wins, and quality against speed.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

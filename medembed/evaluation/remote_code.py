@@ -1,4 +1,4 @@
-"""Whether an entry of mteb would run code from a model's repository."""
+"""A check for entries of mteb that run a model repository's code."""
 
 import functools
 import inspect
@@ -13,7 +13,7 @@ _WORD = re.compile(r"\w+")
 
 
 def runs_remote_code(meta: Any) -> bool:
-    """Whether loading a model by its entry may run code that its repository brings.
+    """Tell whether loading a model may run code that its repository brings. The model is loaded by its entry.
 
     Args:
         meta: A ``ModelMeta`` of mteb.
@@ -26,7 +26,7 @@ def runs_remote_code(meta: Any) -> bool:
 
 
 def _sources(loader: Any, seen: set[Any]) -> Iterator[str]:
-    """Source text of a loader and of whatever of mteb it names, base classes included."""
+    """Source text of a loader, and of whatever of mteb it names. Base classes are included."""
     while isinstance(loader, functools.partial):
         yield repr(loader.keywords)
         loader = loader.func

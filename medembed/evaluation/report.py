@@ -37,7 +37,7 @@ def to_markdown(comparison: Comparison, plots: Mapping[str, str] | None = None) 
 
 
 def to_json(comparison: Comparison) -> str:
-    """Write the report as JSON: every field of `Comparison`, scores from 0 to 1."""
+    """Write the report as JSON. It holds every field of `Comparison`, with scores from 0 to 1."""
     return json.dumps(asdict(comparison), indent=2, default=sorted) + "\n"
 
 

@@ -1,4 +1,7 @@
-"""Result folders → measurements: mteb's JSON, the model's description and the scores per query, read without mteb."""
+"""Result folders → measurements.
+
+mteb's JSON, the model's description and the scores per query are read without mteb.
+"""
 
 import json
 import logging
@@ -20,7 +23,7 @@ NOT_TASKS = frozenset({"model_meta", "run_settings"})
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What results say of the model they were measured with.
+    """The description of a model in its results.
 
     Attributes:
         name: ``organisation/model``.
@@ -87,7 +90,7 @@ def load_results(folders: Iterable[Path]) -> list[Measurement]:
         Measurements, sorted by model, task and part. Where two folders hold the same one, the later folder wins.
 
     Raises:
-        ResultsError: A folder without results, or a file that is no result.
+        ResultsError: A folder without results, or a file that is not a result.
     """
     found: dict[tuple[str, str, str, tuple[str, str]], Measurement] = {}
     for folder in folders:
@@ -108,7 +111,7 @@ def measurements_of(path: Path) -> list[Measurement]:
     """Read one result file, sorted by part.
 
     Raises:
-        ResultsError: It is no result.
+        ResultsError: It is not a result.
     """
     return sorted(_measurements(path, path.parents[3]), key=lambda item: item.part)
 

@@ -1,4 +1,7 @@
-"""Measure models on tasks: what is already measured is skipped, each result is written before the next task starts."""
+"""Measurement of models on tasks.
+
+What is already measured is skipped. Each result is written before the next task starts.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from medembed.extras import require
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one model on one task.
+    """The outcome of one model on one task.
 
     Attributes:
         model: Name of the model, with its variant.

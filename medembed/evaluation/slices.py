@@ -1,4 +1,7 @@
-"""The smoke measurement: two bundled slices, offline, a minute or two; one figure for quality and one for speed."""
+"""The smoke measurement: two bundled slices, offline, in a minute or two.
+
+It gives one figure for quality and one for speed.
+"""
 
 import json
 import tempfile
@@ -38,14 +41,17 @@ class SmokeResult:
 
     @property
     def as_expected(self) -> bool | None:
-        """Whether every slice is within `TOLERANCE` of the reference; None without a reference."""
+        """Tell whether every slice is within `TOLERANCE` of the reference.
+
+        Without a reference, the answer is None.
+        """
         if not self.expected:
             return None
         return all(abs(self.ndcg_at_10[name] - score) <= TOLERANCE for name, score in self.expected.items())
 
 
 def smoke(models: Sequence[str | Path] = (BUNDLED,), *, setup: Setup | None = None) -> list[SmokeResult]:
-    """Measure models on the bundled slices; nothing is cached and nothing is kept.
+    """Measure models on the bundled slices. Nothing is cached, and nothing is kept.
 
     Args:
         models: As for ``medembed.evaluation.run.evaluate``.

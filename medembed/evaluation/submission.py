@@ -1,4 +1,7 @@
-"""What the MTEB repositories ask for: a ModelMeta for each published model, and the results tree. Nothing is sent."""
+"""Files that the MTEB repositories ask for.
+
+They are a ModelMeta for each published model, and the results tree. Nothing is sent.
+"""
 
 import os
 import shutil
@@ -47,7 +50,7 @@ WHY_SMALL = (
 
 @dataclass(frozen=True)
 class Submission:
-    """What was prepared.
+    """The prepared submission.
 
     Attributes:
         folder: Where it is.
@@ -63,7 +66,7 @@ class Submission:
 
 
 def prepare(folders: Sequence[Path], output: Path) -> Submission:
-    """Write ModelMeta entries and the results tree in the form mteb's two repositories take.
+    """Write ModelMeta entries and the results tree. They have the form that mteb's two repositories take.
 
     Args:
         folders: Output folders of ``medembed evaluate``; they give the commits and the scores.

@@ -18,7 +18,7 @@ ByModel = dict[str, dict[str, Parts]]
 
 
 def by_model(measurements: Sequence[Measurement]) -> ByModel:
-    """Label → task → part → measurement; a label names its revision where there are several."""
+    """Measurements by label, task and part. A label names its revision where there are several."""
     revisions: dict[str, set[str]] = {}
     for item in measurements:
         revisions.setdefault(item.model.label, set()).add(item.model.revision)
@@ -52,7 +52,7 @@ def common_parts(by_model: ByModel, task: str) -> list[Part]:
 def scores(
     by_model: ByModel, tasks: list[str], common: dict[str, list[Part]], measure: str
 ) -> dict[str, dict[str, float]]:
-    """Label → task → mean score over the common parts."""
+    """Mean scores over the common parts, by label and task."""
     return {
         label: {
             task: float(np.mean([_score(measured[task][part], measure) for part in common[task]]))
@@ -64,12 +64,12 @@ def scores(
 
 
 def _score(item: Measurement, measure: str) -> float:
-    """The measure, or the task's own main score where it is no retrieval task."""
+    """The score by the measure. Where the task is not a retrieval task, it is the task's own main score."""
     return item.scores.get(measure, item.scores["main_score"])
 
 
 def n_queries(by_model: ByModel, task: str, parts: list[Part]) -> int:
-    """Queries of a task, 0 where no result says."""
+    """Queries of a task, or 0 where no result says."""
     return max(
         sum(len(measured[task][part].query_ids) for part in parts) for measured in by_model.values() if task in measured
     )
@@ -78,7 +78,7 @@ def n_queries(by_model: ByModel, task: str, parts: list[Part]) -> int:
 def wins(
     by_model: ByModel, order: list[str], tasks: list[str], common: dict[str, list[Part]]
 ) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
-    """Label → label → measures where the first is ahead, and measures that both have."""
+    """Measures where the first is ahead, and measures that both have. Each is a count by first and second label."""
     wins: dict[str, dict[str, int]] = {label: {} for label in order}
     cells: dict[str, dict[str, int]] = {label: {} for label in order}
     table = {
@@ -88,7 +88,7 @@ def wins(
             for measure in (*WIN_MEASURES, "main_score")
             if task in by_model[label]
             and all(measure in by_model[label][task][part].scores for part in common[task])
-            # main_score stands in for tasks that are no retrieval
+            # main_score stands in for tasks that are not retrieval
             and (measure != "main_score" or "ndcg_at_10" not in by_model[label][task][common[task][0]].scores)
         }
         for label in order
@@ -103,7 +103,7 @@ def wins(
 
 
 def sizes(cards: dict[str, ModelCard], order: list[str]) -> dict[str, list[str]]:
-    """Size class → labels, in the order given."""
+    """Labels by size class, in the order given."""
     classes: dict[str, list[str]] = {name: [] for name in (*(name for name, _ in SIZE_CLASSES), "size unknown")}
     for label in order:
         classes[size_class(cards[label].parameters)].append(label)
@@ -118,7 +118,7 @@ def size_class(parameters: int | None) -> str:
 
 
 def speed(by_model: ByModel, order: list[str]) -> dict[str, float]:
-    """Label → texts encoded per second, over the tasks that know it."""
+    """Texts encoded per second by label, over the tasks that know it."""
     speed: dict[str, float] = {}
     for label in order:
         timed = [next(iter(parts.values())) for parts in by_model[label].values()]

@@ -1,4 +1,4 @@
-"""Names and folders a user may give after ``--tasks``, turned into task references; mteb itself is not needed."""
+"""Names and folders after ``--tasks`` → task references. mteb itself is not needed."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -50,18 +50,18 @@ TASK_SETS: Mapping[str, tuple[TaskRef, ...]] = MappingProxyType({"medembed-five"
 
 
 def task_refs(names: Sequence[str | Path], split: str | None = None) -> list[TaskRef]:
-    """Turn what the user asked for into references, folders opened, sets spelt out.
+    """Turn what the user asked for into references. Folders are opened, and sets are spelt out.
 
     Args:
         names: Names of sets, benchmarks or tasks, or paths of BEIR folders.
         split: Split of the folders' judgements; by default ``test``, or the only one there is.
 
     Returns:
-        References in the order given, each once. Names that are no set are passed on for mteb to look up.
+        References in the order given, each once. Names that are not a set are passed on for mteb to look up.
 
     Raises:
-        UnknownTaskError: A path that is no folder.
-        TaskDataError: A folder that is no BEIR folder, or two folders of one name.
+        UnknownTaskError: A path that is not a folder.
+        TaskDataError: A folder that is not a BEIR folder, or two folders of one name.
     """
     refs: list[TaskRef] = []
     for name in names:
@@ -91,5 +91,8 @@ def _refs_of(name: str | Path, split: str | None) -> Sequence[TaskRef]:
 
 
 def folder_name(path: Path) -> str:
-    """Task name of a folder: its own name, with anything but letters, digits, dot, dash and underscore as a dash."""
+    """Task name of a folder.
+
+    It is the folder's own, with a dash for all but letters, digits, dots, dashes and underscores.
+    """
     return re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name).strip("-.") or "folder"

@@ -1,7 +1,7 @@
-"""BEIR folders on disk: find the files, read them with every mistake named by file and line.
+"""BEIR folders on disk. Their files are found and read, and every mistake is named by file and line.
 
 Layout: ``corpus.jsonl`` and ``queries.jsonl`` (each may end in ``.gz``), ``qrels/<split>.tsv``.
-Accepted without a word: a byte-order mark, CRLF line ends, blank lines, integer ids, judgements without header line.
+Accepted without a warning: a byte-order mark, CRLF line ends, blank lines, integer ids, judgements without header line.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class BeirFolder:
 
 @dataclass(frozen=True)
 class Document:
-    """One line of ``corpus.jsonl``; ``title`` is empty where there is none."""
+    """One line of ``corpus.jsonl``. ``title`` is empty where there is none."""
 
     id: str
     title: str
@@ -81,7 +81,10 @@ def open_folder(path: Path, split: str | None = None) -> BeirFolder:
 
 
 def revision(folder: BeirFolder) -> str:
-    """``"sha256-<12 hex>"`` of the bytes of the three files: what results of this folder are filed under."""
+    """The revision that results of this folder are filed under.
+
+    It is ``"sha256-<12 hex>"`` of the bytes of the three files.
+    """
     digest = hashlib.sha256()
     for file in (folder.corpus, folder.queries, folder.qrels):
         with file.open("rb") as stream:
@@ -90,13 +93,13 @@ def revision(folder: BeirFolder) -> str:
 
 
 def read_documents(folder: BeirFolder) -> Iterator[Document]:
-    """Stream the corpus; only the ids stay in memory, to find doubles.
+    """Stream the corpus. Only the ids stay in memory, to find doubles.
 
     Documents with neither title nor text are kept, because published corpora hold some and leaving them out would
     change the score; one warning says how many there are.
 
     Raises:
-        TaskDataError: A line that is no JSON object, lacks ``_id`` or ``text``, or repeats an id.
+        TaskDataError: A line that is not a JSON object, lacks ``_id`` or ``text``, or repeats an id.
     """
     n_empty, first_empty = 0, 0
     for number, row, row_id in _rows(folder.corpus):
@@ -129,7 +132,7 @@ def read_queries(folder: BeirFolder) -> Iterator[Query]:
 
 
 def read_qrels(folder: BeirFolder, query_ids: set[str], document_ids: set[str]) -> Qrels:
-    """Read the judgements and check them against the ids of the two other files.
+    """Read the judgements and check their ids. The ids must be those of the two other files.
 
     Args:
         folder: Where the judgements are.
@@ -140,7 +143,7 @@ def read_qrels(folder: BeirFolder, query_ids: set[str], document_ids: set[str]) 
         Query id → document id → relevance.
 
     Raises:
-        TaskDataError: A malformed line, a score that is no whole number, an unknown id, a pair judged twice, or no
+        TaskDataError: A malformed line, a score that is not a whole number, an unknown id, a pair judged twice, or no
             relevant document at all.
     """
     qrels: Qrels = {}
@@ -205,7 +208,7 @@ def _records(file: Path, format: str) -> Iterator[tuple[int, dict[str, Any]]]:  
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """Line number, JSON object and id of each line; ids are unique."""
+    """Line number, JSON object and id of each line. Ids are unique."""
     seen: dict[str, int] = {}
     for number, row in _records(file, "jsonl"):
         row_id = row.get("_id")

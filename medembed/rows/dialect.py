@@ -1,4 +1,7 @@
-"""How text files are written: encoding, line ends, and what separates and quotes the fields of a table."""
+"""The dialect of text files: encoding, line ends, separators and quotes.
+
+Separators and quotes are those of the fields of a table.
+"""
 
 import codecs
 import io
@@ -23,7 +26,7 @@ _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the text files of a call are written.
+    """The dialect of the text files of a call.
 
     Attributes:
         delimiter: What separates the fields of a table; None for the tab in TSV, and in CSV for the comma, or for a semicolon, tab
@@ -64,7 +67,7 @@ class Dialect:
         return self.encoding.upper()
 
     def of_tables(self) -> bool:
-        """Whether something was chosen that only tables of text have."""
+        """Tell whether something was chosen that only tables of text have."""
         return (self.delimiter, self.quote, self.header) != (None, '"', True)
 
     @property
@@ -85,7 +88,7 @@ class TooLong:
 
 
 def text_stream(stream: IO[bytes], name: str, dialect: Dialect, *, keep_ends: bool = False) -> IO[bytes]:
-    """Bytes of a text file with line feeds at line ends, in UTF-8 where the encoding has wide line ends.
+    """Bytes of a text file with line feeds at line ends. They are UTF-8 where the encoding has wide line ends.
 
     Files whose lines end in lone carriage returns are read as if these were line feeds, unless ``keep_ends``.
 
@@ -107,7 +110,7 @@ def text_stream(stream: IO[bytes], name: str, dialect: Dialect, *, keep_ends: bo
 
 
 def lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes | TooLong]]:
-    """Numbered lines without their ends, and without a byte-order mark before the first."""
+    """Numbered lines without their ends. A byte-order mark before the first is left out too."""
     number = 0
     while raw := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -140,7 +143,7 @@ class _Converted(io.RawIOBase):
         return True
 
     def convert(self, piece: bytes) -> bytes:
-        """Change a piece; an empty one is the end."""
+        """Change a piece. An empty one is the end."""
         raise NotImplementedError
 
     def readinto(self, buffer: Any) -> int:

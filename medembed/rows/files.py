@@ -1,4 +1,4 @@
-"""Vectors to files, a bounded number of rows at a time; a file appears when it is whole."""
+"""Files of vectors, written a bounded number of rows at a time. A file appears when it is whole."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ ENDINGS = (".npy", ".jsonl", ".parquet")
 
 
 class _Sink(Protocol):
-    """Where rows go; the file is complete after close."""
+    """A place that rows go to. The file is complete after close."""
 
     def write(self, rows: NDArray[np.float32], start: int, ids: Sequence[str] | None) -> None: ...
 
@@ -28,12 +28,17 @@ class _Sink(Protocol):
 
 
 def paths_of(path: Path, *, with_ids: bool) -> list[Path]:
-    """The files that :class:`VectorWriter` makes: ``.npy`` has no place for ids, which stand in ``.ids.json`` beside it."""
+    """The files that :class:`VectorWriter` makes.
+
+    ``.npy`` has no place for ids, so these are in ``.ids.json`` beside it.
+    """
     return [path, path.with_suffix(".ids.json")] if with_ids and path.suffix == ".npy" else [path]
 
 
 class VectorWriter:
-    """Writes vectors beside their final place and moves them there when all is well; after an error nothing is left.
+    """A writer of vectors that leaves nothing after an error.
+
+    It writes the files beside their final place, and moves them there when all is well.
 
     Args:
         path: ``.npy``, ``.jsonl`` or ``.parquet``.
@@ -81,7 +86,7 @@ class VectorWriter:
 
     @contextmanager
     def _refused(self) -> Iterator[None]:
-        """Name the file where the system refuses to write; a full disk is named by what holds the file.
+        """Name the file where the system refuses to write. A full disk is named by what holds the file.
 
         Raises:
             WriteError: It refused.
@@ -98,7 +103,7 @@ class VectorWriter:
 
 
 def check_place(path: Path) -> None:
-    """See that a file of vectors can be named so.
+    """Check that a file of vectors can be named so.
 
     Raises:
         InputFileError: Unknown ending, no such folder, or a folder of that name.
@@ -112,7 +117,10 @@ def check_place(path: Path) -> None:
 
 
 class _Npy:
-    """numpy leaves room in its header for a growing first axis, so the header can be rewritten in place at the end."""
+    """A ``.npy`` file of a number of rows not known in advance.
+
+    numpy leaves room in its header for a growing first axis, so the header can be rewritten in place at the end.
+    """
 
     def __init__(self, path: Path, dimension: int, with_ids: bool) -> None:
         del with_ids

@@ -1,4 +1,4 @@
-"""Column names as an error may show them: never a value from the data."""
+"""Column names as an error may show them. A value from the data is never shown."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,9 @@ SHOWN = 20
 
 
 def look_like_names(names: Iterable[object]) -> bool:
-    """Whether all of them look like column names: short, begun by a letter, at most three words.
+    """Tell whether all of them look like column names.
+
+    Those are short, begin with a letter, and have at most three words.
 
     Example:
         >>> look_like_names(["note id", "text"]), look_like_names(["17", "seen today, no fever"])

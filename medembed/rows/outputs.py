@@ -1,4 +1,4 @@
-"""Outputs held against inputs and against what exists: nothing is written over without being asked for."""
+"""Checks of outputs against inputs and against what exists. Nothing is overwritten unless that was asked for."""
 
 import os
 from collections.abc import Iterable
@@ -8,11 +8,13 @@ from medembed.errors import SettingError
 
 
 def check_outputs(outputs: Iterable[Path], inputs: Iterable[str | Path] = (), *, overwrite: bool) -> None:
-    """Refuse to write onto an input, and onto anything that exists unless that was asked for.
+    """Refuse to write onto an input, or onto anything that exists.
+
+    What exists may be replaced where that was asked for, but an input never.
 
     Args:
         outputs: Files to be written.
-        inputs: Files that are read; names that are no file here, as URLs, are passed over.
+        inputs: Files that are read; names that are not files here, as URLs, are passed over.
         overwrite: Whether existing files may be replaced. An input is never replaced.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Parquet files, read strictly and a bounded number of rows at a time."""
+"""Parquet files, read strictly. A bounded number of rows is held at a time."""
 
 import shutil
 import tempfile
@@ -15,7 +15,7 @@ ROWS_AT_A_TIME = 1024
 
 
 def read(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[Record | Reject]:
-    """Records and rejects of a Parquet file; of its columns only the wanted ones, where any are.
+    """Records and rejects of a Parquet file. Of its columns, only the wanted ones are read, where any are.
 
     Raises:
         InputFileError: It is not a Parquet file, or damaged, or a column is missing.
@@ -41,7 +41,7 @@ def read(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[Record |
 
 
 def _spooled(stream: IO[bytes], file: Any) -> Any:
-    """A copy that can be read from any place, for what comes through a pipe."""
+    """A copy that can be read from any place. It is for what comes through a pipe."""
     shutil.copyfileobj(stream, file, 1 << 20)
     file.seek(0)
     return file

@@ -1,4 +1,4 @@
-"""Sources → rows of id and text, one at a time; what cannot be used becomes a reject with line and reason."""
+"""Sources → rows of id and text, one at a time. What cannot be used becomes a reject with line and reason."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ RESERVED = ("id", "text", "source", "line", "text_hash", "vector")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A text with its id, where it came from, and the values of kept columns in their order."""
+    """A text with its id and its origin. The values of kept columns come with it, in their order."""
 
     id: str
     text: str
@@ -26,7 +26,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns or fields mean what.
+    """The meanings of columns or fields.
 
     Attributes:
         text: Hold the text; several are joined by a space, empty ones left out.
@@ -50,7 +50,10 @@ class Columns:
                 raise CorpusError(f"column {name!r}: type {kind!r} is unknown; choose one of {', '.join(KEPT_TYPES)}")
 
     def wanted(self, n_rows: int = ROWS_THAT_TELL) -> Wanted:
-        """All columns to read, with the options that name them, and how many rows tell that one is missing."""
+        """All columns to read, with the options that name them.
+
+        ``n_rows`` is how many rows tell that one is missing.
+        """
         advice = dict.fromkeys(self.text, "name the column with --text-column")
         if self.id is not None:
             advice.setdefault(
@@ -90,7 +93,9 @@ def read(
 
 
 def all_rows(sources: Iterable[Source], columns: Columns, on_bytes: Callable[[int], object]) -> Iterator[Row]:
-    """Rows of sources, blank ones too, where each must be usable: a vector per row is wanted, and the rows' order is their name.
+    """Rows of sources, blank ones too.
+
+    Each must be usable: one vector per row is wanted, and a row is known by its place.
 
     Raises:
         InputFileError: As :func:`read`, or a row that cannot be used, by file and line.
@@ -124,7 +129,7 @@ def row_of(
 
 
 class _UnusableError(Exception):
-    """Why a row cannot be used; becomes a reject."""
+    """The reason that a row cannot be used. It becomes a reject."""
 
 
 def _id_of(named: Mapping[str, Any], source: Source, line: int, columns: Columns) -> str:
@@ -160,7 +165,7 @@ def _text_of(named: Mapping[str, Any], columns: Columns, *, blank: bool) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether the text can be written as UTF-8; JSON may smuggle in half of a surrogate pair."""
+    """Tell whether the text can be written as UTF-8. JSON may hold half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -169,7 +174,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _converted(value: Any, kind: str, column: str) -> Any:
-    """A kept value in its type; empty is None."""
+    """A kept value in its type. An empty value is None."""
     try:
         return typed(value, kind)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The one table of formats: a new one is a function here or beside, and a row in the table."""
+"""The one table of formats. A new format is a function here or in a file beside, and a row in the table."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from medembed.rows.wanted import Wanted
 
 
 class Read(Protocol):
-    """Reads the records of an opened file, in order; what is none is a reject.
+    """A function that reads an opened file's records, in order. What is not a record is a reject.
 
     Raises:
         InputFileError: The file as a whole cannot be read.
@@ -105,7 +105,7 @@ def _too_long(source: Source, number: int) -> Reject:
     return Reject(source.name, number, f"longer than {MAX_LINE_BYTES >> 20} MiB")
 
 
-# A text file is a document of its own, as clinical systems export notes; --format lines for one text a line.
+# A text file is a document of its own, as clinical systems export notes; --format lines for one text per line.
 READERS: dict[str, Reader] = {
     "jsonl": Reader((".jsonl", ".ndjson"), _json_lines),
     "csv": Reader((".csv",), tables.read, is_table=True),
@@ -121,7 +121,7 @@ WITHOUT_COLUMNS = ("files", "lines")
 
 
 def ending_of(name: str) -> str:
-    """The ending that tells the format, in lower case, without that of compression."""
+    """The ending that tells the format, in lower case. The ending of compression is left out."""
     lowered = name.lower()
     for ending in COMPRESSED:
         lowered = lowered.removesuffix(ending)

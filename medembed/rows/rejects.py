@@ -1,4 +1,4 @@
-"""Rows that were left out: a file with line and reason, and counts by reason."""
+"""Rows that were left out. They are a file with line and reason, and counts by reason."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ REJECTS = "rejects.jsonl"
 
 
 class Rejects:
-    """The file of rows that were left out; it appears when the run has come to its end."""
+    """The file of rows that were left out. It appears when the run has come to its end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class Rejects:
         return self
 
     def write(self, reject: Reject) -> None:
-        """Add one; texts are no part of it."""
+        """Add one reject. Its text is not written."""
         told = {"source": reject.source, "line": reject.line, "reason": reject.reason, "id": reject.id}
         self._file.write(json.dumps(told, ensure_ascii=False) + "\n")
         self.counts[reject.reason] += 1
@@ -45,7 +45,7 @@ class Rejects:
 
 
 def accepted(stream: Iterable[Row | Reject], seen: SeenIds, rejects: Rejects) -> Iterator[Row]:
-    """The rows of a stream whose ids are new; all else goes to the rejects."""
+    """The rows of a stream whose ids are new. All else goes to the rejects."""
     for item in stream:
         if isinstance(item, Reject):
             rejects.write(item)

@@ -1,4 +1,4 @@
-"""Which ids a corpus has already, in sixteen bytes each."""
+"""The ids that a corpus has already, in sixteen bytes each."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,9 +11,11 @@ RECENT = 50_000
 
 
 class SeenIds:
-    """A growing set of ids, held as 128-bit hashes: two different ids in a billion collide with a chance below 10⁻²⁰.
+    """A growing set of ids, held as 128-bit hashes.
 
-    A Python set takes about 130 bytes an id, so a hundred million would not fit in memory.
+    Two different ids in a billion collide with a chance below 10⁻²⁰.
+
+    A Python set takes about 130 bytes per id, so a hundred million would not fit in memory.
 
     Example:
         >>> seen = SeenIds()
@@ -22,7 +24,7 @@ class SeenIds:
     """
 
     def __init__(self) -> None:
-        """Nothing is seen yet."""
+        """Begin with no id seen."""
         self._recent: set[bytes] = set()
         # sorted runs, each at least twice as long as the next, so that an id is moved a logarithmic number of times
         self._runs: list[NDArray[np.bytes_]] = []

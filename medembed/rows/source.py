@@ -1,4 +1,4 @@
-"""One file of rows: opened, decompressed, watched for changes; what is read from it."""
+"""One file of rows: opened, decompressed, watched for changes. The types of what is read from it are here too."""
 
 import gzip
 import io
@@ -32,7 +32,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that was left out: where it is, why, and its id where it has one. Never its text."""
+    """A row that was left out. It has its place, the reason, and its id where there is one. It never has its text."""
 
     source: str
     line: int
@@ -89,7 +89,10 @@ class Source:
             )
 
     def _identity(self) -> str:
-        """What tells one content of the file from another: size and time, or a store's tag."""
+        """A mark that differs where the file's content does.
+
+        It is made of size and time, or is a store's tag.
+        """
         self.system.invalidate_cache()
         try:
             return str(self.system.ukey(self.name))

@@ -1,4 +1,7 @@
-"""Where rows come from: files, folders, globs, URLs and standard input; what is left out is counted, never forgotten."""
+"""Sources of rows: files, folders, globs, URLs and standard input.
+
+What is left out is counted and never forgotten.
+"""
 
 import os
 from collections import Counter
@@ -39,11 +42,11 @@ class Found:
         return iter(self.files)
 
     def __len__(self) -> int:
-        """How many files."""
+        """The number of files."""
         return len(self.files)
 
     def size(self) -> int | None:
-        """Bytes of all files together; None where one is unknown."""
+        """Bytes of all files together. None where one is unknown."""
         sizes = [source.size for source in self.files if source.size is not None]
         return sum(sizes) if len(sizes) == len(self.files) else None
 
@@ -56,13 +59,15 @@ def find(
     outputs: Sequence[str | Path] = (),
     by_ending: Mapping[str, str] = BY_ENDING,
 ) -> Found:
-    """Files behind paths, folders, globs and URLs, in the order given; within a folder or a glob by name.
+    """Find the files behind paths, folders, globs and URLs.
+
+    They are in the order given. Within a folder or a glob they are ordered by name.
 
     Args:
         patterns: ``notes.jsonl``, ``notes/``, ``notes/*.csv.gz``, ``s3://bucket/notes/*.parquet``; ``-`` is standard input.
         format: One of :data:`medembed.rows.readers.FORMATS` for all; None to go by their endings. Standard input is JSON lines by default.
         dialect: How the text files among them are written; None for the usual.
-        outputs: Files and folders that the same command writes. They are no inputs: below a folder they are passed over.
+        outputs: Files and folders that the same command writes. They are not inputs: below a folder they are passed over.
         by_ending: Formats by ending.
 
     Raises:
@@ -86,12 +91,12 @@ def find(
 
 
 def found_in(inputs: Sequence[str] | Found, format: str | None, outputs: Sequence[str | Path]) -> Found:  # noqa: A002
-    """What :func:`find` gave, or its call for inputs that were not looked for yet."""
+    """The files that :func:`find` gave. For inputs that were not looked for yet, :func:`find` is called."""
     return inputs if isinstance(inputs, Found) else find(inputs, format, outputs=outputs)
 
 
 class _Search:
-    """One call of :func:`find`: what it looks for, and what it passes over."""
+    """One call of :func:`find`. It holds what the call looks for and what it passes over."""
 
     def __init__(self, format: str | None, dialect: Dialect, outputs: list[str], by_ending: Mapping[str, str]) -> None:  # noqa: A002
         self._format, self._dialect, self._outputs, self._by_ending = format, dialect, outputs, by_ending
@@ -161,7 +166,7 @@ class _Search:
         return any(real == path or real.startswith(path + os.sep) for path in self._outputs)
 
     def _refuse(self, system: Any, name: str, pattern: str) -> None:
-        """Refuse a named input that is an output, lies in one, or in a store.
+        """Refuse a named input that is an output. One that lies in an output or in a store is refused too.
 
         Raises:
             InputFileError: It is.
@@ -193,7 +198,10 @@ def _check_dialect(dialect: Dialect, files: Sequence[Source]) -> None:
 
 
 def _told_apart(files: list[Source]) -> list[Source]:
-    """Files of the same name in folders of the same name get more of their path into what they are called."""
+    """Files, each with a short name of its own.
+
+    Files of the same name in folders of the same name get more of their path into it.
+    """
     length = 2
     while True:
         counted = Counter(source.short for source in files)
@@ -240,7 +248,10 @@ def _above(name: str) -> list[str]:
 
 
 def _stores(names: Sequence[str]) -> set[str]:
-    """Folders among these files' that are a store of ours, finished or not: shards, and a manifest or a lock beside them."""
+    """Stores of ours among these files' folders, finished or not.
+
+    They hold shards, and a manifest or a lock beside them.
+    """
     present = set(names)
     around = {name.rpartition("/shards/")[0] for name in names if "/shards/" in name}
     around |= {name.removesuffix("/holder.txt") for name in names if name.endswith("/holder.txt")}

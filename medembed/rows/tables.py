@@ -1,4 +1,7 @@
-"""Tables of text, CSV and TSV, read strictly: a row that breaks the rules is a reject, a quote that is never closed an error."""
+"""Tables of text, CSV and TSV, read strictly.
+
+A row that breaks the rules is a reject. A quote that is never closed is an error.
+"""
 
 import csv
 from collections.abc import Iterator
@@ -70,7 +73,7 @@ class _Table:
             yield self._text(number, line)
 
     def _text(self, number: int, line: bytes | TooLong) -> str:
-        """A line as the parser takes it; what makes its row unusable is noted."""
+        """A line as the parser takes it. What makes its row unusable is noted."""
         self._last = number
         if isinstance(line, TooLong):
             self._overlong = True
@@ -83,7 +86,7 @@ class _Table:
             return line.decode("latin-1") + "\n"  # quotes and delimiters stay where they are; the row is rejected
 
     def rows(self) -> Iterator[tuple[int, list[str]] | Reject]:
-        """First line and fields of each row that is not blank, or why it is none.
+        """First line and fields of each row that is not blank. For a row that is unusable, the reject is given.
 
         Raises:
             InputFileError: A quote that is never closed.
@@ -138,7 +141,10 @@ def _format(source: Source, first: bytes | TooLong | None) -> dict[str, Any]:
 
 
 def _separator(first: bytes | TooLong | None, quote: str | None) -> str:
-    """What a first line separates its fields by: the comma, unless it has none outside of quotes and another usual sign."""
+    """The separator of the fields in a first line.
+
+    It is the comma, unless the line has none outside of quotes and has another usual sign.
+    """
     if not isinstance(first, bytes):
         return ","
     parts = first.decode("latin-1").split(quote) if quote else [first.decode("latin-1")]
@@ -147,6 +153,6 @@ def _separator(first: bytes | TooLong | None, quote: str | None) -> str:
 
 
 def _allow_long_fields() -> None:
-    """Raise the limit of Python's csv module, which the whole process shares, once; it is never lowered."""
+    """Raise the field limit of Python's csv module, once. The whole process shares the limit. It is never lowered."""
     if csv.field_size_limit() < MAX_LINE_BYTES:
         csv.field_size_limit(MAX_LINE_BYTES)

@@ -1,4 +1,7 @@
-"""Columns that rows must have: one that no row has is an error, by the first rows and not at the end of a long run."""
+"""Columns that rows must have.
+
+One that no row has is an error after the first rows, not at the end of a long run.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +26,7 @@ class Wanted:
     def __init__(
         self, columns: Mapping[str, str], anywhere: Sequence[str] = (), *, n_rows: int = ROWS_THAT_TELL
     ) -> None:
-        """No row has been seen."""
+        """Begin with no row seen."""
         self._n_tell = n_rows
         self._columns = dict(columns)
         self._anywhere = set(anywhere)
@@ -106,7 +109,7 @@ class Wanted:
 
 
 def _hint(source: Source, header: Sequence[str]) -> str:
-    """What else may be the cause: another delimiter, or no header."""
+    """A hint at another cause: another delimiter, or no header."""
     if source.format not in ("csv", "tsv"):
         return ""
     if len(header) == 1:

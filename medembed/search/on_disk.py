@@ -1,4 +1,4 @@
-"""Exact top-k of dot products over vectors on disk, in blocks of bounded memory."""
+"""Exact top-k of dot products over vectors on disk. They are read in blocks of bounded memory."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ QUERIES_A_BLOCK = 2048
 
 
 def search(queries: Floats, documents: Sequence[Path], k: int) -> tuple[Integers, Floats]:
-    """The best documents of each query.
+    """Find the best documents of each query.
 
     Args:
         queries: *Shape:* ``(n, dim)``; at most some thousands, since their scores against a part are held at once.
@@ -58,7 +58,7 @@ def _ranks(queries: Floats, documents: Sequence[Path], wanted: Integers) -> Inte
     own = np.einsum("nd,nd->n", queries, vectors_at(documents, wanted))
     ranks = np.ones(len(queries), dtype=np.int64)
     for path in documents:
-        # half a unit in the sixth place: the same product summed in another order is no better document
+        # half a unit in the sixth place: the same product summed in another order is not a better document
         ranks += np.count_nonzero(queries @ np.load(path).T > own[:, None] + 5e-7, axis=1)
     return ranks
 

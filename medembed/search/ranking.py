@@ -1,4 +1,4 @@
-"""How good a ranking is, and scores of unlike kinds made comparable. Pure."""
+"""Measures of a ranking, and scores of unlike kinds made comparable. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,9 @@ def ndcg(ranking: Sequence[str], relevance: Mapping[str, int], k: int = 10) -> f
 
 
 def weighted(scores: Floats, others: Floats, share: float) -> Floats:
-    """Two kinds of scores of one query's candidates as one: ``(1 - share)`` of the first and ``share`` of the others.
+    """Two kinds of scores of one query's candidates as one.
+
+    The first kind counts ``(1 - share)``, the others count ``share``.
 
     Each kind is stretched to 0…1 over the candidates first, so that their units do not matter.
 

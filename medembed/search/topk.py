@@ -1,4 +1,4 @@
-"""The best k of scores that come block by block, so that no more than a block is ever held."""
+"""The best k of scores that come block by block. No more than a block is ever held."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ Integers = NDArray[np.int64]
 class Best:
     """The best candidates of each query so far.
 
-    Every block is compared with the worst score kept, so that after the first blocks only a few candidates a row are
+    Every block is compared with the worst score kept, so that after the first blocks only a few candidates per row are
     sorted; sorting all of them costs more than the products.
 
     Args:
@@ -25,13 +25,13 @@ class Best:
     """
 
     def __init__(self, n_queries: int, k: int) -> None:
-        """Nothing is found yet."""
+        """Begin with nothing found."""
         self._k = k
         self._rows: Integers = np.full((n_queries, k), -1, dtype=np.int64)
         self._scores: Floats = np.full((n_queries, k), -np.inf, dtype=np.float32)
 
     def add(self, scores: Floats, offset: int) -> None:
-        """Take over the candidates of a block; ``-inf`` is no candidate.
+        """Take over the candidates of a block. ``-inf`` is not a candidate.
 
         Args:
             scores: *Shape:* ``(n_queries, rows of the block)``.
@@ -39,7 +39,7 @@ class Best:
         """
         worst = self._scores[:, -1:]  # they are kept best first
         if np.isneginf(worst).all() and scores.shape[1] > self._k:
-            # equal to the k-th stays in: which of equal scores are kept is for their row numbers to say
+            # equal to the k-th stays in: row numbers decide which of equal scores are kept
             worst = np.partition(scores, -self._k, axis=1)[:, -self._k, None]
             query, row = _places((scores >= worst) & (scores > -np.inf))
         else:
@@ -60,14 +60,20 @@ class Best:
         self._rows[query], self._scores[query] = numbers[best], candidates[best]
 
     def ranked(self) -> tuple[list[Integers], list[Floats]]:
-        """Row numbers and scores of each query, best first, ties by row number; fewer than k where there are fewer."""
+        """Row numbers and scores of each query, best first.
+
+        Ties are ordered by row number. There are fewer than k where fewer were found.
+        """
         found = [scores > -np.inf for scores in self._scores]
         rows = [numbers[here] for numbers, here in zip(self._rows, found, strict=True)]
         return rows, [scores[here] for scores, here in zip(self._scores, found, strict=True)]
 
 
 def _places(mask: NDArray[np.bool_]) -> tuple[Integers, Integers]:
-    """Where a matrix is true, ordered by its first axis; a product's transpose is walked as it lies, six times as fast."""
+    """Places of a matrix that are true, ordered by its first axis.
+
+    A product's transpose is read as it lies in memory, six times as fast.
+    """
     if mask.flags.c_contiguous:
         first, second = np.divmod(np.flatnonzero(mask), mask.shape[1])
         return first, second

@@ -84,7 +84,10 @@ def _folded(text: str) -> str:
 
 
 def _stemmer() -> Callable[[str], str]:
-    """The stem of a word by the Snowball project's English stemmer, one object per thread: it is not thread-safe."""
+    """The English stemmer of the Snowball project, as a function.
+
+    There is one object per thread, since it is not thread-safe.
+    """
     stem: Callable[[str], str] | None = getattr(_OF_THREAD, "stem", None)
     if stem is None:
         stemmer = require("Stemmer").Stemmer("english")

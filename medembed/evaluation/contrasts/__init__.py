@@ -1,4 +1,6 @@
-"""The suite of clinical contrasts: queries, a passage that fits each, and one that differs in a single respect.
+"""The suite of clinical contrasts.
+
+Each query has a passage that fits, and one that differs in a single respect.
 
 Written by ``python -m tests.evaluation.write_contrasts`` from the open notes of MTS-Dialog, ACI-Bench and PriMock57 (CC BY 4.0).
 """
@@ -63,7 +65,9 @@ def read() -> dict[str, Contrasts]:
 
 
 def margins(kind: Contrasts, scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Score of the passage that fits less the score of the one that differs, for each query.
+    """The margin of each query.
+
+    It is the score of the passage that fits less the score of the one that differs.
 
     Args:
         kind: The contrasts.
@@ -90,7 +94,9 @@ def right(name: str, kind: Contrasts, scores: Mapping[str, Mapping[str, float]])
 
 
 def interval(right: int, asked: int) -> tuple[float, float]:
-    """Give the 95% interval of a share, by Wilson's score method (1927, doi:10.1080/01621459.1927.10502953).
+    """Give the 95% interval of a share.
+
+    The method is Wilson's score method (1927, doi:10.1080/01621459.1927.10502953).
 
     Example:
         >>> [round(bound, 3) for bound in interval(90, 100)]
@@ -103,7 +109,7 @@ def interval(right: int, asked: int) -> tuple[float, float]:
 
 
 def _wording(kind: Contrasts, query: str, scores: Mapping[str, Mapping[str, float]]) -> float:
-    """How far apart the two wordings of a control score."""
+    """The distance between the scores of a control's two wordings."""
     first, second = (scores.get(query, {}).get(passage, 0.0) for passage in kind.fitting[query])
     return abs(first - second)
 
