@@ -348,7 +348,7 @@ class MedEmbed(Session[Encoder]):
     async def aencode(
         self, inputs: str | Sequence[str], *, prompt_name: str | None = None, prompt: str | None = None
     ) -> Floats:
-        """Encode without blocking the event loop. Single texts awaited at the same time share a batch.
+        """``encode`` without blocking the event loop. Single texts awaited at the same time share a batch.
 
         Raises:
             EngineError: The task that batches the calls was cancelled.
