@@ -1,1 +1,1 @@
-"""Late interaction: a vector a token, compared by MaxSim, for reranking and for search."""
+"""Late interaction: one vector per token, compared by MaxSim. It serves reranking and search."""

@@ -1,4 +1,4 @@
-"""Token vectors → centroids, by spherical k-means: as matrix products, which is where a CPU is fast.
+"""Token vectors → centroids, by spherical k-means. The work is matrix products, which a CPU computes fast.
 
 scipy's ``kmeans2`` is as fast, but holds the distance of every token to every centroid: 8 GB where an index is begun with
 262,144 tokens and 8,192 centroids.

@@ -1,6 +1,8 @@
-"""Short vectors as a byte for every few dimensions: product quantization (Jégou, Douze and Schmid 2011, doi:10.1109/TPAMI.2010.57).
+"""Short vectors as one byte for every few dimensions.
 
-Dimensions of token vectors vary together. A byte that stands for one of 256 points in four dimensions knows that, four numbers of
+This is product quantization (Jégou, Douze and Schmid 2011, doi:10.1109/TPAMI.2010.57).
+
+Dimensions of token vectors vary together. A byte that stands for one of 256 points in four dimensions uses that, four numbers of
 two bits do not.
 """
 
@@ -19,17 +21,17 @@ PASSES = 12
 
 
 def learn_basis(sample: Floats, width: int) -> Floats:
-    """Orthonormal directions in which every group of ``width`` coordinates has about as much to say as every other.
+    """Orthonormal directions that spread variance evenly over groups of ``width`` coordinates.
 
     The principal directions of the sample, dealt out so that the products of the groups' variances are alike (Ge et al. 2013,
     doi:10.1109/CVPR.2013.379, "parametric solution").
 
     Args:
         sample: Vectors as they will be encoded. *Shape:* ``(n, dim)``.
-        width: Coordinates a group.
+        width: Coordinates per group.
 
     Returns:
-        A direction a column. float32, *Shape:* ``(dim, dim)``.
+        One direction per column. float32, *Shape:* ``(dim, dim)``.
     """
     wide = sample.astype(np.float64)
     variances, directions = np.linalg.eigh(wide.T @ wide / max(1, len(sample)))
@@ -46,11 +48,13 @@ def learn_basis(sample: Floats, width: int) -> Floats:
 
 
 def learn_points(sample: Floats, width: int) -> Floats:
-    """The points that each byte chooses from, by k-means (Lloyd 1982), begun at even ranks of the first coordinate.
+    """The points that each byte chooses from.
+
+    They are found by k-means (Lloyd 1982), begun at even ranks of the first coordinate.
 
     Args:
         sample: Vectors as they will be encoded. *Shape:* ``(n, dim)``.
-        width: Coordinates a byte.
+        width: Coordinates per byte.
 
     Returns:
         float32, *Shape:* ``(dim / width, 256, width)``.
@@ -91,7 +95,7 @@ def decode(codes: Bytes, points: Floats) -> Floats:
 
 
 def _nearest(rows: Floats, points: Floats) -> NDArray[np.intp]:
-    """By squared distance: r · p − |p|² / 2 is largest."""
+    """The nearest point of each row, by squared distance. For it r · p − |p|² / 2 is largest."""
     if points.shape[1] == 1:  # points on a line lie in order
         return np.searchsorted((points[1:, 0] + points[:-1, 0]) / 2, rows[:, 0])
     extended = np.ones((len(rows), points.shape[1] + 1), dtype=np.float32)

@@ -1,4 +1,7 @@
-"""Texts → token vectors: tokenize, fill up, batch, run, project, leave out, put back in order."""
+"""Texts → token vectors.
+
+The steps are tokenize, fill up, batch, run, project, leave out, put back in order.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,7 +27,7 @@ Role = Literal["query", "document"]
 
 
 class TokenEncoder:
-    """A late-interaction model at work.
+    """The encoder of a late-interaction model.
 
     Args:
         checkpoint: The model's files.
@@ -37,7 +40,7 @@ class TokenEncoder:
     """
 
     def __init__(self, checkpoint: Checkpoint, layout: Layout, engine: Engine, *, overlong: Overlong) -> None:
-        """Threads start with the first call that needs them."""
+        """Set up. Threads start with the first call that needs them."""
         self.engine, self._layout, self._overlong = engine, layout, overlong
         documents = load_tokenizer(checkpoint, layout.document_length)
         for marker in layout.markers:
@@ -51,7 +54,10 @@ class TokenEncoder:
         self._streams = Streams(engine)
 
     def count(self, role: Role, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text with its prompt and special tokens, before anything is cut, filled up or left out."""
+        """Tokens of each text with its prompt and special tokens.
+
+        They are counted before anything is cut, filled up or left out.
+        """
         return self._tokenizers[role].count(texts, self._layout.prompts[role])
 
     def __call__(
@@ -134,7 +140,7 @@ class TokenEncoder:
         return rows
 
     def _filled(self, ids: list[list[int]]) -> tuple[list[list[int]], list[int] | None]:
-        """Short queries filled up with mask tokens, and how many tokens of each the others see."""
+        """Short queries filled up with mask tokens. The second value is how many tokens of each the others see."""
         expansion = self._layout.expansion
         if expansion is None:
             return ids, None
@@ -192,4 +198,4 @@ def _check(row: Floats, role: Role, place: int, engine: str) -> None:
 
 
 def _nobody(_: int) -> None:
-    """Progress is told once the windows of all texts are joined."""
+    """Ignore progress. It is told once the windows of all texts are joined."""

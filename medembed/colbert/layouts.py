@@ -27,7 +27,7 @@ EXPANSION_LENGTH = 32
 
 @dataclass(frozen=True)
 class Expansion:
-    """How short queries are filled up with mask tokens, each of which then asks for something of its own.
+    """Filling up of short queries with mask tokens. Each of these then asks for something of its own.
 
     Attributes:
         length: Tokens to fill up to.
@@ -44,7 +44,7 @@ class Expansion:
 
 @dataclass(frozen=True)
 class Projection:
-    """One linear step from token states to vectors: ``x · weightᵀ (+ bias) (+ residual)``.
+    """One linear step from token states to vectors. It is ``x · weightᵀ (+ bias) (+ residual)``.
 
     Attributes:
         weight: *Shape:* ``(to, from)``.
@@ -68,7 +68,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a late-interaction model reads texts and what it gives.
+    """Settings of a late-interaction model. They say how it reads texts and what it gives.
 
     Attributes:
         prompts: Text put before queries (``"query"``) and documents (``"document"``).
@@ -199,7 +199,7 @@ def _sentence_transformers(checkpoint: Checkpoint, saved: Mapping[str, Any]) -> 
         mean=saved.get("similarity_fn_name") == "meanmaxsim",
         pool_factor=float(_of(pooling, "pool_factor", (int, float), 1.0, pooling_path)),
         protected=_of(pooling, "num_protected_tokens", int, 1, pooling_path),
-        # sentence-transformers reads configurations from before this setting so, for the sake of existing indexes
+        # sentence-transformers reads configurations from before this setting in the same way, for the sake of existing indexes
         pooled_normalized=_of(pooling, "normalize_embeddings", bool, False, pooling_path),
     )
 
@@ -259,7 +259,7 @@ def _chained(projections: list[Projection], checkpoint: Checkpoint) -> tuple[Pro
 
 
 def _of(told: Mapping[str, Any], key: str, kind: Any, default: Any, path: Path) -> Any:
-    """A setting of a file, checked; the default where it is absent or null."""
+    """A setting of a file, checked. It is the default where it is absent or null."""
     value = told.get(key)
     if value is None:
         return default

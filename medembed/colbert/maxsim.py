@@ -1,4 +1,4 @@
-"""MaxSim: how alike a query and a document are that have a vector a token. Pure numpy.
+"""MaxSim: the similarity of a query and a document. Both have one vector per token. Pure numpy.
 
 Rows of all lengths are multiplied as one long matrix, a cache-sized block of documents at a time, and cut apart afterwards:
 nothing is padded, so nothing has to be masked, and no padded token can ever win over a negative similarity.
@@ -22,7 +22,9 @@ QUERY_TOKENS = 2_048
 
 
 def maxsim(queries: Sequence[Floats], documents: Sequence[Floats]) -> Floats:
-    """Score every document for every query: ``Σᵢ maxⱼ qᵢ · dⱼ`` (Khattab and Zaharia 2020, https://arxiv.org/abs/2004.12832).
+    """Score every document for every query.
+
+    The score is ``Σᵢ maxⱼ qᵢ · dⱼ`` (Khattab and Zaharia 2020, https://arxiv.org/abs/2004.12832).
 
     Args:
         queries: An array for each query, *Shape:* ``(tokens, dim)``; numbers of tokens may differ.
@@ -103,7 +105,7 @@ def check(rows: Sequence[Floats], kind: str) -> None:
 
 
 def blocks(lengths: Sequence[int], most: int) -> Iterator[slice]:
-    """Cut rows into runs of at most ``most`` tokens; a longer row gets a run of its own.
+    """Cut rows into runs of at most ``most`` tokens. A longer row gets a run of its own.
 
     Args:
         lengths: Tokens of each row.

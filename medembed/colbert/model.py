@@ -1,4 +1,7 @@
-"""MedColBERT: the public class of late interaction. Conveniences here; the work is in colbert/encoding.py and the engines."""
+"""MedColBERT: the public class of late interaction.
+
+Conveniences are here. The work is in colbert/encoding.py and the engines.
+"""
 
 import os
 from collections.abc import Sequence
@@ -51,7 +54,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class EncodedTokens:
-    """Token vectors of several texts, and what the model did not read of them.
+    """Token vectors of several texts. It also tells what the model did not read of them.
 
     Attributes:
         vectors: float32, one array per text in input order. *Shape:* ``(tokens, dimension)`` each.
@@ -111,7 +114,7 @@ class MedColBERT(Session[TokenEncoder]):
         local_files_only: bool = False,
         engine: Engine | None = None,
     ) -> None:
-        """Find the model, start its engine."""
+        """Find the model and start its engine."""
         settings = {
             "model": model, "device": device, "precision": precision, "query_length": query_length,
             "document_length": document_length, "overlong": overlong, "threads": threads, "revision": revision,
@@ -196,7 +199,9 @@ class MedColBERT(Session[TokenEncoder]):
         convert_to_tensor: Literal[False] = False,
         normalize_embeddings: bool = False,
     ) -> Floats | list[Floats]:
-        """Encode search queries: with the model's own prompt, filled up to its length where the model does that.
+        """Encode search queries.
+
+        They get the model's own prompt, and are filled up to its length where the model does that.
 
         Args:
             inputs: One text, or a sequence of texts.
@@ -265,7 +270,9 @@ class MedColBERT(Session[TokenEncoder]):
         convert_to_tensor: Literal[False] = False,
         normalize_embeddings: bool = False,
     ) -> Floats | list[Floats]:
-        """Encode texts to be found: with the model's own prompt, without the tokens it skips, such as punctuation.
+        """Encode texts to be found.
+
+        They get the model's own prompt. The tokens that the model skips, such as punctuation, are left out.
 
         Args:
             inputs: One text, or a sequence of texts.
@@ -356,7 +363,9 @@ class MedColBERT(Session[TokenEncoder]):
         return out, cut
 
     def similarity(self, queries: Sequence[Floats], documents: Sequence[Floats]) -> Floats:
-        """Score every document for every query: MaxSim, or its mean over the query's tokens for a model made for that.
+        """Score every document for every query.
+
+        The score is MaxSim, or its mean over the query's tokens for a model made for that.
 
         Args:
             queries: From :meth:`encode_query`.
@@ -382,7 +391,7 @@ class MedColBERT(Session[TokenEncoder]):
         first_scores: Sequence[float] | None = None,
         share: float | None = None,
     ) -> list[Ranked]:
-        """Put the documents of any first stage in the order of their MaxSim with the query.
+        """Order any first stage's documents by their MaxSim with the query.
 
         Args:
             query: The query.
@@ -420,7 +429,9 @@ class MedColBERT(Session[TokenEncoder]):
         return [Ranked(int(i), float(of_each[i])) for i in order]
 
     def count_tokens(self, texts: Sequence[str], *, role: Role = "document") -> list[int]:
-        """Tokens of each text with prompt and special tokens, before anything is cut, filled up or left out.
+        """Tokens of each text with prompt and special tokens.
+
+        They are counted before anything is cut, filled up or left out.
 
         Args:
             texts: The texts.
@@ -436,7 +447,7 @@ class MedColBERT(Session[TokenEncoder]):
         return self._encoder().count(_checked_role(role), texts_of.checked_texts(texts))
 
     def warm_up(self) -> None:
-        """Run a query and a full-length document, so that the first real call pays no start-up cost."""
+        """Run a query and a full-length document. The first real call then pays no start-up cost."""
         self._run("query", ["pain"], self._how("query", None, None, None, unit=False), False, 1.0)
         long = "pain " * (self.document_length // 2)
         self._run("document", [long], self._how("document", None, None, None, unit=False), False, 1.0)

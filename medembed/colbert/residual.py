@@ -1,4 +1,6 @@
-"""Token vectors in few bytes: the nearest centroid's number, and what is left in 2, 4 or 8 bits a dimension.
+"""Token vectors in few bytes.
+
+They hold the nearest centroid's number, and what is left in 2, 4 or 8 bits per dimension.
 
 ColBERTv2's compression (Santhanam et al. 2022, https://arxiv.org/abs/2112.01488, section 3.3) with another code for what is left:
 not bits for each dimension apart but a byte for four, two or one of them. 128 dimensions take 34, 66 or 130 bytes instead of 512.
@@ -51,13 +53,13 @@ class Packed:
 
 @dataclass(frozen=True)
 class ResidualCodec:
-    """Compresses the token vectors of one model.
+    """A codec for the token vectors of one model.
 
-    It computes in coordinates of its own, in which what is left is easier to say. Turning keeps dot products, so a query turned by
+    It computes in coordinates of its own, in which what is left is easier to encode. Turning keeps dot products, so a query turned by
     :meth:`turned` is compared with :meth:`coordinates`, and tokens need never be turned back.
 
     Attributes:
-        basis: Its directions, orthonormal, one a column. float32, *Shape:* ``(dim, dim)``.
+        basis: Its directions, orthonormal, one per column. float32, *Shape:* ``(dim, dim)``.
         centroids: Unit vectors, in its coordinates. float32, *Shape:* ``(count, dim)``.
         points: What each byte stands for, in its coordinates. float32, *Shape:* ``(dim · bits / 8, 256, 8 / bits)``.
 
@@ -159,8 +161,8 @@ def train_codec(tokens: Floats, *, bits: Bits = 2, n_centroids: int, seed: int =
     """Make a codec from a sample of the vectors it will compress.
 
     Args:
-        tokens: Document tokens of unit length, at least ten a centroid. *Shape:* ``(tokens, dim)``.
-        bits: Bits a dimension: 2, 4 or 8.
+        tokens: Document tokens of unit length, at least ten per centroid. *Shape:* ``(tokens, dim)``.
+        bits: Bits per dimension: 2, 4 or 8.
         n_centroids: Centroids; more of them leave smaller remainders and cost time to find.
         seed: Chooses the first centroids, and the tokens that the points are found from.
 

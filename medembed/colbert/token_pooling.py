@@ -1,4 +1,7 @@
-"""Token pooling: alike tokens of a document → their mean, so that it takes fewer vectors. Clavié et al. 2024, arXiv:2409.14683."""
+"""Token pooling: alike tokens of a document → their mean.
+
+The document then takes fewer vectors. Clavié et al. 2024, arXiv:2409.14683.
+"""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,1 +1,4 @@
-"""Embedded corpora at rest: read rows, embed them into shards that survive a crash, search them exactly, hand them over."""
+"""Embedded corpora on disk.
+
+Rows are read, and embedded into shards that survive a crash. They are searched exactly and handed over.
+"""

@@ -1,4 +1,4 @@
-"""Rows → an embedded corpus: how its vectors are made, here or by a runner."""
+"""Rows → an embedded corpus. Its vectors are made here or by a runner."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ PIECE_ROWS = 512
 
 @dataclass(frozen=True)
 class Settings:
-    """How a corpus is made.
+    """Settings for making a corpus.
 
     Attributes:
         columns: Which columns mean what.
@@ -71,7 +71,7 @@ def index(
     progress: RowBar | None = None,
     stop: Callable[[], bool] = never,
 ) -> Summary:
-    """Embed the rows of files into a corpus on disk; run again after a crash, it goes on where it was.
+    """Embed the rows of files into a corpus on disk. Run again after a crash, it goes on where it was.
 
     Args:
         inputs: Files, folders, globs, URLs, or what :func:`medembed.rows.sources.find` made of them.
@@ -109,12 +109,12 @@ def index_rows(
     progress: RowBar | None = None,
     stop: Callable[[], bool] = never,
 ) -> Summary:
-    """:func:`index` for rows that are read already; ``inputs`` is what the manifest says of their origin."""
+    """:func:`index` for rows that are read already. ``inputs`` is what the manifest says of their origin."""
     return indexing.index_rows(stream, folder, plan_of(model, settings, inputs, runner, progress, stop))
 
 
 def index_python(rows: Iterable[Mapping[str, Any]], folder: Path, model: MedEmbed, settings: Settings) -> Summary:
-    """:func:`index` for mappings; one that cannot be used is an error."""
+    """:func:`index` for mappings. A mapping that cannot be used is an error."""
     plan = plan_of(model, settings, [indexing.FROM_PYTHON])
     return indexing.index_python(rows, settings.columns, folder, plan)
 
@@ -127,7 +127,7 @@ def plan_of(
     progress: RowBar | None = None,
     stop: Callable[[], bool] = never,
 ) -> Plan[Embedding]:
-    """How a run with these settings builds a corpus."""
+    """Plan for building a corpus with these settings."""
     if hasattr(model, "document_length"):
         raise SettingError(
             f"an embedded corpus needs a MedEmbed, and this is a {type(model).__name__}: TokenIndex takes that"
@@ -155,7 +155,7 @@ def plan_of(
 
 
 def _no_progress(_: int) -> None:
-    """No progress is shown."""
+    """Show no progress."""
 
 
 def encode(
@@ -180,7 +180,10 @@ def encode(
 
 
 def _vectors(rows: Any, model: MedEmbed, on_rows: Callable[[int], object]) -> tuple[NDArray[np.float32], int]:
-    """Vectors of a shard, *Shape:* ``(rows, dimension)``, and how many texts were cut; in pieces so that progress shows."""
+    """Vectors of a shard, and how many texts were cut.
+
+    The vectors have *Shape:* ``(rows, dimension)``. They are made in pieces so that progress shows.
+    """
     texts: list[str] = rows.column("text").to_pylist()
     pieces, truncated = [], 0
     for start in range(0, len(texts), PIECE_ROWS):

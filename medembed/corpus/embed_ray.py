@@ -26,7 +26,7 @@ from medembed.storage.shards import Job, Runner
 
 @dataclass(frozen=True)
 class Cluster:
-    """What Ray gives to each actor, and how many there are.
+    """Number of actors, and what Ray gives to each.
 
     Attributes:
         actors: At most; each holds one model.
@@ -51,7 +51,7 @@ class Cluster:
             raise SettingError(f"actors={self.actors}, least={self.least}: give 1 ≤ least ≤ actors")
         if self.cpus < 1 or self.gpus < 0:
             raise SettingError(
-                f"cpus={self.cpus}, gpus={self.gpus}: an actor takes at least one core, and no less than no GPU"
+                f"cpus={self.cpus}, gpus={self.gpus}: an actor takes at least one core, and zero or more GPUs"
             )
 
 
@@ -85,7 +85,7 @@ def on_ray(model: MedEmbed, cluster: Cluster) -> Runner:
                     yield Shard.model_validate_json(receipt)
         except ray.exceptions.RayError as error:
             raise CorpusError(
-                f"Ray gave up ({type(error).__name__}): shards that are whole are kept; run the same command again to go on"
+                f"Ray stopped with an error ({type(error).__name__}): shards that are whole are kept; run the same command again to go on"
             ) from error
         finally:
             paths.remove_folder(folder, f"{SHARDS}/{STAGING}")
@@ -102,13 +102,13 @@ def _stage(staging: Path, job: Job) -> Path:
 def _receipts(
     ray: Any, model: MedEmbed, cluster: Cluster, folder: Path, manifest: Manifest[Any], names: list[str]
 ) -> Iterator[str]:
-    """What the manifest says of each shard, as actors finish them; in any order, each once."""
+    """Manifest entries of the shards, as actors finish them. They come in any order, each once."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     device = "cuda" if cluster.gpus else "cpu"
     settings = {**model.settings, "device": device, "threads": cluster.cpus}
     least = cluster.actors if cluster.least is None else cluster.least
-    # a row a block: a block is what Ray hands to an actor, and does again where the actor dies
+    # one row per block: a block is what Ray hands to an actor, and does again where the actor dies
     shard_names = ray.data.from_items([{"shard": name} for name in names], override_num_blocks=len(names))
     done = shard_names.map_batches(
         _Embedder,
@@ -123,7 +123,7 @@ def _receipts(
 
 
 class _Embedder:
-    """An actor with one model; shards go straight to the corpus's folder, and only their receipts through Ray."""
+    """An actor with one model. Shards go straight to the corpus's folder. Only their receipts go through Ray."""
 
     def __init__(self, settings: dict[str, Any], manifest: str, folder: str) -> None:
         self._model = MedEmbed(**settings)

@@ -15,7 +15,7 @@ from medembed.storage.manifest import Manifest
 
 
 class Vectors(Protocol):
-    """What a corpus gives away."""
+    """A corpus, with all that is handed over of it."""
 
     @property
     def path(self) -> Path:
@@ -23,7 +23,7 @@ class Vectors(Protocol):
 
     @property
     def manifest(self) -> Manifest[Any]:
-        """What it was made with."""
+        """Its manifest, which says what it was made with."""
 
     @property
     def dimension(self) -> int:
@@ -62,7 +62,7 @@ def batches(corpus: Vectors) -> Iterator[tuple[Any, NDArray[np.float32]]]:
 
 
 def to_npy(corpus: Vectors, path: Path) -> None:
-    """Write vectors as ``.npy``, float32, and ids beside it as ``.ids.json``, rows in the same order.
+    """Write vectors as ``.npy``, float32, and ids as ``.ids.json``. The ids are beside it, rows in the same order.
 
     Args:
         corpus: The corpus.
@@ -75,7 +75,9 @@ def to_npy(corpus: Vectors, path: Path) -> None:
 
 
 def to_parquet(corpus: Vectors, path: Path) -> None:
-    """Write rows as Parquet: id, text, source, line, kept columns and ``vector``, a list of float32.
+    """Write rows as Parquet.
+
+    The columns are id, text, source, line, kept columns and ``vector``, a list of float32.
 
     Args:
         corpus: The corpus.
@@ -122,7 +124,7 @@ def to_faiss(corpus: Vectors, factory: str = "Flat") -> tuple[Any, list[str]]:
 
 
 def to_lancedb(corpus: Vectors, uri: str, table: str = "corpus") -> Any:
-    """A LanceDB table with the corpus's columns and a ``vector`` column of float32.
+    """A LanceDB table with the corpus's columns and vectors. The column ``vector`` holds float32.
 
     Args:
         corpus: The corpus.
@@ -153,7 +155,9 @@ def to_lancedb(corpus: Vectors, uri: str, table: str = "corpus") -> Any:
 
 
 def to_qdrant(corpus: Vectors, client: Any, collection: str) -> None:
-    """A Qdrant collection with a point a row; ids are kept in the payload, since Qdrant takes numbers and UUIDs only.
+    """A Qdrant collection with one point per row.
+
+    Ids are kept in the payload, since Qdrant takes numbers and UUIDs only.
 
     Args:
         corpus: The corpus.

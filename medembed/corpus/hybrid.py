@@ -1,4 +1,7 @@
-"""Dense and lexical search together: candidates of both, scored by both, fused by weight or by rank."""
+"""Dense and lexical search together.
+
+Candidates of both are scored by both, and fused by weight or by rank.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 
 @dataclass(frozen=True)
 class Hybrid:
-    """How dense and lexical search are fused.
+    """Settings for fusing dense and lexical search.
 
     Attributes:
         fusion: ``"weighted"`` adds scores, ``"rrf"`` adds 1 / (60 + rank), which needs no weight and wastes what scores say.
@@ -48,7 +51,7 @@ class Hybrid:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What both sides found for one query, each row with both scores.
+    """Rows that either side found for one query. Each row has both scores.
 
     Attributes:
         rows: Row numbers, ascending. *Shape:* ``(n,)``.
@@ -62,7 +65,7 @@ class Candidates:
 
 
 def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Floats, depth: int) -> list[Candidates]:
-    """Rows that either side puts among its best, with the scores of both sides.
+    """Rows that either side puts among its best. The scores of both sides come with them.
 
     Args:
         index: The vectors, and which rows may be found.
@@ -77,7 +80,7 @@ def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Float
         scores = words.scores(query)
         if index.allowed is not None:
             scores = np.where(index.allowed, scores, np.float32(0))
-        # a row that shares no word with the query is no candidate of BM25
+        # a row that shares no word with the query is not a candidate of BM25
         best = np.argsort(-scores, kind="stable")[:depth] if len(scores) <= depth else _best(scores, depth)
         rows = np.union1d(dense, best[scores[best] > 0])
         made.append(Candidates(rows, search.scores_of(index, vector, rows), scores[rows]))
@@ -112,7 +115,7 @@ def _reciprocal(scores: Floats) -> Floats:
 
 
 def ranked(found: Candidates, how: Hybrid, k: int) -> tuple[Integers, Floats]:
-    """The best ``k`` candidates and their fused scores, best first, ties by row number."""
+    """The best ``k`` candidates and their fused scores. The best come first, ties by row number."""
     scores = fused(found, how)
     order = np.lexsort((found.rows, -scores))[:k]
     return found.rows[order], scores[order]

@@ -1,4 +1,4 @@
-"""What is particular to an embedded corpus on disk: one vector per row, and what decides it."""
+"""Layout of an embedded corpus on disk. It has one vector per row, and what decides the vectors."""
 
 from typing import Any, Literal, get_args
 
@@ -13,13 +13,13 @@ from medembed.model import MedEmbed
 from medembed.storage.manifest import Encoding, Kind, Manifest
 
 Stored = Literal["float32", "float16", "int8", "binary"]
-"""How a corpus keeps its vectors: a :data:`medembed.vectors.VectorKind` that Arrow readers understand."""
+"""A kind of vectors that a corpus keeps: a :data:`medembed.vectors.VectorKind` that Arrow readers understand."""
 # engines that run a checkpoint's own weights; any other is part of what the vectors are
 FAITHFUL_ENGINES = ("openvino", "torch")
 
 
 class Embedding(Encoding):
-    """What decides the vectors of a corpus.
+    """Settings that decide the vectors of a corpus.
 
     Attributes:
         prompt_kind: Which of the model's prompts was put before each text.
@@ -53,11 +53,11 @@ CorpusManifest = Manifest[Embedding]
 
 
 def embedding_of(model: MedEmbed, stored: Stored) -> Embedding:
-    """What vectors of this model, for documents, will be.
+    """The encoding of this model's vectors for documents.
 
     Raises:
         CorpusError: ``stored`` is unknown.
-        VectorError: int8 vectors of a model that has no ranges, or bits of a dimension that is no multiple of 8.
+        VectorError: int8 vectors of a model that has no ranges, or bits of a dimension that is not a multiple of 8.
     """
     if stored not in get_args(Stored):
         raise CorpusError(f"vectors={stored!r}: choose one of {', '.join(get_args(Stored))}")
@@ -87,7 +87,7 @@ def embedding_of(model: MedEmbed, stored: Stored) -> Embedding:
 
 
 def vector_type(embedding: Embedding, stored: Stored | None = None) -> Any:
-    """Arrow type of a vector: a list of fixed length, of bytes of packed bits for ``binary``."""
+    """Arrow type of a vector, a list of fixed length. For ``binary`` it is a list of bytes of packed bits."""
     arrow = require("pyarrow")
     kind = stored or embedding.vectors
     item = {"float32": arrow.float32(), "float16": arrow.float16(), "int8": arrow.int8(), "binary": arrow.int8()}[kind]

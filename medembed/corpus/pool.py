@@ -1,4 +1,4 @@
-"""Shards embedded by several processes of this machine, each with a model of its own."""
+"""Shards embedded by several processes of this machine. Each process has a model of its own."""
 
 import signal
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,7 @@
-"""Ray, started on this machine for as long as it is needed or joined where it runs already. The only file that starts it."""
+"""Ray, started on this machine or joined where it runs already.
+
+It is started for as long as it is needed. No other file starts it.
+"""
 
 import os
 import socket
@@ -52,7 +55,7 @@ def _join(ray: Any, address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         if host and "://" not in address and port.isdigit():
-            # where nobody listens, Ray tries for minutes and then ends the process without a word
+            # where nobody listens, Ray tries for minutes and then ends the process without a message
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False)
     except (OSError, ValueError, RuntimeError) as error:

@@ -28,7 +28,7 @@ TOGETHER = 32_768
 WAITING = 2
 # from so many queries on, turning bytes to floats for a matrix product is faster than comparing bytes query by query
 MATRIX_QUERIES = 16
-# rows turned to floats at a time, so that they are still in the core's cache when they are multiplied: 0.71 µs a row for 64 queries
+# rows turned to floats at a time, so that they are still in the core's cache when they are multiplied: 0.71 µs per row for 64 queries
 # of 384 dimensions, 0.97 µs where 16,384 are turned at once
 CONVERTED = 512
 
@@ -86,7 +86,7 @@ def scores(
 
 @dataclass(frozen=True)
 class _Piece:
-    """Consecutive rows that are scored at once, though they lie in several shards."""
+    """Consecutive rows that are scored at once. They may lie in several shards."""
 
     start: int
     parts: tuple[NDArray[Any], ...]
@@ -127,7 +127,10 @@ def _scored(score: Score, piece: _Piece) -> Floats:
 
 
 def scorer(kind: Stored, queries: Floats, ranges: Floats | None) -> Score:
-    """What scores a piece of stored vectors; see :func:`scores`. Takes *Shape:* ``(rows, columns)``, gives ``(n, rows)``."""
+    """A function that scores a piece of stored vectors. See :func:`scores`.
+
+    It takes *Shape:* ``(rows, columns)`` and gives ``(n, rows)``.
+    """
     if kind == "binary":
         return partial(_bit_scores, vectors.to_binary(queries))
     if kind == "float32":
@@ -184,7 +187,7 @@ def exact_scores(query: Floats, stored: NDArray[Any], kind: Stored, ranges: Floa
 
 
 def take(blocks: Sequence[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Vectors by row number from mapped blocks; only their pages are read. *Shape:* ``(n, columns)``."""
+    """Vectors by row number from mapped blocks. Only their pages are read. *Shape:* ``(n, columns)``."""
     starts = np.array([block.start for block in blocks])
     homes = np.searchsorted(starts, rows, side="right") - 1
     out = np.empty((len(rows), blocks[0].vectors.shape[1]), dtype=blocks[0].vectors.dtype)

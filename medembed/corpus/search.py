@@ -1,4 +1,7 @@
-"""Exact search over mapped vectors, and a faster first pass over bytes or bits whose candidates are scored again in floats."""
+"""Exact search over mapped vectors, and a faster first pass.
+
+The first pass goes over bytes or bits. Its candidates are scored again in floats.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +24,12 @@ QUERIES_A_BLOCK = 256
 
 @dataclass(frozen=True)
 class Index:
-    """What is searched.
+    """Vectors that are searched, and rows that may be found.
 
     Attributes:
         stored: Vectors as the corpus keeps them.
         kind: Their kind.
-        first: Vectors of the first pass; the same as ``stored`` where there is but one.
+        first: Vectors of the first pass; the same as ``stored`` where there is only one.
         first_kind: Their kind.
         ranges: The corpus's ranges. *Shape:* ``(2, dimension)``.
         allowed: Which rows may be found; None for all. *Shape:* ``(rows,)``.
@@ -41,7 +44,7 @@ class Index:
 
 
 def first_kind(asked: ScanKind, stored: Stored) -> Stored:
-    """What the first pass runs over.
+    """Kind of vectors that the first pass runs over.
 
     Raises:
         SettingError: An unknown word.

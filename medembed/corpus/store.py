@@ -1,4 +1,4 @@
-"""EmbeddedCorpus: an embedded corpus on disk, opened for reading, searching and careful changes."""
+"""EmbeddedCorpus, an embedded corpus on disk. It is opened for reading, searching and careful changes."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 
 
 class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
-    """Texts with their vectors in a folder of Arrow shards, searched through memory maps.
+    """Texts with their vectors in a folder of Arrow shards. They are searched through memory maps.
 
     Made by ``medembed index`` or :meth:`build`, opened with :meth:`open`. Reading never changes the shards; what is derived
     for searching lies in ``derived/`` and may be deleted at any time.
@@ -73,7 +73,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         model: MedEmbed,
         settings: Settings | None = None,
     ) -> Self:
-        """Embed rows into a new corpus and open it; bounded memory, any number of rows.
+        """Embed rows into a new corpus and open it. Memory is bounded, for any number of rows.
 
         Args:
             path: Its folder; made if missing.
@@ -103,7 +103,9 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         return layout.model_settings(self.manifest, self.revision_setting)
 
     def vectors(self, ids: Sequence[str] | None = None) -> Floats:
-        """Vectors as float32, of all rows in the order of :attr:`ids`, or of chosen ones in the order asked.
+        """Vectors as float32.
+
+        They are those of all rows in the order of :attr:`ids`, or of chosen rows in the order asked.
 
         Args:
             ids: Which; None for all, which takes ``4 · len · dimension`` bytes.
@@ -210,7 +212,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
     ) -> list[Hit] | list[list[Hit]]:
-        """``search`` without blocking the event loop; arguments, hits and errors are the same."""
+        """``search`` without blocking the event loop. Arguments and their shapes, hits and errors are the same."""
         return await asyncio.to_thread(partial(self.search, queries, k, filter=filter, scan=scan, hybrid=hybrid))
 
     def _found(
@@ -234,7 +236,9 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
     def choose_weight(
         self, queries: Sequence[str], relevant: Sequence[Mapping[str, int]], *, depth: int = 100, k: int = 10
     ) -> dict[float, float]:
-        """Mean nDCG@k of weighted fusion on a development set, for each weight from 0 (BM25) to 1 (dense) in steps of 0.05.
+        """Mean nDCG@k of weighted fusion on a development set.
+
+        There is one for each weight from 0 (BM25) to 1 (dense) in steps of 0.05.
 
         Args:
             queries: The set's queries; not those you will report results on.
@@ -270,7 +274,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         return fusing.candidates(index, self._lexical, list(queries), matrix, depth)
 
     def _words(self) -> Bm25:
-        """BM25 over the texts; made once and kept with what else is derived."""
+        """BM25 over the texts. It is made once, and kept with what else is derived."""
         if not self.manifest.text_stored:
             raise CorpusError(f"{self.path} holds no texts, which hybrid search needs: index again with --store-text")
 
@@ -293,7 +297,10 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         return np.ascontiguousarray(queries, dtype=np.float32)
 
     def index(self, scan: ScanKind = "auto", filter: Filter | None = None) -> Index:  # noqa: A002
-        """What :func:`medembed.corpus.search.top_k` searches: mapped vectors and the rows a filter lets through."""
+        """The input of :func:`medembed.corpus.search.top_k`.
+
+        It has mapped vectors and the rows a filter lets through.
+        """
         told = self.manifest.encoding
         kind = search.first_kind(scan, told.vectors)
         stored = self.blocks(told.vectors)
@@ -332,7 +339,10 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         return vectors.to_float(stored, told.vectors, told.ranges_array())
 
     def groups(self) -> Iterator[tuple[Any, NDArray[Any]]]:
-        """Live rows of each shard: an Arrow table without vectors, and the stored vectors. *Shape:* ``(n, columns)``."""
+        """Live rows of each shard, and their stored vectors.
+
+        The rows are an Arrow table without vectors. The vectors have *Shape:* ``(n, columns)``.
+        """
         live = self._store.live()
         for block, table in zip(self.blocks(self.manifest.encoding.vectors), self._store.tables(), strict=True):
             here = live[block.start : block.start + len(block.vectors)]
@@ -340,37 +350,37 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             yield (rows, block.vectors) if here.all() else (rows.filter(here), block.vectors[here])
 
     def to_npy(self, path: str | os.PathLike[str]) -> None:
-        """Write vectors as ``.npy`` and ids beside it as ``.ids.json``; see :func:`medembed.corpus.handover.to_npy`."""
+        """Write vectors as ``.npy`` and ids beside it as ``.ids.json``. See :func:`medembed.corpus.handover.to_npy`."""
         from medembed.corpus import handover
 
         handover.to_npy(self, Path(path))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write rows with their vectors as Parquet; see :func:`medembed.corpus.handover.to_parquet`."""
+        """Write rows with their vectors as Parquet. See :func:`medembed.corpus.handover.to_parquet`."""
         from medembed.corpus import handover
 
         handover.to_parquet(self, Path(path))
 
     def to_faiss(self, factory: str = "Flat") -> tuple[Any, list[str]]:
-        """A faiss index and the ids of its rows; see :func:`medembed.corpus.handover.to_faiss`."""
+        """A faiss index and the ids of its rows. See :func:`medembed.corpus.handover.to_faiss`."""
         from medembed.corpus import handover
 
         return handover.to_faiss(self, factory)
 
     def to_lancedb(self, uri: str, table: str = "corpus") -> Any:
-        """A LanceDB table; see :func:`medembed.corpus.handover.to_lancedb`."""
+        """A LanceDB table. See :func:`medembed.corpus.handover.to_lancedb`."""
         from medembed.corpus import handover
 
         return handover.to_lancedb(self, uri, table)
 
     def to_qdrant(self, client: Any, collection: str) -> None:
-        """A Qdrant collection; see :func:`medembed.corpus.handover.to_qdrant`."""
+        """A Qdrant collection. See :func:`medembed.corpus.handover.to_qdrant`."""
         from medembed.corpus import handover
 
         handover.to_qdrant(self, client, collection)
 
     def close(self) -> None:
-        """Let go of the maps, and of the model where it was loaded here."""
+        """Close the maps, and the model where it was loaded here."""
         super().close()
         self._forget()
 

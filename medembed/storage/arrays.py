@@ -1,4 +1,4 @@
-"""A store's rows as plain files for other tools: ``.npy`` with ids beside it, and Parquet."""
+"""A store's rows as plain files for other tools. These are ``.npy`` with ids beside it, and Parquet."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def write(path: Path, shape: tuple[int, ...], pieces: Iterable[NDArray[np.float3
 
 
 def schema(kept: Mapping[str, str], name: str, kind: Any) -> Any:
-    """Arrow schema of rows as they are handed over, with a column of vectors at the end."""
+    """Arrow schema of rows as they are handed over. The column of vectors is the last."""
     rows = row_schema(kept)
     arrow = require("pyarrow")
     return rows.remove(rows.get_field_index("text_hash")).append(arrow.field(name, kind))

@@ -1,4 +1,7 @@
-"""Arrow files: written whole under names that hold their hash, hashed before they are mapped, read without a copy."""
+"""Arrow files with a hash in their names.
+
+They are written whole, and hashed before they are mapped. They are read without a copy.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +50,7 @@ def mapped(path: Path) -> Any:
 
 
 def is_intact(path: Path, digest: str) -> bool:
-    """Whether a file is there with the bytes that were written."""
+    """Tell whether a file is there with the bytes that were written."""
     return path.is_file() and file_sha256(path) == digest
 
 
@@ -59,7 +62,7 @@ def to_column(vectors: NDArray[Any], kind: Any) -> Any:
 
 
 def to_matrix(column: Any) -> NDArray[Any]:
-    """A column of fixed-size lists, in one chunk, as a matrix; nothing is copied. *Shape:* ``(n, columns)``."""
+    """A column of fixed-size lists, in one chunk, as a matrix. Nothing is copied. *Shape:* ``(n, columns)``."""
     size = column.type.list_size
     if not len(column):
         return np.empty((0, size), dtype=column.type.value_type.to_pandas_dtype())
@@ -69,7 +72,10 @@ def to_matrix(column: Any) -> NDArray[Any]:
 
 
 def to_bytes(column: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The bytes of a ``large_binary`` column in one chunk, as they lie in the map, and where each row's begin and end."""
+    """The bytes of a ``large_binary`` column in one chunk, and their offsets.
+
+    The bytes are as they lie in the map. The offsets say where each row's bytes begin and end.
+    """
     if not len(column):
         return np.empty(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
     chunk = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -1,4 +1,7 @@
-"""Places to write beside a file's or folder's own: removed at the end, and swept after a process that was killed."""
+"""Places to write beside a file's or folder's own.
+
+They are removed at the end. Those of a process that was killed are swept later.
+"""
 
 import errno
 import os
@@ -24,7 +27,7 @@ _ATTEMPTS = 100
 
 @contextmanager
 def beside(place: Path) -> Iterator[Path]:
-    """Give a path to write to, on the same disk as a place and with the same name.
+    """Give a path to write to. It is on the same disk as a place and has the same name.
 
     What killed processes left in the place's folder is removed first.
 
@@ -49,7 +52,7 @@ def beside(place: Path) -> Iterator[Path]:
 
 
 def put_away(place: Path, made: Path) -> Path:
-    """Move what stands at a place into the folder that :func:`beside` made; it goes when that goes.
+    """Move what stands at a place into the folder of :func:`beside`. It is removed with that folder.
 
     Args:
         place: A file, folder or link.
@@ -62,7 +65,7 @@ def put_away(place: Path, made: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that are gone have left aside in a folder; what a living one writes is left alone."""
+    """Remove what ended processes have left aside in a folder. What a running process writes is left alone."""
     for path in folder.glob(".medembed-*.aside"):
         if LEFTOVER.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             _sweep_one(path)
@@ -88,7 +91,7 @@ def _sweep_one(folder: Path) -> None:
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return  # its writer lives, or this disk knows no locks
+        return  # its writer lives, or this disk has no locks
     else:
         with suppress(OSError):  # on a disk that became read-only it stays until the next sweep
             _remove(folder)
@@ -97,7 +100,7 @@ def _sweep_one(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, its lock last: what is left by a process that is killed here can be swept too."""
+    """Remove a folder, its lock last. Where a process is killed here, what it leaves can then be swept too."""
     with suppress(FileNotFoundError):
         for path in (folder / _NEW, folder / _OLD):
             if path.is_dir() and not path.is_symlink():
@@ -121,7 +124,7 @@ def _make(folder: Path) -> None:
 
 
 def _locked_folder(parent: Path) -> tuple[Path, int]:
-    """A new folder that no other process can guess or enter, and the descriptor that holds its lock."""
+    """A new folder that no other process can guess or enter. The descriptor that holds its lock comes with it."""
     for _ in range(_ATTEMPTS):
         folder = parent / f".medembed-{secrets.token_hex(8)}.aside"
         _make(folder)
@@ -133,7 +136,7 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
             folder.rmdir()
             raise
         if sys.platform != "win32":
-            with suppress(OSError):  # a disk that knows no locks: nothing is swept there
+            with suppress(OSError):  # a disk that has no locks: nothing is swept there
                 fcntl.flock(number, fcntl.LOCK_EX)
         if (folder / _LOCK).exists():
             return folder, number

@@ -1,4 +1,7 @@
-"""Rows → a store: known ones kept or replaced, the others cut into shards, those already there taken over, the manifest last."""
+"""Rows → a store, with the manifest written last.
+
+Known rows are kept or replaced. The others are cut into shards, and shards that are already there are taken over.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,13 +25,13 @@ KNOWN = "its id is in the store already"
 
 
 def never() -> bool:
-    """Nobody asks a run to stop."""
+    """Never ask a run to stop."""
     return False
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What indexing did.
+    """Counts of an indexing run.
 
     Attributes:
         n_rows: Rows of the store now, deleted ones left out.
@@ -54,12 +57,15 @@ class Summary:
 
 
 Prepare = Callable[[Path, Manifest[Any], Iterator[Record]], tuple[Manifest[Any], Iterator[Record]]]
-"""Makes the further files of a new store, such as a codec, from its first rows; gives the manifest that names them and all rows."""
+"""Makes the further files of a new store, such as a codec, from its first rows.
+
+Gives the manifest that names them, and all rows.
+"""
 
 
 @dataclass(frozen=True)
 class Plan(Generic[E]):
-    """How a run builds a store.
+    """Plan of a run that builds a store.
 
     Attributes:
         kind: What the store is.
@@ -87,7 +93,7 @@ class Plan(Generic[E]):
 
 
 def build(folder: Path, records: Iterator[Record], plan: Plan[E]) -> Summary:
-    """Make a store of rows, or change one; for a folder that is held by :func:`medembed.storage.manifest.writing`.
+    """Make a store of rows, or change one. The folder has to be held by :func:`medembed.storage.manifest.writing`.
 
     Args:
         folder: The store.
@@ -119,7 +125,10 @@ def build(folder: Path, records: Iterator[Record], plan: Plan[E]) -> Summary:
 
 
 class _Run(Generic[E]):
-    """One run: which shards there are, which are still to be made, and which rows they replace."""
+    """One run that builds or changes a store.
+
+    It records which shards there are, which are still to be made, and which rows they replace.
+    """
 
     def __init__(self, folder: Path, base: Manifest[E], plan: Plan[E], store: Store[E] | None) -> None:
         self.base, self.stopped = base, False
@@ -209,7 +218,10 @@ def _changed(store: Store[E], plan: Plan[E]) -> Manifest[E]:
 
 
 def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:
-    """The manifest of an empty store; a finished one may be gone over again with what it was made of, and with nothing else."""
+    """The manifest of an empty store.
+
+    A finished store may be gone over again with what it was made of, and with nothing else.
+    """
     if not (folder / MANIFEST).is_file():
         return plan.fresh
     if plan.mode == "overwrite":
@@ -229,7 +241,10 @@ def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:
 
 
 def _state(folder: Path, kind: Kind[Any]) -> int:
-    """Number of changes of the store that is replaced, whatever its kind or format; a damaged one begins anew far above."""
+    """Number of changes of the store that is replaced.
+
+    Its kind and format do not matter. For a damaged store the number begins anew, far above.
+    """
     try:
         return read_manifest(folder, kind).state
     except CorpusError:

@@ -1,4 +1,7 @@
-"""What is made from a store's shards for speed: kept in one folder, hashed, checked when opened, swept with what it came from."""
+"""Files made from a store's shards for speed.
+
+They are kept in one folder, hashed, and checked when opened. They are swept with what they came from.
+"""
 
 import hashlib
 import json
@@ -30,7 +33,7 @@ WAIT_S = 60
 
 @dataclass(frozen=True)
 class Group:
-    """Consecutive shards that one derived file is made of, and the number of their first row.
+    """Consecutive shards that one derived file is made of.
 
     Attributes:
         start: Number of the first row.
@@ -58,7 +61,7 @@ def groups(manifest: Manifest[Any]) -> list[Group]:
 
 
 def whole_key(manifest: Manifest[Any]) -> str:
-    """Changes with any shard and any further file."""
+    """A key that changes with any shard and any further file."""
     return _key(manifest.shards, *(part.sha256 for part in manifest.parts.values()))
 
 
@@ -75,11 +78,11 @@ class Derived:
     """
 
     def __init__(self, path: Path, manifest: Manifest[Any]) -> None:
-        """Nothing is read yet."""
+        """Set up without reading anything yet."""
         self._store, self._manifest = path, manifest
 
     def table(self, what: str, key: str, make: Callable[[], Any]) -> Any:
-        """A mapped Arrow table; see :meth:`get`."""
+        """A mapped Arrow table. See :meth:`get`."""
         name = "table.arrow"
         return self.get(
             what,
@@ -92,7 +95,7 @@ class Derived:
     def get(
         self, what: str, key: str, make: Callable[[], T], save: Callable[[T, Path], object], load: Callable[[Path], T]
     ) -> T:
-        """Something derived, read from disk where it is intact, otherwise made and kept.
+        """Something derived. It is read from disk where it is intact, otherwise made and kept.
 
         Args:
             what: What it is, one word.
@@ -121,7 +124,10 @@ class Derived:
             return result
 
     def _keep(self, place: Path, result: T, save: Callable[[T, Path], object]) -> bool:
-        """Write it aside and move it into place, unless the store has changed meanwhile: its text may be deleted by now."""
+        """Write it aside and move it into place.
+
+        It is not moved if the store has changed meanwhile: its text may be deleted by now.
+        """
         place.parent.mkdir(exist_ok=True)
         with asides.beside(place) as made:
             made.mkdir()
@@ -149,7 +155,7 @@ class Derived:
 
     @contextmanager
     def swept(self) -> Iterator[None]:
-        """Hold the folder while a new manifest is written inside, then remove what was made of other rows."""
+        """Hold the folder while a new manifest is written inside. Then remove what was made of other rows."""
         below(self._store, DERIVED)
         with self._held():
             yield
@@ -159,7 +165,7 @@ class Derived:
                     discard(self._store, path)
 
     def _folders(self) -> list[Path]:
-        """What is derived: only folders with names that are given here, and nothing that a user put beside them."""
+        """Derived folders, known by the names that are given here. What a user put beside them is left out."""
         return [path for path in entries(self._store, DERIVED) if OWN_NAME.fullmatch(path.name) and path.is_dir()]
 
     def verify(self) -> list[str]:
@@ -184,7 +190,10 @@ def _write_hashes(folder: Path) -> None:
 
 
 def _is_intact(folder: Path) -> bool:
-    """Whether a derived folder holds the files that were written, with their bytes, and nothing else."""
+    """Tell whether a derived folder is as it was written.
+
+    It then holds the files that were written, with their bytes, and nothing else.
+    """
     try:
         hashes = border.read_json_object(folder / HASHES, error=CorpusDamagedError)
         there = {path.name for path in folder.iterdir() if not path.is_symlink()}

@@ -1,4 +1,7 @@
-"""Files and folders that appear whole, folders held by one process at a time, and hashes that find a changed byte."""
+"""Files and folders that appear whole.
+
+A folder is held by one process at a time, and hashes find a changed byte.
+"""
 
 import errno
 import hashlib
@@ -26,14 +29,14 @@ def file_sha256(path: Path) -> str:
 
 
 def flush(path: Path) -> None:
-    """Force a file to disk, so that a power cut cannot leave an empty file under the final name."""
+    """Force a file to disk. A power cut then cannot leave an empty file under the final name."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Fill a file beside its place, and move it there at the end; after an error nothing is left.
+    """Fill a file beside its place, then move it there. After an error nothing is left.
 
     Its permissions are those of the process's umask, whatever the library that writes it would give it.
 
@@ -57,7 +60,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have a file filled beside its place and moved there; see :func:`whole`.
+    """Have a file filled beside its place and moved there. See :func:`whole`.
 
     Args:
         path: Where it belongs.
@@ -72,12 +75,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text_whole(path: Path, text: str) -> None:
-    """Write a small text file as UTF-8; see :func:`whole`."""
+    """Write a small text file as UTF-8. See :func:`whole`."""
     write_whole(path, lambda made: made.write_text(text, encoding="utf-8"))
 
 
 def write_hashed(folder: Path, name: Callable[[str], str], write: Callable[[Path], object]) -> tuple[Path, str]:
-    """Have a file filled, and move it into place under a name that holds its hash; see :func:`whole`.
+    """Have a file filled, then move it into place. Its new name holds its hash. See :func:`whole`.
 
     Args:
         folder: Where it belongs.
@@ -101,7 +104,9 @@ def write_hashed(folder: Path, name: Callable[[str], str], write: Callable[[Path
 
 
 def write_folder(path: Path, write: Callable[[Path], object]) -> None:
-    """Have a folder filled beside its place and moved there; after an error nothing is left, and an earlier one stays.
+    """Have a folder filled beside its place and moved there.
+
+    After an error nothing is left, and an earlier folder stays.
 
     Permissions are those of the process's umask, as with :func:`whole`.
 
@@ -141,7 +146,7 @@ def _replace_folder(path: Path, made: Path) -> None:
 
 
 def _new_file(path: Path) -> int:
-    """Make an empty file; returns the permissions that the umask gives it."""
+    """Make an empty file. The permissions that the umask gives it are returned."""
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         return os.fstat(number).st_mode & 0o777
@@ -150,7 +155,7 @@ def _new_file(path: Path) -> int:
 
 
 def _settle(path: Path, mode: int) -> None:
-    """Give a finished file its permissions, which the library that wrote it may have changed, and force it to disk."""
+    """Give a finished file its permissions, and force it to disk. The library that wrote it may have changed them."""
     if path.stat().st_mode & 0o777 != mode:
         path.chmod(mode)
     flush(path)
@@ -160,7 +165,7 @@ def _settle(path: Path, mode: int) -> None:
 def disk_errors(
     path: Path, advice: str = "Make room there, or name a place on another disk; then run the same command again"
 ) -> Iterator[None]:
-    """Turn the errors that libraries raise on a full disk into one of ours.
+    """Turn a library's error on a full disk into one of ours.
 
     Args:
         path: What is written.
@@ -181,20 +186,25 @@ def disk_errors(
 
 
 def _is_full(error: BaseException) -> bool:
-    """Errors of the system carry a number; safetensors and Arrow put it into words."""
+    """Tell whether an error means a full disk.
+
+    Errors of the system carry a number. Safetensors and Arrow put it into words.
+    """
     numbers = (errno.ENOSPC, errno.EDQUOT)
     words = [f"(os error {number})" for number in numbers] + [os.strerror(number) for number in numbers]
     return (isinstance(error, OSError) and error.errno in numbers) or any(word in str(error) for word in words)
 
 
 def write_listing(folder: Path) -> None:
-    """Name the files of a folder with their SHA-256, so that a later version may replace it."""
+    """Name the files of a folder with their SHA-256. A later version may then replace the folder."""
     names = {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
     write_text_whole(folder / LISTING, json.dumps(dict(sorted(names.items())), indent=1) + "\n")
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder holds what :func:`write_listing` named, unchanged, and nothing else; an empty one does.
+    """Tell whether a folder holds exactly what :func:`write_listing` named.
+
+    It has to hold that unchanged, and nothing else. True for an empty folder.
 
     Raises:
         UnsafePathError: It holds a link.
@@ -213,7 +223,7 @@ def is_ours(folder: Path) -> bool:
 
 @contextmanager
 def hold(folder: Path, wait_s: float, busy: type[MedEmbedError], advice: str) -> Iterator[None]:
-    """Keep a folder to ourselves; the system frees it when the process dies, however it dies.
+    """Keep a folder to ourselves. The system frees it when the process ends, however it ends.
 
     What killed processes left half-written in it is removed.
 

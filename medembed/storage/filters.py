@@ -1,4 +1,7 @@
-"""Which rows a search may find: by values of their columns, by conditions in words, or by an Arrow expression."""
+"""Filters for the rows that a search may find.
+
+They go by values of columns, by conditions in words, or by an Arrow expression.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +23,7 @@ _CONDITION = re.compile(r"\s*(<=|>=|!=|==|=|<|>)\s*")
 
 @dataclass(frozen=True)
 class Condition:
-    """What one column of a row must be.
+    """A condition on one column of a row.
 
     Attributes:
         name: The column.
@@ -34,12 +37,14 @@ class Condition:
 
 
 Filter = Mapping[str, Any] | Sequence[Condition] | Any
-"""``{"ward": "icu", "year": [2024, 2025]}``: all must hold, a list means any of it, None means no value; conditions; or a
-``pyarrow.compute`` expression."""
+"""A mapping such as ``{"ward": "icu", "year": [2024, 2025]}``, conditions, or a ``pyarrow.compute`` expression.
+
+All of a mapping must hold. A list means any of it, None means no value.
+"""
 
 
 def parse(given: Sequence[str], kept: Mapping[str, str]) -> list[Condition]:
-    """Conditions as they are written on the command line, values read by their column's type.
+    """Conditions as they are written on the command line. Values are read by their column's type.
 
     Args:
         given: For instance ``"ward=icu"``, ``"date>=2026-01-01"``, ``"year!=2020"``; ``"ward="`` is a row without a ward.
@@ -123,7 +128,7 @@ def _expression(chosen: Filter, columns: Mapping[str, str]) -> Any:
 
 
 def _names(chosen: Filter) -> list[str] | None:
-    """Columns that a filter reads; None where it does not say."""
+    """Columns that a filter reads. None where it does not say."""
     if isinstance(chosen, Mapping):
         return list(chosen)
     return list(dict.fromkeys(item.name for item in chosen)) if isinstance(chosen, Sequence) else None

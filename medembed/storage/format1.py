@@ -1,4 +1,4 @@
-"""Stores in the layout of medembed before format 2, read once and written anew; nothing is encoded again."""
+"""Stores in the layout of medembed before format 2. They are read once and written anew. Nothing is encoded again."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Reader:
-    """How one kind of store is taken over.
+    """The reader that takes over one kind of store.
 
     Attributes:
         kind: The kind.
@@ -36,7 +36,7 @@ class Reader:
 
 
 def take_over(source: Path, target: Path, readers: dict[str, Reader]) -> int:
-    """Write a store of the earlier layout as a new one, deleted rows left out.
+    """Write a store of the earlier layout as a new one. Deleted rows are left out.
 
     Args:
         source: Its folder, which is only read.
@@ -121,7 +121,7 @@ def _live_tables(source: Path, content: dict[str, Any]) -> Iterator[Any]:
 
 
 def _deleted(source: Path, told: Any) -> Any:
-    """Numbers of deleted rows: a file for corpora, a list for token indexes."""
+    """Numbers of deleted rows. Corpora have a file of them, token indexes a list."""
     return (
         _read(_checked(source, told)).column("row").to_numpy()
         if isinstance(told, dict)
@@ -144,7 +144,7 @@ def _written(target: Path, number: int, table: Any, found: Manifest[Any], reader
 
 
 def _rows(table: Any, found: Manifest[Any]) -> Any:
-    """The rows of a shard with the columns that they have now; a hash where the text is there."""
+    """The rows of a shard with the columns that they have now. A row has a hash where its text is there."""
     schema = shards.row_schema(found.kept)
     values = {
         name: table.column(name).to_pylist() if name in table.column_names else [None] * table.num_rows

@@ -1,4 +1,4 @@
-"""Rows from files or from Python → a store of either kind: what its builder does with what it reads."""
+"""Rows from files or from Python → a store of either kind. The store's builder gets what is read."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ Rows = Iterable[Row | Reject]
 
 
 def index_files(found: Found, columns: Columns, folder: Path, plan: Plan[E]) -> Summary:
-    """Encode the rows of files into a store; run again after a crash, it goes on where it was.
+    """Encode the rows of files into a store. Run again after a crash, it goes on where it was.
 
     Args:
         found: The files.
@@ -54,7 +54,7 @@ def index_rows(stream: Rows, folder: Path, plan: Plan[E]) -> Summary:
 
 
 def index_python(given: Iterable[Mapping[str, Any]], columns: Columns, folder: Path, plan: Plan[E]) -> Summary:
-    """Encode rows from Python into a store; one that cannot be used is an error.
+    """Encode rows from Python into a store. A row that cannot be used is an error.
 
     Raises:
         CorpusError: A row cannot be used (the message has its number, counted from 0), or as for :func:`index_files`.
@@ -95,7 +95,7 @@ def rows_of(given: Iterable[Mapping[str, Any]], columns: Columns) -> Iterator[Ro
 
 @contextmanager
 def _writing(folder: Path, plan: Plan[Any]) -> Iterator[None]:
-    """The folder, held; nothing is made where there is nothing to add to."""
+    """Hold the folder. Nothing is made where there is nothing to add to."""
     if plan.mode in ("append", "upsert"):
         read_manifest(folder, plan.kind)
     with writing(folder, plan.kind):

@@ -1,4 +1,7 @@
-"""The rows that a store has already: by id, with the hash of what each holds, in forty bytes per row."""
+"""The rows that a store has already.
+
+They are found by id, with the hash of what each holds, in forty bytes per row.
+"""
 
 import hashlib
 from typing import Any
@@ -31,7 +34,7 @@ class KnownRows:
         )
 
     def number(self, name: str) -> int | None:
-        """Number of the row with this id; None where there is none."""
+        """Number of the row with this id. None where there is no such row."""
         high, low = np.frombuffer(_key(name), dtype=">u8")
         start = int(np.searchsorted(self._keys[:, 0], high))
         while start < len(self._keys) and self._keys[start, 0] == high:
@@ -41,7 +44,7 @@ class KnownRows:
         return None
 
     def holds(self, number: int, text_hash: bytes) -> bool:
-        """Whether a row has a text and kept values of this hash; one whose hash is unknown has not."""
+        """Tell whether a row's text and kept values have this hash. False for a row whose hash is unknown."""
         return bool(self._hashes[number].tobytes() == text_hash)
 
 
@@ -50,7 +53,7 @@ def _key(name: str) -> bytes:
 
 
 def _hashes(column: Any) -> Any:
-    """A column of hashes as bytes; a missing hash, as rows of the first format without texts have, is zeros."""
+    """A column of hashes as bytes. A missing hash is zeros: rows of the first format without texts have none."""
     chunk = column.combine_chunks()
     if chunk.null_count:
         filled = [value or bytes(HASH_BYTES) for value in chunk.to_pylist()]

@@ -1,4 +1,6 @@
-"""What makes a store exist: its manifest, written last, and the rules that every kind of store keeps to.
+"""Manifest of a store, and rules for every kind of store.
+
+A store exists through its manifest, which is written last.
 
 store/
 ├── manifest.json                       written last: what is not in it does not exist
@@ -38,7 +40,7 @@ from medembed.storage.places import MANIFEST, SHARDS
 FORMAT = 2
 Mode = Literal["new", "append", "upsert", "overwrite"]
 FileName = Annotated[str, AfterValidator(plain_name)]
-"""A manifest's name of a file below its folder; one that leads out of it makes the manifest unreadable."""
+"""A manifest's name of a file below its folder. A name that leads out of it makes the manifest unreadable."""
 # the names of shards, parts and lists of deleted rows, of any kind and format
 OWN_NAME = re.compile(r"((\d{6}|codec)\.[0-9a-f]+|deleted|lists)\.[0-9a-f]+\.(parquet|arrow|safetensors)")
 # what only the manifests of format 1 have, and the kind it was
@@ -46,7 +48,7 @@ EARLIER = {"embedding": "embedded corpus", "codec": "token index"}
 
 
 class Encoding(BaseModel):
-    """What decides the stored vectors, and so which queries may be compared with them.
+    """Settings that decide the stored vectors. They also decide which queries may be compared with them.
 
     Attributes:
         model: Name or hub id of the model, or the absolute path of its folder.
@@ -72,7 +74,7 @@ class Encoding(BaseModel):
 
 
 class Part(BaseModel):
-    """A file of a store: its name below the folder, and the SHA-256 of its bytes."""
+    """A file of a store. It has a name below the folder, and the SHA-256 of its bytes."""
 
     file: FileName
     sha256: str
@@ -104,7 +106,7 @@ E = TypeVar("E", bound=Encoding)
 
 
 class Manifest(BaseModel, Generic[E]):
-    """What makes a store exist.
+    """The manifest that makes a store exist.
 
     Attributes:
         format: Version of this layout.
@@ -190,7 +192,9 @@ class Manifest(BaseModel, Generic[E]):
 
 @dataclass(frozen=True)
 class Kind(Generic[E]):
-    """What errors call a store, what they advise, and what decides its vectors.
+    """A kind of store.
+
+    It says what errors call such a store, what they advise, and what decides its vectors.
 
     Attributes:
         name: For instance ``"embedded corpus"``.
@@ -213,7 +217,7 @@ def count_rows(shards: Sequence[Shard]) -> int:
 
 
 def kind_of(folder: Path) -> str | None:
-    """Name of the kind of finished store that a folder holds; None for none, or a damaged one."""
+    """Name of the kind of finished store in a folder. None for no store, or a damaged one."""
     try:
         content = border.read_json_object(below(folder, MANIFEST), error=CorpusDamagedError)
     except (OSError, MedEmbedError):
@@ -289,7 +293,7 @@ def write_manifest(path: Path, manifest: Manifest[Any]) -> None:
 
 
 def check_encoding(manifest: Manifest[Any], mine: Encoding, path: Path) -> None:
-    """See that the vectors of a model may be compared with those of a store.
+    """Check that a model's vectors may be compared with a store's.
 
     Raises:
         CorpusModelError: Another model, revision, weights or dimension; the message says both.
@@ -318,7 +322,7 @@ def damaged(folder: Path, part: Part, advice: str) -> CorpusDamagedError:
 
 
 def damaged_deletions(folder: Path, part: Part) -> CorpusDamagedError:
-    """The error for a damaged list of deleted rows, which cannot be worked out anew."""
+    """The error for a damaged list of deleted rows. Such a list cannot be worked out anew."""
     return damaged(
         folder, part, "it says which rows were deleted: bring it back from a copy, or index anew with --overwrite"
     )
@@ -346,5 +350,8 @@ def writing(folder: Path, kind: Kind[Any]) -> Iterator[None]:
 
 
 def is_own_name(name: str) -> bool:
-    """Whether a file's name is one that only a store of ours gives, of whatever kind and format; nothing else is swept."""
+    """Tell whether a file's name is one that only stores give.
+
+    Stores of ours of any kind and format count. Nothing else is swept.
+    """
     return OWN_NAME.fullmatch(name) is not None

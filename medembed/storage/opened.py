@@ -1,4 +1,7 @@
-"""What an opened store can do whatever its kind: tell, change, check, close; its model is loaded when first needed."""
+"""Opened stores, whatever their kind.
+
+They can tell about themselves, change, check and close. The model is loaded when first needed.
+"""
 
 import os
 from abc import ABC, abstractmethod
@@ -16,7 +19,7 @@ LOCAL = "sha256-"
 
 
 class Model(Protocol):
-    """What a store asks of its model."""
+    """The model of a store, with what a store asks of it."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -27,7 +30,7 @@ Result = TypeVar("Result")
 
 
 class Opened(ABC, Generic[E, M]):
-    """A store on disk with its model; the base of :class:`EmbeddedCorpus` and :class:`TokenIndex`."""
+    """A store on disk with its model. It is the base of :class:`EmbeddedCorpus` and :class:`TokenIndex`."""
 
     KIND: ClassVar[Kind[Any]]
 
@@ -65,7 +68,7 @@ class Opened(ABC, Generic[E, M]):
     @classmethod
     @abstractmethod
     def _encoding_of(cls, model: M) -> E:
-        """What vectors of a model would be."""
+        """The encoding that a model's vectors would have."""
 
     @abstractmethod
     def _load(self, device: str, threads: int | None) -> M:
@@ -82,7 +85,7 @@ class Opened(ABC, Generic[E, M]):
 
     @property
     def manifest(self) -> Manifest[E]:
-        """What it was made with, and of which files it consists."""
+        """Its manifest. It says what the store was made with, and of which files it consists."""
         return self._store.manifest
 
     @property
@@ -92,7 +95,7 @@ class Opened(ABC, Generic[E, M]):
 
     @property
     def model(self) -> M:
-        """The model of the store; loaded at the first use where none was passed.
+        """The model of the store. It is loaded at the first use where none was passed.
 
         Raises:
             CorpusModelError: Its folder is missing, or what is under the model's name is another model by now.
@@ -103,7 +106,7 @@ class Opened(ABC, Generic[E, M]):
         return cast("M", self._model)
 
     def use(self, model: M) -> None:
-        """Take a model that was loaded elsewhere; it is closed with the store.
+        """Take a model that was loaded elsewhere. It is closed with the store.
 
         Raises:
             CorpusModelError: It is another, or gives another dimension; it is closed then.
@@ -116,7 +119,7 @@ class Opened(ABC, Generic[E, M]):
         self._model = model
 
     def _check_folder(self) -> None:
-        """See that a model which was a local folder is still there: what was local is never looked for on the hub."""
+        """Check that a local model's folder is still there. What was local is never looked for on the hub."""
         told = self.manifest.encoding
         if Path(told.model).is_absolute() and not Path(told.model).is_dir():
             raise CorpusModelError(
@@ -126,7 +129,7 @@ class Opened(ABC, Generic[E, M]):
 
     @property
     def revision_setting(self) -> str | None:
-        """Revision to load the model with: the commit of a hub model, None for a local one."""
+        """Revision to load the model with. It is the commit of a hub model, and None for a local one."""
         told = self.manifest.encoding.revision
         return None if told.startswith(LOCAL) else told
 
@@ -136,7 +139,7 @@ class Opened(ABC, Generic[E, M]):
 
     @property
     def ids(self) -> list[str]:
-        """Ids of all rows, in the order they were indexed, deleted ones left out."""
+        """Ids of all rows, in the order they were indexed. Deleted rows are left out."""
         return self._read(
             lambda: [name for name, live in zip(self._store.ids(), self._store.live(), strict=True) if live]
         )
@@ -147,7 +150,7 @@ class Opened(ABC, Generic[E, M]):
         return self._store
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> Summary:
-        """Add rows, encoded with the store's model; a row whose id is there already is refused.
+        """Add rows, encoded with the store's model. A row whose id is there already is refused.
 
         Args:
             rows: As for ``build``, with the columns that the store keeps.
@@ -161,7 +164,9 @@ class Opened(ABC, Generic[E, M]):
         return self._changed(lambda: self._add(rows, "append"))
 
     def upsert(self, rows: Iterable[Mapping[str, Any]]) -> Summary:
-        """Add rows and replace those whose text or kept values have changed; unchanged ones are not encoded again.
+        """Add rows, and replace those that have changed.
+
+        A row has changed where its text or kept values have. Unchanged rows are not encoded again.
 
         Args:
             rows: As for ``build``, with the columns that the store keeps.
@@ -175,7 +180,7 @@ class Opened(ABC, Generic[E, M]):
         return self._changed(lambda: self._add(rows, "upsert"))
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Leave rows out from now on; their bytes go with :meth:`compact`.
+        """Leave rows out from now on. Their bytes go with :meth:`compact`.
 
         Args:
             ids: Looked up in the store as it is now, whatever other processes have written.
@@ -190,7 +195,7 @@ class Opened(ABC, Generic[E, M]):
         return self._changed(lambda: tables.delete(self._store, ids if isinstance(ids, str) else list(ids)))
 
     def compact(self, shard_rows: int | None = None) -> None:
-        """Write the shards anew without deleted rows and in full length; nothing is encoded again.
+        """Write the shards anew, without deleted rows and in full length. Nothing is encoded again.
 
         Args:
             shard_rows: Rows per shard; None for what the store has.
@@ -212,7 +217,10 @@ class Opened(ABC, Generic[E, M]):
         return result
 
     def _read(self, read: Callable[[], Result]) -> Result:
-        """Read, and once more from the newest state where a writer has taken files away meanwhile."""
+        """Read, and read once more where files are gone.
+
+        Where a writer has taken files away meanwhile, the newest state is read.
+        """
         try:
             return read()
         except CorpusDamagedError:
@@ -233,7 +241,7 @@ class Opened(ABC, Generic[E, M]):
         self.close()
 
     def close(self) -> None:
-        """Let go of the maps, and of the model where it was loaded here."""
+        """Close the maps, and the model where it was loaded here."""
         self._store = type(self._store)(self._store.path, self._store.kind, self._store.manifest)
         if self._model is not None and not self._given:
             self._model.close()

@@ -1,4 +1,4 @@
-"""Names below a folder that was handed over, and files that no link can lead elsewhere.
+"""Safe names and files below a folder that was handed over. No link can lead them elsewhere.
 
 A corpus, a token index, a work folder or a recipe may come from somebody else. Names in their manifests and links among their
 files must not make medembed write to, remove or wait for anything outside of them. The folder itself may be reached through a
@@ -65,7 +65,7 @@ def below(root: Path, name: str) -> Path:
 
 
 def check_tree(root: Path) -> None:
-    """See that a folder holds nothing but plain files and folders, at any depth.
+    """Check that a folder holds nothing but plain files and folders. Folders of any depth are checked.
 
     Raises:
         UnsafePathError: There is a link in it, a pipe, a socket or a device.
@@ -85,7 +85,7 @@ def check_tree(root: Path) -> None:
 
 
 def remove(root: Path, name: str) -> None:
-    """Remove a file below a folder; one that is not there is fine.
+    """Remove a file below a folder. A missing file is fine.
 
     Args:
         root: The folder.
@@ -106,7 +106,7 @@ def remove(root: Path, name: str) -> None:
 
 
 def remove_folder(root: Path, name: str) -> None:
-    """Remove a folder below a folder with all that it holds; one that is not there is fine.
+    """Remove a folder below a folder with all that it holds. A missing folder is fine.
 
     Args:
         root: The folder that stays.
@@ -128,7 +128,7 @@ def remove_folder(root: Path, name: str) -> None:
 
 @contextmanager
 def appending(root: Path, name: str) -> Iterator[TextIO]:
-    """Open a file of our own for adding lines; made if missing.
+    """Open a file of our own for adding lines. A missing file is made.
 
     Args:
         root: Its folder, which exists.
@@ -150,7 +150,7 @@ def appending(root: Path, name: str) -> Iterator[TextIO]:
 
 
 def check_own(path: Path) -> None:
-    """See that writing into a file changes nothing elsewhere; one that is not there is fine.
+    """Check that writing into a file changes nothing elsewhere. A missing file is fine.
 
     Raises:
         UnsafePathError: It is not a plain file, or it has a second name.
@@ -168,7 +168,7 @@ def _check_one_name(found: os.stat_result, path: Path) -> None:
 
 @contextmanager
 def _opened(root: Path, folder: Path) -> Iterator[int]:
-    """The descriptor of a folder, reached from its root without following a link."""
+    """The descriptor of a folder. It is reached from its root without following a link."""
     number = os.open(root, os.O_RDONLY | _FOLDER)
     try:
         for part in folder.relative_to(root).parts:

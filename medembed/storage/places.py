@@ -1,4 +1,4 @@
-"""Where things lie in a store's folder, and which folders are stores of ours."""
+"""Places in a store's folder. Folders are also recognized here as stores of ours."""
 
 from pathlib import Path
 
@@ -13,13 +13,16 @@ MARKS = ("encoding", "embedding", "codec")
 
 
 def entries(root: Path, name: str) -> list[Path]:
-    """Files and folders that lie directly in a folder below ``root``, links left out; none where it does not exist."""
+    """Files and folders that lie directly in a folder below ``root``.
+
+    Links are left out. There are none where the folder does not exist.
+    """
     folder = paths.below(root, name) if name else root
     return sorted(path for path in folder.iterdir() if not path.is_symlink()) if folder.is_dir() else []
 
 
 def discard(root: Path, path: Path) -> None:
-    """Remove a file or a folder below ``root``; links are left alone, and a missing one is fine."""
+    """Remove a file or a folder below ``root``. Links are left alone, and a missing path is fine."""
     name = path.relative_to(root).as_posix()
     if path.is_symlink():
         return
@@ -30,7 +33,7 @@ def discard(root: Path, path: Path) -> None:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder is a store of ours, of any kind and format, finished or not."""
+    """Tell whether a folder is a store of ours. It may be of any kind and format, finished or not."""
     if not (folder / SHARDS).is_dir():
         return False
     return (folder / LOCK).is_file() or _has_mark(folder / MANIFEST)

@@ -1,4 +1,7 @@
-"""Shards: rows → a table with vectors → a file that appears whole, named by its place, its content and its bytes."""
+"""Rows → a table with vectors → a file that appears whole.
+
+Such a file is a shard. It is named by its place, its content and its bytes.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +28,10 @@ HASH_BYTES = 16
 
 
 class Record(Protocol):
-    """A row as readers give it: a text with its id, where it came from, and the values of kept columns in their order."""
+    """A row as readers give it.
+
+    It has a text with its id, where it came from, and the values of kept columns in their order.
+    """
 
     @property
     def id(self) -> str:
@@ -64,12 +70,12 @@ class Job:
 
     @property
     def id(self) -> str:
-        """The same for the same rows at the same place, on any machine."""
+        """Its name. It is the same for the same rows at the same place, on any machine."""
         return f"{self.index:06d}.{self.content}"
 
 
 Runner = Callable[[Iterable[Job], Path, Manifest[Any]], Iterator[Shard]]
-"""Makes shards of jobs and writes them into the store's folder; in any order, each whole."""
+"""Makes shards of jobs and writes them into the store's folder. They come in any order, each whole."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def made(folder: Path, job: Job, encoded: Encoded, manifest: Manifest[Any]) -> S
 
 @contextmanager
 def naming_rows(rows: Any, first: int = 0) -> Iterator[None]:
-    """Have a text that is too long named by its file and line, not by its place in a shard.
+    """Have a text that is too long named by file and line. The error does not say its place in a shard.
 
     Args:
         rows: Arrow table of the rows.
@@ -152,7 +158,7 @@ def row_schema(kept: Mapping[str, str]) -> Any:
 
 
 def table_of(records: Sequence[Record], kept: Mapping[str, str]) -> Any:
-    """Records as an Arrow table without vectors; texts only as long as they are encoded or stored."""
+    """Records as an Arrow table without vectors. Texts are only as long as they are encoded or stored."""
     columns = {
         "id": [record.id for record in records],
         "text": [record.text for record in records],
@@ -165,7 +171,7 @@ def table_of(records: Sequence[Record], kept: Mapping[str, str]) -> Any:
 
 
 def text_hash(text: str, kept: Sequence[Any] = ()) -> bytes:
-    """Hash of a text and of the values of kept columns: a row is another when it differs."""
+    """Hash of a text and of the values of kept columns. A row is another when it differs."""
     digest = hashlib.sha256()
     for value in (text, *kept):
         item = b"\0" if value is None else str(value).encode()
@@ -180,7 +186,7 @@ def row_columns(table: Any, manifest: Manifest[Any]) -> Any:
 
 
 def content_hash(settings: str, rows: Any) -> str:
-    """Hash of the rows of a shard and of what they are encoded with: equal where the shard would be.
+    """Hash of a shard's rows and what they are encoded with. It is equal where the shard would be.
 
     Args:
         settings: From :meth:`Manifest.settings_hash`.
@@ -216,7 +222,7 @@ def write_shard(folder: Path, index: int, content: str, table: Any, n_vectors: i
 
 
 def find_shard(folder: Path, job: Job) -> Shard | None:
-    """A shard of this content that an earlier run has left, if its bytes are intact."""
+    """A shard of this content that an earlier run has left. It counts only if its bytes are intact."""
     for path in below(folder, SHARDS).glob(f"{job.id}.*.arrow"):
         if not path.is_symlink():
             digest = file_sha256(path)

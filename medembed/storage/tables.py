@@ -1,4 +1,7 @@
-"""The one store: a folder of rows with vectors, read through memory maps that are checked once, and changed by one writer."""
+"""The one store: a folder of rows with vectors.
+
+It is read through memory maps that are checked once, and changed by one writer.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -61,7 +64,7 @@ class Store(Generic[E]):
     """
 
     def __init__(self, path: Path, kind: Kind[E], found: Manifest[E], checked: set[str] | None = None) -> None:
-        """Nothing is read yet."""
+        """Set up without reading anything yet."""
         self.path, self.kind, self.manifest = path, kind, found
         self._checked = set() if checked is None else checked
         self._tables: dict[int, Any] = {}
@@ -72,7 +75,7 @@ class Store(Generic[E]):
 
     @classmethod
     def open(cls, path: Path, kind: Kind[E], checked: set[str] | None = None) -> Self:
-        """Open a finished store; its files are hashed when they are first used.
+        """Open a finished store. Its files are hashed when they are first used.
 
         Raises:
             CorpusError: No such store, an unfinished or damaged one, or one of another version.
@@ -86,11 +89,11 @@ class Store(Generic[E]):
         return cls(path, kind, found, checked)
 
     def newest(self) -> Self:
-        """The store as it is now; what was hashed is not hashed again."""
+        """The store as it is now. What was hashed is not hashed again."""
         return type(self).open(self.path, self.kind, self._checked)
 
     def changed(self) -> bool:
-        """Whether a writer has changed the store since."""
+        """Tell whether a writer has changed the store since."""
         return read_manifest(self.path, self.kind).state != self.manifest.state
 
     def __len__(self) -> int:
@@ -127,7 +130,7 @@ class Store(Generic[E]):
         return self._tables[number]
 
     def tables(self) -> Iterator[Any]:
-        """All shards, in the order of their rows; hashed side by side, since that is what a first search waits for."""
+        """All shards, in the order of their rows. They are hashed side by side, since a first search waits for that."""
         unchecked = [shard for shard in self.manifest.shards if shard.file not in self._checked]
         if len(unchecked) > 1:
             with ThreadPoolExecutor(HASHING) as pool:
@@ -135,7 +138,7 @@ class Store(Generic[E]):
         return (self.table(number) for number in range(len(self.manifest.shards)))
 
     def live(self) -> NDArray[np.bool_]:
-        """Which rows are not deleted. *Shape:* ``(rows,)``.
+        """Mask of the rows that are not deleted. *Shape:* ``(rows,)``.
 
         Raises:
             CorpusDamagedError: The list of deleted rows is missing or changed: the store must not show what was deleted.
@@ -172,7 +175,7 @@ class Store(Generic[E]):
         return self._chunks[key]
 
     def hits(self, numbers: Sequence[Integers], scores: Sequence[NDArray[np.float32]]) -> list[list[Hit]]:
-        """Rows of several queries, fetched at once and given back query by query."""
+        """Rows of several queries, given back query by query. They are fetched at once."""
         fetched = iter(self.rows(np.concatenate(numbers) if len(numbers) else np.empty(0, np.int64)))
         return [[_hit(next(fetched), float(score)) for score in values] for values in scores]
 
@@ -198,7 +201,10 @@ class Store(Generic[E]):
         return np.array([result[name] for name in ids], dtype=np.int64)
 
     def allowed(self, chosen: Filter | None) -> NDArray[np.bool_] | None:
-        """Rows that may be found: those a filter lets through, deleted ones left out; None for all. *Shape:* ``(rows,)``."""
+        """Rows that may be found, or None for all.
+
+        They are those that a filter lets through, deleted ones left out. *Shape:* ``(rows,)``.
+        """
         if chosen is None:
             return None if self.manifest.deleted is None else self.live()
         rows = (table.select([*SHOWN_COLUMNS, *self.manifest.kept]) for table in self.tables())
@@ -207,7 +213,7 @@ class Store(Generic[E]):
     def whole(
         self, what: str, make: Callable[[], T], save: Callable[[T, Path], object], load: Callable[[Path], T]
     ) -> T:
-        """Something derived from all rows of the store; see :meth:`Derived.get`."""
+        """Something derived from all rows of the store. See :meth:`Derived.get`."""
         return self.derived.get(what, whole_key(self.manifest), make, save, load)
 
     # ------------------------------------------------------------------------------------------- checking
@@ -243,7 +249,7 @@ def _damaged(path: Path, found: Manifest[Any], part: Part, kind: Kind[Any]) -> C
 
 
 def unlisted(folder: Path, found: Manifest[Any]) -> list[Path]:
-    """Files of a store that its manifest does not name: those of earlier runs, and what was left aside."""
+    """Files of a store that its manifest does not name. They are those of earlier runs, and what was left aside."""
     named = {part.file for part in found.files}
     files = [path for path in (*entries(folder, ""), *entries(folder, SHARDS)) if manifest.is_own_name(path.name)]
     return [path for path in files if path.relative_to(folder).as_posix() not in named]
@@ -253,7 +259,7 @@ def unlisted(folder: Path, found: Manifest[Any]) -> list[Path]:
 
 
 def publish(folder: Path, found: Manifest[E]) -> Manifest[E]:
-    """Write a manifest, and remove what it does not name; for a store that is held by :func:`manifest.writing`."""
+    """Write a manifest, and remove what it does not name. The store has to be held by :func:`manifest.writing`."""
     changed = found.model_copy(update={"state": found.state + 1})
     with Derived(folder, changed).swept():
         manifest.write_manifest(folder, changed)
@@ -264,7 +270,7 @@ def publish(folder: Path, found: Manifest[E]) -> Manifest[E]:
 
 
 def with_deleted(store: Store[E], numbers: Iterable[int]) -> Deleted | None:
-    """The file of deleted rows' numbers, with further ones; None where there are none."""
+    """The file of deleted rows' numbers, with further ones. None where no row is deleted."""
     arrow = require("pyarrow")
     gone = sorted({*np.flatnonzero(~store.live()).tolist(), *numbers})
     if not gone:
@@ -275,7 +281,7 @@ def with_deleted(store: Store[E], numbers: Iterable[int]) -> Deleted | None:
 
 
 def delete(store: Store[Any], ids: Sequence[str]) -> int:
-    """Leave rows out from now on, looked up in the newest state of the store.
+    """Leave rows out from now on. They are looked up in the newest state of the store.
 
     Returns:
         How many rows were deleted.
@@ -294,7 +300,7 @@ def delete(store: Store[Any], ids: Sequence[str]) -> int:
 
 
 def compact(store: Store[Any], shard_rows: int | None) -> None:
-    """Write the shards anew without deleted rows and in full length; full shards at the beginning stay as they are.
+    """Write the shards anew, without deleted rows and in full length. Full shards at the beginning stay as they are.
 
     Raises:
         CorpusDamagedError: A shard is missing or changed: what is broken must not be made to look whole.
@@ -319,7 +325,7 @@ def _rewritten(store: Store[Any], number: int, table: Any) -> Shard:
 
 
 def _unchanged(store: Store[Any], size: int) -> int:
-    """How many shards at the beginning are full and hold no deleted row."""
+    """Number of shards at the beginning that stay. They are full and hold no deleted row."""
     live = store.live()
     for number, shard in enumerate(store.manifest.shards):
         if shard.n_rows != size or not live[store.starts[number] : store.starts[number + 1]].all():

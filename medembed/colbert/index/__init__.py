@@ -1,1 +1,4 @@
-"""A store of compressed token vectors: built in shards that survive a crash, searched by centroids and exact MaxSim."""
+"""A store of compressed token vectors.
+
+It is built in shards that survive a crash, and searched by centroids and exact MaxSim.
+"""

@@ -1,4 +1,7 @@
-"""Rows → a token index: a codec from the first of them, then compressed token vectors, here or by a runner."""
+"""Rows → a token index.
+
+A codec is made from the first rows. Then token vectors are compressed, here or by a runner.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +42,7 @@ CENTROIDS_PER_ROOT, TOKENS_PER_CENTROID = 16, 32
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """How a token index is made.
+    """Settings for making a token index.
 
     Attributes:
         columns: Which columns mean what.
@@ -83,7 +86,10 @@ def index(
     progress: RowBar | None = None,
     stop: Callable[[], bool] = never,
 ) -> Summary:
-    """Encode the rows of files into a token index; arguments, results and errors as of :func:`medembed.corpus.embed.index`."""
+    """Encode the rows of files into a token index.
+
+    Arguments, results and errors are those of :func:`medembed.corpus.embed.index`.
+    """
     settings = settings or TokenSettings()
     found = sources.found_in(inputs, format, [folder])
     plan = plan_of(folder, model, settings, list(found.patterns), progress, stop)
@@ -93,7 +99,7 @@ def index(
 def index_python(
     rows: Iterable[Mapping[str, Any]], folder: Path, model: MedColBERT, settings: TokenSettings
 ) -> Summary:
-    """:func:`index` for mappings; one that cannot be used is an error."""
+    """:func:`index` for mappings. A mapping that cannot be used is an error."""
     plan = plan_of(folder, model, settings, [indexing.FROM_PYTHON])
     return indexing.index_python(rows, settings.columns, folder, plan)
 
@@ -106,7 +112,7 @@ def plan_of(
     progress: RowBar | None = None,
     stop: Callable[[], bool] = never,
 ) -> Plan[TokenEncoding]:
-    """How a run with these settings builds an index."""
+    """Plan for building an index with these settings."""
     if not isinstance(model, MedColBERT):
         raise SettingError(
             f"a token index needs a MedColBERT, and this is a {type(model).__name__}: EmbeddedCorpus takes that"
@@ -134,7 +140,7 @@ def plan_of(
 
 
 class _Encoder:
-    """Encodes rows with the codec of an index, and makes that from the first rows of a new one."""
+    """The encoder of rows with the codec of an index. It makes the codec of a new index from its first rows."""
 
     def __init__(self, folder: Path, model: MedColBERT) -> None:
         self._folder, self._model = folder, model
@@ -145,7 +151,7 @@ class _Encoder:
     def prepare(
         self, folder: Path, manifest: Manifest[Any], records: Iterator[Record]
     ) -> tuple[Manifest[Any], Iterator[Record]]:
-        """The codec of the first rows: the one that an earlier run has left, or a new one.
+        """The codec of the first rows. It is the one that an earlier run has left, or a new one.
 
         Raises:
             CorpusError: There are no rows.
@@ -167,7 +173,7 @@ class _Encoder:
         return manifest.model_copy(update={"parts": {CODEC: part}}), chain(first, records)
 
     def encode(self, job: Job, manifest: Manifest[Any]) -> Encoded:
-        """Encode and compress the rows of one shard; those that the codec was made from are encoded already."""
+        """Encode and compress the rows of one shard. Rows that the codec was made from are encoded already."""
         if self._codec is None:
             self._codec = load_codec(self._folder, manifest)
         start = job.index * manifest.shard_rows
@@ -180,7 +186,7 @@ class _Encoder:
         return compressed(ready + tokens, self._codec, truncated)
 
     def _encoded(self, rows: Any, first: int, pool_factor: float) -> tuple[list[Floats], int]:
-        """Token vectors of rows from a place on, and how many of their texts were cut."""
+        """Token vectors of rows from a place on. The second value is how many of their texts were cut."""
         texts = rows.column("text").to_pylist()[first:]
         with naming_rows(rows, first):
             encoded = self._model.encode_counted(texts, pool_factor=pool_factor, show_progress_bar=False)
@@ -205,7 +211,7 @@ def compressed(tokens: Sequence[Floats], codec: ResidualCodec, truncated: int = 
 
 
 def _left(folder: Path, content: str) -> Part | None:
-    """A codec of the same rows that an earlier run has left, if its bytes are intact."""
+    """A codec of the same rows that an earlier run has left. It counts only if its bytes are intact."""
     for path in entries(folder, ""):
         names = path.name.split(".")
         if names[:2] == [CODEC, content] and len(names) == 4:
@@ -222,7 +228,7 @@ def _trained(tokens: Floats, bits: Bits) -> ResidualCodec:
 
 
 def _n_centroids(n_tokens: int) -> int:
-    """A power of two near 16 · √tokens, with at least four tokens of the sample to each."""
+    """A power of two near 16 · √tokens. Each centroid has at least four tokens of the sample."""
     wanted = min(CENTROIDS_PER_ROOT * n_tokens**0.5, n_tokens / 4, MOST_CENTROIDS)
     return 1 << max(1, int(np.log2(max(wanted, 2))))
 

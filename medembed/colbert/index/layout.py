@@ -1,4 +1,6 @@
-"""What is particular to a token index on disk: compressed token vectors per row, a codec, and what decides them.
+"""Layout of a token index on disk.
+
+It has compressed token vectors per row, a codec, and what decides them.
 
 Shards hold, beside their rows, ``codes`` (centroid numbers, two bytes per token) and ``remainders`` (one byte for every ``8 / bits``
 coordinates), each the bytes of all tokens of a row. The part ``codec`` holds centroids and points, made from the first rows.
@@ -18,7 +20,7 @@ CODEC = "codec"
 
 
 class TokenEncoding(Encoding):
-    """What decides the token vectors of an index.
+    """Settings that decide the token vectors of an index.
 
     Attributes:
         pool_factor: Token pooling on top of the model's own.
@@ -44,7 +46,7 @@ TokenManifest = Manifest[TokenEncoding]
 
 
 def encoding_of(model: MedColBERT, bits: Bits, pool_factor: float) -> TokenEncoding:
-    """What token vectors of this model will be."""
+    """The encoding of this model's token vectors."""
     return TokenEncoding(
         model=stored_name(model.name, model.revision),
         revision=model.revision,

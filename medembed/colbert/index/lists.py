@@ -1,4 +1,6 @@
-"""Which documents have a token near which centroid, and the documents most worth an exact look for a query.
+"""Documents by the centroids that their tokens are near.
+
+They lead to the documents most worth an exact look for a query.
 
 A query token's best match in a document is worth at least what the token's similarity to a near centroid says, for every
 document that has a token there. Documents that are in none of the lists looked at are taken to have the similarity of the

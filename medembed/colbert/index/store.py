@@ -1,4 +1,4 @@
-"""TokenIndex: compressed token vectors on disk, opened for late-interaction search and careful changes."""
+"""TokenIndex, compressed token vectors on disk. It is opened for late-interaction search and careful changes."""
 
 import asyncio
 import os
@@ -41,19 +41,24 @@ ROWS_AT_A_TIME = 256
 
 @dataclass(frozen=True)
 class _Tokens:
-    """The tokens of a shard: their bytes, and where those of each row begin. *Shape of the offsets:* ``(rows + 1,)``."""
+    """The tokens of a shard.
+
+    It has their bytes, and the places where those of each row begin. *Shape of the offsets:* ``(rows + 1,)``.
+    """
 
     offsets: NDArray[np.int64]
     codes: NDArray[np.uint16]
     remainders: NDArray[np.uint8]
 
     def of(self, place: int) -> slice:
-        """Where the tokens of a row are."""
+        """Place of a row's tokens."""
         return slice(int(self.offsets[place]), int(self.offsets[place + 1]))
 
 
 class TokenIndex(Opened[TokenEncoding, MedColBERT]):
-    """A late-interaction index in a folder: rows chosen by centroids, scored by exact MaxSim of what is stored.
+    """A late-interaction index in a folder.
+
+    Rows are chosen by centroids, and scored by exact MaxSim of what is stored.
 
     Example:
         >>> index = TokenIndex.build("index/", [{"id": "a", "text": "chest pain"}], model)  # doctest: +SKIP
@@ -85,7 +90,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         model: MedColBERT,
         settings: TokenSettings | None = None,
     ) -> Self:
-        """Encode rows into a new index and open it; bounded memory, and after a crash the same call goes on.
+        """Encode rows into a new index and open it. Memory is bounded. After a crash the same call goes on.
 
         Args:
             path: Its folder; made if missing.
@@ -122,7 +127,10 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
 
     @property
     def bytes_a_token(self) -> float:
-        """Bytes on disk for each token vector: texts, ids and the codec included, what is derived for speed left out."""
+        """Bytes on disk for each token vector.
+
+        Texts, ids and the codec are included. What is derived for speed is left out.
+        """
         size = sum(below(self.path, part.file).stat().st_size for part in self.manifest.files)
         return size / max(1, self.manifest.n_vectors)
 
@@ -209,7 +217,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         candidates: int = CANDIDATES,
         probe: int = PROBE,
     ) -> list[Hit] | list[list[Hit]]:
-        """``search`` without blocking the event loop; arguments, hits and errors are the same."""
+        """``search`` without blocking the event loop. Arguments, hits and errors are the same."""
         return await asyncio.to_thread(
             partial(self.search, queries, k, filter=filter, candidates=candidates, probe=probe)
         )
@@ -269,7 +277,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         return chosen[order].astype(np.int64), scores[order]
 
     def _gathered(self, numbers: NDArray[np.int32]) -> tuple[Packed, NDArray[np.intp]]:
-        """The stored tokens of rows, one after the other, and where each row's begin."""
+        """The stored tokens of rows, one after the other. The second value is where each row's tokens begin."""
         codes, remainders, lengths = [], [], []
         homes = np.searchsorted(self._store.starts, numbers, side="right") - 1
         for home, place in zip(homes.tolist(), (numbers - self._store.starts[homes]).tolist(), strict=True):
@@ -312,7 +320,9 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         return make_lists(codes, counts, len(self._get_codec().centroids))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write rows as Parquet: id, text, source, line, kept columns and ``vectors``, a list of float32 lists per row.
+        """Write rows as Parquet.
+
+        The columns are id, text, source, line, kept columns and ``vectors``, a list of float32 lists per row.
 
         Args:
             path: Where, ending in ``.parquet``.
@@ -326,7 +336,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         arrays.write_parquet(Path(path), columns, (self._restored(*part, kind) for part in self._parts()))
 
     def to_npy(self, path: str | os.PathLike[str]) -> None:
-        """Write the vectors of all tokens as ``.npy``, and the id of each token's row beside it as ``.ids.json``.
+        """Write the vectors of all tokens as ``.npy``. The id of each token's row is beside it as ``.ids.json``.
 
         Args:
             path: Where, ending in ``.npy``; *shape* of the array: ``(tokens, dimension)``.
@@ -372,7 +382,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         return rows.append_column(arrow.field("vectors", kind), lists.cast(kind))
 
     def close(self) -> None:
-        """Let go of the maps, and of the model where it was loaded here."""
+        """Close the maps, and the model where it was loaded here."""
         super().close()
         self._forget()
 
