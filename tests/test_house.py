@@ -25,3 +25,16 @@ def test_nine_layers_and_no_import_runs_upwards(house: House) -> None:
 )
 def test_circles_are_found(imports: dict[str, set[str]], expected: list[list[str]]) -> None:
     assert circles(imports) == expected
+
+
+def test_no_modules_import_each_other_in_a_circle(house: House) -> None:
+    assert house.circles == []
+
+
+def test_docstrings_open_with_a_noun_or_an_imperative_and_one_idea(house: House) -> None:
+    assert len(house.wh_docstrings) <= 0.02 * house.docstrings, house.wh_docstrings
+    assert len(house.semicolon_docstrings) <= 0.02 * house.docstrings, house.semicolon_docstrings
+
+
+def test_recipes_repeat_little(house: House) -> None:
+    assert house.recipe_lines <= 400
