@@ -210,7 +210,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
     ) -> list[Hit] | list[list[Hit]]:
-        """``search`` without blocking the event loop; arguments, hits and errors are the same."""
+        """``search`` without blocking the event loop; query vectors have *Shape:* ``(n, dimension)`` there too."""
         return await asyncio.to_thread(partial(self.search, queries, k, filter=filter, scan=scan, hybrid=hybrid))
 
     def _found(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
-Grouping = Literal["none", "document", "neighbors"]
+Grouping = Literal["none", "document", "neighbours"]
 QueryType = Literal["keyword", "question", "care", "claim", "lay", "code"]
 ExtractiveKind = Literal[
     "title", "heading", "question", "term", "lead", "cropped", "keyword", "acronym", "claim", "asked"

@@ -21,7 +21,7 @@ def test_rows_of_a_document_share_a_batch() -> None:
 
 def test_a_row_shares_its_batch_with_its_hard_negatives() -> None:
     chain = [row(str(index), f"d{index}", (str(index ^ 1),)) for index in range(32)]
-    for batch in batches(chain, 4, "neighbors", 2, seed=1):
+    for batch in batches(chain, 4, "neighbours", 2, seed=1):
         assert {index ^ 1 for index in batch} == set(batch)
 
 
@@ -43,7 +43,7 @@ def test_the_same_text_never_stands_twice_in_a_batch() -> None:
     st.integers(1, 9),
     st.integers(1, 9),
     st.integers(0, 5),
-    st.sampled_from(["document", "neighbors"]),
+    st.sampled_from(["document", "neighbours"]),
 )
 def test_every_row_is_used_at_most_once_and_few_are_left(
     count: int, batch_size: int, group_size: int, seed: int, by: Grouping

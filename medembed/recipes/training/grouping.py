@@ -17,7 +17,7 @@ def batches(rows: Sequence[Triplet], batch_size: int, by: Grouping, group_size: 
     Args:
         rows: Training rows of one source.
         batch_size: Rows a batch.
-        by: What makes rows related: ``"document"``, their document; ``"neighbors"``, that one's passage is a mined negative
+        by: What makes rows related: ``"document"``, their document; ``"neighbours"``, that one's passage is a mined negative
             of the other.
         group_size: Related rows that are kept together; a batch holds several such groups.
         seed: Order of groups and batches.
