@@ -350,6 +350,8 @@ class MedEmbed(Session[Encoder]):
     ) -> Floats:
         """``encode`` without blocking the event loop. Single texts awaited at the same time share a batch.
 
+        Arguments and vectors are those of ``encode``.
+
         Raises:
             EngineError: The task that batches the calls was cancelled.
             MedEmbedError: As :meth:`encode`.

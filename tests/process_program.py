@@ -169,11 +169,15 @@ def interrupted(thing: Any, use: Use) -> None:
 ACTS = (idle, fork, pickled, threads, busy, interrupted)
 # A corpus and an index hold files of a folder and a model of their own: they are opened again elsewhere, not sent.
 NOT_PICKLED = ("corpus", "token-index")
+# Their threads multiply matrices in numpy, whose library (OpenBLAS) may be forked with a lock of its own held: once in about ten
+# forks the child's first product waits for ever. Engines compute in slots, which a fork waits for.
+NOT_FORKED_BUSY = ("corpus", "token-index", "late-interaction")
 
 
 def acts(name: str) -> list[str]:
     """What an object promises."""
-    return [act.__name__ for act in ACTS if not (act is pickled and name in NOT_PICKLED)]
+    left_out = {pickled: NOT_PICKLED, busy: NOT_FORKED_BUSY}
+    return [act.__name__ for act in ACTS if name not in left_out.get(act, ())]
 
 
 if __name__ == "__main__":

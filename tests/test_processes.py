@@ -20,6 +20,9 @@ from medembed import EmbeddedCorpus, MedEmbed
 from tests import process_program, tiny_bert
 from tests.colbert import folders
 
+# half a minute each; what they have of their own is little beside the others
+SLOW = ("openvino-int8", "late-interaction", "token-index")
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -47,7 +50,10 @@ def roberta(models: Path) -> Path:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("thing", process_program.OBJECTS)
+@pytest.mark.parametrize(
+    "thing",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in process_program.OBJECTS],
+)
 def test_every_promise_holds(thing: str, models: Path, request: pytest.FixtureRequest) -> None:
     if thing == "torch":
         request.getfixturevalue("roberta")
@@ -60,7 +66,7 @@ def test_every_promise_holds(thing: str, models: Path, request: pytest.FixtureRe
         [sys.executable, "-m", "tests.process_program", thing, str(models)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env=environment,
         check=False,
     )
