@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medembed import vectors
 from medembed.checkpoints import model_files, shortening
 from medembed.checkpoints.registry import BUNDLED
-from medembed.errors import SettingError, VectorError
+from medembed.errors import CheckpointError, SettingError, VectorError
 from medembed.runtime import inputs as texts_of
 from medembed.runtime import options
 from medembed.runtime.encoding import Cut, Encoder, load_tokenizer
@@ -106,7 +106,16 @@ class MedEmbed(Session[Encoder]):
         self._dimension = within("truncate_dim", truncate_dim, self._full_dimension, self._full_dimension)
         # read now, and not when first asked for: by then the folder may hold another model
         own = self._full_dimension == self.spec.dimension  # and not that of an engine which was passed in
-        self._directions = shortening.read(self.folder, self._full_dimension) if own else None
+        self._directions, self._no_directions = self._read_directions() if own else (None, None)
+        if self._no_directions is not None and self._dimension < self._full_dimension:
+            raise self._no_directions
+
+    def _read_directions(self) -> tuple[Floats | None, CheckpointError | None]:
+        """The directions for shorter vectors, or why there are none. Whole vectors do not need them."""
+        try:
+            return shortening.read(self.folder, self._full_dimension), None
+        except CheckpointError as error:
+            return None, error
 
     def _start(self) -> Encoder:
         tokenizer = load_tokenizer(self._checkpoint, self._max_seq_length)
@@ -339,6 +348,8 @@ class MedEmbed(Session[Encoder]):
                 first_index=first_index + window.start,
                 batch_size=how.batch_size,
             )
+            if self._no_directions is not None and dimension < self._full_dimension:
+                raise self._no_directions
             rows = shortening.shorten(rows, dimension, self._directions)
             out[window] = vectors.normalize(rows) if how.unit and not self.spec.normalized else rows
             return cut

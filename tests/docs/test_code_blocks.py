@@ -9,12 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medembed.recipes.load import load_recipe
 from medembed.recipes.schema import Recipe
 from tests.docs import blocks, named
 
@@ -90,7 +92,14 @@ def _check_without_running(block: blocks.Block, where: str) -> None:
         compile(block.code, where, "exec")
     elif block.language == "toml":
         given: dict[str, Any] = {"name": "shown", "pairs": {"sources": {"p": {"format": "jsonl", "path": "p"}}}}
-        Recipe.model_validate(given | tomllib.loads(block.code))
+        shown = tomllib.loads(block.code)
+        if "extends" in shown:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "recipe.toml")
+                path.write_text(block.code)
+                load_recipe(path)
+        else:
+            Recipe.model_validate(given | shown)
     elif block.language == "json":
         json.loads(block.code)
     elif block.language == "bash":

@@ -19,6 +19,7 @@ from medembed.evaluation.models import Setup, model_ref
 from medembed.evaluation.results import load_results
 from medembed.evaluation.run import Outcome, evaluate
 from medembed.evaluation.tasks import TASK_SETS, task_refs
+from medembed.storage import asides
 from tests.evaluation.conftest import write_folder
 
 # mteb and its libraries are noisy; what they warn of is theirs.
@@ -182,7 +183,7 @@ def test_wrong_data_cost_only_their_own_task(measured: tuple[Path, Path, list[Ou
         file.write("q0\tnothing\t1\n")
     outcomes = evaluate(["bm25"], [bad, measured[0]], measured[1])
     assert isinstance(outcomes[0].error, TaskDataError)
-    assert "test.tsv:12: document 'nothing'" in str(outcomes[0].error)
+    assert "test.tsv:12: its document is not in corpus.jsonl" in str(outcomes[0].error)
     assert outcomes[1].score == 1.0
 
 
@@ -207,7 +208,9 @@ def test_leftovers_are_removed_even_where_nothing_is_measured(
 ) -> None:
     results = tmp_path / "out"
     shutil.copytree(measured[1], results)
-    (results / ".medembed-0123456789abcdef.aside" / "new").mkdir(parents=True)
+    killed = results / ".medembed-0123456789abcdef.aside"
+    (killed / "new").mkdir(parents=True)
+    (killed / asides._LOCK).touch()
     assert evaluate(["bm25"], [measured[0]], results)[0].reused
     assert list(results.glob(".medembed-*")) == []
 

@@ -248,7 +248,6 @@ def test_the_best_model_is_kept_and_a_worse_one_is_not(tmp_path: Path) -> None:
     saved: list[str] = []
 
     def save(model: Any, folder: Path) -> None:
-        folder.mkdir()
         (folder / "w").write_text(str(model))
         saved.append(str(model))
 

@@ -113,7 +113,7 @@ def plan_of(
     stop: Callable[[], bool] = never,
 ) -> Plan[TokenEncoding]:
     """Plan for building an index with these settings."""
-    if not isinstance(model, MedColBERT):
+    if not hasattr(model, "document_length"):
         raise SettingError(
             f"a token index needs a MedColBERT, and this is a {type(model).__name__}: EmbeddedCorpus takes that"
         )
