@@ -37,6 +37,7 @@ class Encoded:
     def __init__(self, model: MedColBERT, documents: list[Floats]) -> None:
         self.name, self.revision, self.dimension = model.name, model.revision, model.dimension
         self.document_length, self.overlong = model.document_length, model.overlong
+        self.precision, self.device = model.precision, model.device
         self._documents = documents
 
     def encode_document(self, numbers: Sequence[str], **_: Any) -> list[Floats]:
