@@ -21,7 +21,7 @@ from medembed.corpus.embed import Settings, index_rows, plan_of
 from medembed.corpus.search import ScanKind
 from medembed.rows.read import Row
 from medembed.storage import arrow_files, shards
-from medembed.storage.manifest import Shard, write_manifest
+from medembed.storage.manifest import FORMAT, Shard, write_manifest
 from medembed.storage.places import MANIFEST
 from medembed.storage.shards import Runner
 from medembed.vectors import Floats
@@ -208,7 +208,7 @@ def _recall(exact: list[set[int]], found: list[set[int]]) -> float:
 
 def _synthetic(n: int, model: MedEmbed) -> Path:
     """A corpus of noisy copies of real texts' vectors, made once and kept in ``build/``."""
-    folder = CORPORA / f"{n}-{model.revision}"
+    folder = CORPORA / f"{FORMAT}-{n}-{model.revision}"
     if (folder / MANIFEST).exists():
         return folder
     import pyarrow as pa

@@ -19,6 +19,7 @@ from medembed.recipes import retrieval
 from medembed.rows import beir
 from medembed.rows.read import Row
 from medembed.search.ranking import ndcg, weighted
+from medembed.storage.manifest import FORMAT
 from medembed.storage.places import MANIFEST
 from medembed.storage.tables import Hit
 from tests.benchmarks import report
@@ -77,7 +78,7 @@ class _MaxSim:
 
 
 def _corpus(name: str, documents: Mapping[str, str], model: MedEmbed) -> EmbeddedCorpus:
-    path = CORPORA / f"{name}-{model.revision}"
+    path = CORPORA / f"{FORMAT}-{name}-{model.revision}"
     if not (path / MANIFEST).exists():
         index_rows(_rows(documents), path, model, Settings(), inputs=[name])
     return EmbeddedCorpus.open(path, model)

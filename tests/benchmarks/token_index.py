@@ -19,6 +19,7 @@ import psutil
 
 from medembed import MedColBERT, vectors
 from medembed.colbert.index.store import TokenIndex
+from medembed.storage.manifest import FORMAT
 from medembed.vectors import Floats
 from tests.benchmarks import texts
 from tests.benchmarks.report import Claim, Result
@@ -54,7 +55,7 @@ def index(size: Size, engines: Sequence[str] = ()) -> Result:
         originals = _encoded(model, size)
         queries = model.encode_query(texts.load("queries", QUERIES))
         repeated: Any = Repeated(model, originals)
-    place = Path(tempfile.gettempdir()) / f"medembed-token-index-{size.late_passages}-{model.revision[-12:]}"
+    place = Path(tempfile.gettempdir()) / f"medembed-token-index-{FORMAT}-{size.late_passages}-{model.revision[-12:]}"
     resumed = (place / "shards").is_dir()
     rows = ({"id": str(number), "text": str(number)} for number in range(size.late_passages))
     started = time.perf_counter()

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from medembed import MedColBERT, TruncationWarning
+from medembed import Cut, MedColBERT, TruncationWarning
 from medembed.colbert.index.build import TokenSettings
 from medembed.colbert.index.store import TokenIndex
 from medembed.colbert.maxsim import maxsim
+from medembed.colbert.model import EncodedTokens
 from medembed.colbert.residual import Bits
 from medembed.recipes import retrieval
 from medembed.rows import beir
@@ -42,6 +43,9 @@ class Encoded:
 
     def encode_document(self, numbers: Sequence[str], **_: Any) -> list[Floats]:
         return [self.one(int(number)) for number in numbers]
+
+    def encode_counted(self, numbers: Sequence[str], **_: Any) -> EncodedTokens:
+        return EncodedTokens(self.encode_document(numbers), Cut(0, 0))
 
     def one(self, number: int) -> Floats:
         return self._documents[number]
