@@ -225,7 +225,13 @@ def _index_tokens(run: _Run, model: MedColBERT) -> None:
     with stopping() as stopped, row_bar(run.found.size()) as progress:
         started = time.perf_counter()
         summary = tokens.index(run.found, run.output, model, settings, progress=progress, stop=lambda: bool(stopped))
-    _tell(run, summary, time.perf_counter() - started, "--overlong chunk reads them whole, or index passages")
+    _tell(
+        run,
+        summary,
+        time.perf_counter() - started,
+        "--overlong chunk reads them whole, or index passages",
+        of_tokens=True,
+    )
 
 
 def _runner(model: MedEmbed, workers: int, devices: list[str], ray: str | None, gpus: float) -> Runner | None:
@@ -244,9 +250,9 @@ def _kept(given: list[str] | None) -> dict[str, str] | None:
     return {name: kind or "string" for name, _, kind in (item.partition(":") for item in given)}
 
 
-def _tell(run: _Run, summary: Summary, seconds: float, remedy: str) -> None:
+def _tell(run: _Run, summary: Summary, seconds: float, remedy: str, *, of_tokens: bool = False) -> None:
     rate = f", {summary.embedded / seconds:.0f}/s" if summary.embedded else ""
-    vectors = f", {summary.n_vectors} token vectors" if summary.n_vectors != summary.n_rows else ""
+    vectors = f", {summary.n_vectors} token vectors" if of_tokens else ""
     there = f"{summary.resumed} were there"
     if run.mode == "upsert":
         there = f"{summary.kept} kept, {summary.replaced} replaced, {summary.new} new"

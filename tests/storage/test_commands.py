@@ -286,3 +286,12 @@ def test_what_is_no_store_of_before_is_refused(kind: Kind, tmp_path: Path) -> No
         )
     assert "holds a store already" in str(run("corpus", "import", FORMAT1 / "tokens", "-o", tmp_path / "s").exception)
     assert len(everything(kind.open(tmp_path / "s"))) == 3
+
+
+def test_an_upsert_of_a_corpus_speaks_of_rows_and_not_of_token_vectors(tmp_path: Path) -> None:
+    notes = tmp_path / "n.jsonl"
+    for text in ("fever", "no fever"):
+        notes.write_text(json.dumps({"id": "1", "text": text}) + "\n")
+        told = done("index", notes, "-o", tmp_path / "c", *(["--upsert"] if (tmp_path / "c").exists() else []))
+    assert "1 replaced" in told
+    assert "token vectors" not in told
