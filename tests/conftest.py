@@ -1,5 +1,6 @@
 """What holds for every test: no network, one thread, no waiting for a hub."""
 
+import importlib.util
 import os
 
 # Before any test module imports torch, tokenizers or huggingface_hub, which read these at import.
@@ -15,6 +16,14 @@ import pytest
 
 from medembed import MedEmbed
 from tests import tiny_bert
+
+# CI installs environments beside the tests: a slow example there is no fault of the code. The adapters' environment
+# and vLLM's have no Hypothesis.
+if importlib.util.find_spec("hypothesis"):
+    import hypothesis
+
+    hypothesis.settings.register_profile("medembed", deadline=None)
+    hypothesis.settings.load_profile("medembed")
 
 
 @pytest.fixture(scope="session")
