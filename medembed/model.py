@@ -107,7 +107,11 @@ class MedEmbed(Session[Encoder]):
         # read now, and not when first asked for: by then the folder may hold another model
         own = self._full_dimension == self.spec.dimension  # and not that of an engine which was passed in
         self._directions, self._no_directions = self._read_directions() if own else (None, None)
-        if self._no_directions is not None and self._dimension < self._full_dimension:
+        self._check_directions(self._dimension)
+
+    def _check_directions(self, dimension: int) -> None:
+        """Refuse shorter vectors where the folder's directions are damaged."""
+        if self._no_directions is not None and dimension < self._full_dimension:
             raise self._no_directions
 
     def _read_directions(self) -> tuple[Floats | None, CheckpointError | None]:
@@ -338,6 +342,7 @@ class MedEmbed(Session[Encoder]):
 
     def _run(self, texts: list[str], how: How, show: bool | None, *, first_index: int = 0) -> tuple[Floats, Cut]:
         encoder, dimension = self._encoder(), how.dimension or self.dimension
+        self._check_directions(dimension)
         out = np.empty((len(texts), dimension), dtype=np.float32)
 
         def encode_window(window: slice, advance: Any) -> Cut:
@@ -348,8 +353,6 @@ class MedEmbed(Session[Encoder]):
                 first_index=first_index + window.start,
                 batch_size=how.batch_size,
             )
-            if self._no_directions is not None and dimension < self._full_dimension:
-                raise self._no_directions
             rows = shortening.shorten(rows, dimension, self._directions)
             out[window] = vectors.normalize(rows) if how.unit and not self.spec.normalized else rows
             return cut

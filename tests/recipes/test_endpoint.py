@@ -11,17 +11,14 @@ import pytest
 
 from medembed.errors import PairWriterError, RecipeConfigError
 from medembed.recipes.records import Note, content_id
-from medembed.recipes.schema import Execution, Llm, Recipe
-from medembed.recipes.sources import Places
+from medembed.recipes.schema import Execution, Llm
 from medembed.recipes.writers.interface import Written
 from medembed.recipes.writers.openai_endpoint import PROBE, EndpointWriter
 from tests.recipes.endpoint_server import Answer, Server, completion, good
 
-Loaded = Callable[..., tuple[Recipe, Places]]
 Serve = Callable[..., Server]
 Start = Callable[..., "subprocess.Popen[str]"]
 
-ENDPOINT = "pairs.writer=openai_endpoint"
 BUSY: Answer = (429, b'{"error": {"message": "slow down"}}')
 
 
