@@ -13,6 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed import border
 from medembed.errors import CorpusDamagedError, CorpusError, InputTypeError
 from medembed.extras import require
 from medembed.storage import arrow_files, filters, manifest
@@ -183,12 +184,17 @@ class Store(Generic[E]):
         """Numbers of the live rows with these ids, in the order asked.
 
         Raises:
-            CorpusError: An id that is not there.
-            InputTypeError: One string in place of several.
+            CorpusError: An id that is not there; the message says which by its place.
+            InputTypeError: One string in place of several, or an id that is no string.
         """
         if isinstance(ids, str):
             raise InputTypeError("expected a list of ids, and this is a single string: wrap it in a list")
-        compute, wanted = require("pyarrow.compute"), require("pyarrow").array(list(ids), type="string")
+        for number, name in enumerate(ids):
+            if not isinstance(name, str):
+                raise InputTypeError(f"id {number} is a {type(name).__name__}, not a str: ids are text in a store")
+        # half of a surrogate pair, as an argument that is not UTF-8 has, is in no store and in no Arrow array
+        known = [name for name in ids if border.is_text(name)]
+        compute, wanted = require("pyarrow.compute"), require("pyarrow").array(known, type="string")
         result: dict[str, int] = {}
         live = self.live()
         for start, table in zip(self.starts, self.tables(), strict=False):
@@ -196,8 +202,11 @@ class Store(Generic[E]):
             for place in np.flatnonzero(compute.is_in(column, value_set=wanted).to_numpy()):
                 if live[start + place]:
                     result[column[int(place)].as_py()] = int(start + place)
-        if missing := [name for name in ids if name not in result]:
-            raise CorpusError(f"{len(missing)} of {len(ids)} ids are not in {self.path}, the first is {missing[0]!r}")
+        if missing := [place for place, name in enumerate(ids) if name not in result]:
+            raise CorpusError(
+                f"{len(missing)} of {len(ids)} ids are not in {self.path}; the first of these is number {missing[0]} of those given, "
+                "counted from 0"
+            )
         return np.array([result[name] for name in ids], dtype=np.int64)
 
     def allowed(self, chosen: Filter | None) -> NDArray[np.bool_] | None:

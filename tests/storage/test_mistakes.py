@@ -125,3 +125,12 @@ def test_a_forked_child_searches_what_its_parent_has_searched(tmp_path: Path) ->
         [sys.executable, "-c", FORKED, str(tmp_path / "c")], env=environment, check=False, timeout=120
     )
     assert done.returncode == 0
+
+
+def test_ids_that_are_no_text_are_refused_by_their_place(kind: Kind, tmp_path: Path) -> None:
+    with kind.build(tmp_path / "s", rows(20)) as store:
+        with pytest.raises(InputTypeError, match="id 1 is a int, not a str"):
+            store.delete(["n3", 4])
+        with pytest.raises(CorpusError, match=r"1 of 2 ids are not in .*number 1 of those given"):
+            store.delete(["n3", "\udce9"])
+        assert len(store) == 20
