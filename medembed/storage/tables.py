@@ -22,8 +22,8 @@ from medembed.storage.durable import SHORT
 from medembed.storage.filters import Filter
 from medembed.storage.manifest import Deleted, E, Kind, Manifest, Part, Shard, read_manifest
 from medembed.storage.paths import below
-from medembed.storage.places import REJECTS, SHARDS, discard, entries
-from medembed.storage.shards import SHOWN_COLUMNS, content_hash, row_columns, write_shard
+from medembed.storage.places import MANIFEST, REJECTS, SHARDS, discard, entries
+from medembed.storage.shards import SHOWN_COLUMNS, content_hash, row_columns, row_schema, write_shard
 
 # what format 1 derived: it may hold the texts of a store that is replaced
 MAPS = "maps"
@@ -120,14 +120,22 @@ class Store(Generic[E]):
         """A shard as a mapped Arrow table, every column in one chunk.
 
         Raises:
-            CorpusDamagedError: It is missing or changed.
+            CorpusDamagedError: It is missing or changed, or has other rows or columns than the manifest says.
         """
         if number not in self._tables:
             shard = self.manifest.shards[number]
             try:
-                self._tables[number] = arrow_files.mapped(self.file(shard))
+                table = arrow_files.mapped(self.file(shard))
             except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
                 raise _damaged(self.path, self.manifest, shard, self.kind) from error
+            there = {field.name: field.type for field in table.schema}
+            fits = all(there.get(field.name) == field.type for field in row_schema(self.manifest.kept))
+            if not fits or table.num_rows != shard.n_rows:
+                raise CorpusDamagedError(
+                    f"{self.path / MANIFEST} names other rows or columns than {shard.file} has: bring it back from a copy, or delete it and "
+                    f"{self.kind.again}"
+                )
+            self._tables[number] = table
         return self._tables[number]
 
     def tables(self) -> Iterator[Any]:

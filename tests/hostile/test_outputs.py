@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -68,7 +68,7 @@ KEEP_BY_CONTENT = {"evaluate", "recipes run", "recipes download", "models downlo
 ALIASES = {"token-index"}  # calls index
 
 
-def commands(group: click.Command, above: str = "") -> Iterator[str]:
+def commands(group: Any, above: str = "") -> Iterator[str]:
     """All commands of the program by the words that call them."""
     for name, command in getattr(group, "commands", {}).items():
         called = f"{above} {name}".strip()

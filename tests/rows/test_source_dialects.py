@@ -1,6 +1,7 @@
 """The dialect of a recipe's files: the same settings, the same reader and the same strictness as `encode` and `index` have."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -9,17 +10,17 @@ from medembed.errors import SourceError
 from medembed.recipes.schema import Execution, NoteSource, Source
 from medembed.recipes.sources import Places, rows
 
-Read = list[dict[str, object]]
+Read = list[dict[str, Any]]
 
 
-def read(folder: Path, content: bytes, name: str = "n.csv", **settings: object) -> Read:
+def read(folder: Path, content: bytes, name: str = "n.csv", **settings: Any) -> Read:
     (folder / name).write_bytes(content)
     source = NoteSource.model_validate({"format": "csv", "path": name, **settings})
     wanted = {source.text: "notes.sources.mine.text"}
     return [dict(row) for row in rows(source, "mine", Places(folder, Execution(work=folder / "w")), wanted)]
 
 
-TABLE: dict[str, tuple[bytes, dict[str, object]]] = {
+TABLE: dict[str, tuple[bytes, dict[str, Any]]] = {
     "semicolons": ("id;text\na;Ménière, left\n".encode(), {}),
     "bars that are named": ("id|text\na|Ménière, left\n".encode(), {"delimiter": "|"}),
     "a tab by name": ("id\ttext\na\tMénière, left\n".encode(), {"delimiter": "tab"}),
@@ -30,7 +31,7 @@ TABLE: dict[str, tuple[bytes, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize(("content", "settings"), TABLE.values(), ids=TABLE.keys())
-def test_a_file_of_another_dialect_is_read(content: bytes, settings: dict[str, object], tmp_path: Path) -> None:
+def test_a_file_of_another_dialect_is_read(content: bytes, settings: dict[str, Any], tmp_path: Path) -> None:
     assert read(tmp_path, content, **settings) == [{"id": "a", "text": "Ménière, left"}]
 
 
@@ -53,7 +54,7 @@ def test_an_encoding_holds_for_every_file_of_text(name: str, tmp_path: Path) -> 
     assert row["text"] == "Ménière"
 
 
-ADVICE: dict[str, tuple[bytes, dict[str, object], str]] = {
+ADVICE: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "an open quote": (
         b'id,text\na,"open\n',
         {},
@@ -67,7 +68,7 @@ ADVICE: dict[str, tuple[bytes, dict[str, object], str]] = {
 
 @pytest.mark.parametrize(("content", "settings", "says"), ADVICE.values(), ids=ADVICE.keys())
 def test_errors_name_the_settings_of_the_recipe(
-    content: bytes, settings: dict[str, object], says: str, tmp_path: Path
+    content: bytes, settings: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match=says) as caught:
         read(tmp_path, content, **settings)
@@ -83,7 +84,7 @@ def test_errors_name_the_settings_of_the_recipe(
         ({"format": "parquet", "encoding": "cp1252"}, "for files of text, and this is 'parquet'"),
     ],
 )
-def test_a_dialect_that_means_nothing_is_refused(settings: dict[str, object], says: str) -> None:
+def test_a_dialect_that_means_nothing_is_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         NoteSource.model_validate({"format": "csv", "path": "n.csv", **settings})
 
