@@ -250,3 +250,8 @@ def _kind(value: object) -> str:
 
 def _reason(error: Exception) -> str:
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a string can be written as UTF-8: JSON and arguments may hold half of a surrogate pair."""
+    return _LONE.search(value) is None

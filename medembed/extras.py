@@ -22,7 +22,6 @@ EXTRAS = {
     "Stemmer": "corpus",
     "faiss": "faiss",
     "filelock": "corpus",
-    "fsspec": "corpus",
     "lancedb": "lancedb",
     "pyarrow": "corpus",
     "qdrant_client": "qdrant",

@@ -20,7 +20,18 @@ PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 HEAVY = ("torch", "openvino", "transformers", "sentence_transformers", "tokenizers", "huggingface_hub", "numpy", "rich")
 MAX_WHEEL_BYTES = 40 * 2**20
 MAX_LINES = 500  # one idea a file, usually below 400 lines; a longer one needs a split
-LIGHT = {"numpy", "tokenizers", "safetensors", "huggingface-hub", "openvino", "typer", "rich", "tqdm", "pydantic"}
+LIGHT = {
+    "numpy",
+    "tokenizers",
+    "safetensors",
+    "huggingface-hub",
+    "fsspec",
+    "openvino",
+    "typer",
+    "rich",
+    "tqdm",
+    "pydantic",
+}
 
 
 def _in_fresh_process(code: str) -> Any:

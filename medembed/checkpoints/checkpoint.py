@@ -23,6 +23,8 @@ HEAD, MADE_FOR = "late_interaction", "made_for.json"
 # what an export copies as it is, and what belongs to the compact form alone
 SETTINGS = (".json", ".txt", ".model", ".md", ".metadata")
 NOT_EXPORTED = ("vector_ranges.json", tensors.INDEX)
+# begins the revision of a model that is known by its files, not by a commit
+BY_FILES = "sha256-"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -54,6 +56,14 @@ class Checkpoint:
     steps: tuple[Step, ...]
     width: int
     tokenizer: TokenizerSettings
+
+    def files_hash(self) -> str:
+        """SHA-256 over its files as they were read. For a folder it is the revision, whatever the folder holds by now.
+
+        Raises:
+            CheckpointError: Weights of a hub model that have changed since.
+        """
+        return self.revision if self.revision.startswith(BY_FILES) else _fingerprint(self.files, self.head, self)
 
 
 def fetch(
@@ -147,7 +157,7 @@ def fingerprint(folder: Path) -> str:
     )
 
 
-def _fingerprint(files: ModelFiles, head: Path, about: model_files.Description) -> str:
+def _fingerprint(files: ModelFiles, head: Path, about: model_files.Description | Checkpoint) -> str:
     modules = model_files.read_modules(head, files)
     extra = [
         path / name

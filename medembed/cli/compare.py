@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
+from medembed.cli import options
 from medembed.evaluation import plots, report
-from medembed.evaluation.comparison import Question
+from medembed.evaluation.comparison import Comparison, Question
 from medembed.evaluation.comparison import compare as compare_models
 from medembed.evaluation.results import load_results
+from medembed.rows.outputs import all_or_none, check_outputs
 from medembed.storage.durable import write_text_whole
 from medembed.terminal import say
+
+REPORTS = ("report.md", "report.json", "report.html")
 
 
 class Format(StrEnum):
@@ -35,13 +39,17 @@ def compare(
     tuned: Annotated[list[str] | None, typer.Option(help="A tuned model; may be repeated.")] = None,
     base: Annotated[list[str] | None, typer.Option(help="A base model to hold it against; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Compare models query by query, with paired tests. Say 'better' only where it holds.
 
     Examples: [bold]medembed compare results -o report[/bold] · [bold]medembed compare ours theirs --against bm25[/bold]
     """
     question = Question(measure=measure, against=against, tuned=tuned or (), base=base or (), seed=seed)
-    comparison = compare_models(load_results(results), question)
+    measured = load_results(results)
+    outputs = [] if output is None else [*(output / name for name in REPORTS), *plots.paths(output)]
+    check_outputs(outputs, [item.path for item in measured], overwrite=overwrite)
+    comparison = compare_models(measured, question)
     writers = {
         Format.markdown: report.to_markdown,
         Format.json: report.to_json,
@@ -49,14 +57,21 @@ def compare(
     }
     say(writers[form](comparison))
     if output is not None:
-        drawn = plots.draw(comparison, output)
-        linked = {plots.TITLES[name]: path.name for name, path in drawn.items()}
-        inline = {plots.TITLES[name]: path.read_text(encoding="utf-8") for name, path in drawn.items()}
-        written = {
-            "report.md": report.to_markdown(comparison, linked),
-            "report.json": report.to_json(comparison),
-            "report.html": report.to_html(comparison, inline),
-        }
-        for name, text in written.items():
-            write_text_whole(output / name, text)
-        say(f"report.md, report.json, report.html and {len(drawn)} plots (PNG, SVG) are in {output}", error=True)
+        with all_or_none(outputs):
+            n_plots = _write(comparison, output)
+        say(f"{', '.join(REPORTS)} and {n_plots} plots (PNG, SVG) are in {output}", error=True)
+
+
+def _write(comparison: Comparison, output: Path) -> int:
+    """Write the reports and the plots. The result is how many plots there are."""
+    drawn = plots.draw(comparison, output)
+    linked = {plots.TITLES[name]: path.name for name, path in drawn.items()}
+    inline = {plots.TITLES[name]: path.read_text(encoding="utf-8") for name, path in drawn.items()}
+    texts = (
+        report.to_markdown(comparison, linked),
+        report.to_json(comparison),
+        report.to_html(comparison, inline),
+    )
+    for name, text in zip(REPORTS, texts, strict=True):
+        write_text_whole(output / name, text)
+    return len(drawn)

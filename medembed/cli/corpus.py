@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
+from medembed.cli import options
 from medembed.cli.stores import open_store, take_over
 from medembed.colbert.index.store import TokenIndex
-from medembed.errors import InputFileError, SettingError
+from medembed.errors import SettingError
+from medembed.rows import files
+from medembed.rows.outputs import check_apart, check_outputs
+from medembed.rows.read import lines_of
 from medembed.storage.manifest import Encoding
 from medembed.terminal import say
 
@@ -86,7 +90,7 @@ def delete(
     """
     if not ids and ids_from is None:
         raise SettingError("which rows? Give ids, or a file of them with --ids-from")
-    listed = [] if ids_from is None else _lines(ids_from)
+    listed = [] if ids_from is None else lines_of(str(ids_from))
     with open_store(folder) as opened:
         count = opened.delete([*(ids or []), *listed])
     say(f"{count} rows deleted; `medembed corpus compact {folder}` removes their bytes", error=True)
@@ -109,11 +113,13 @@ def compact(
 def export(
     folder: Folder,
     output: Annotated[Path, typer.Option("--output", "-o", help="A path that ends in .npy or .parquet.")],
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Write rows with their vectors as .parquet, or vectors as .npy. The ids go beside the .npy as .ids.json.
 
     Example: [bold]medembed corpus export corpus/ -o rows.parquet[/bold]
     """
+    check_outputs(files.paths_of(output, with_ids=True), overwrite=overwrite)
     with open_store(folder) as opened:
         if output.suffix == ".parquet":
             opened.to_parquet(output)
@@ -132,12 +138,6 @@ def import_earlier(
 
     Example: [bold]medembed corpus import old/ -o corpus/[/bold]
     """
+    check_apart(output, folder)
     count = take_over(folder, output)
     say(f"{output}: {count} rows taken over from {folder}, which is as it was", error=True)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.rstrip("\r") for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    except UnicodeDecodeError as error:
-        raise InputFileError(f"{path} is not UTF-8: save the ids as UTF-8, one per line") from error

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from medembed.cli import options
 from medembed.errors import SettingError
 from medembed.evaluation import leaderboard, submission
+from medembed.rows.outputs import all_or_none, check_outputs
 from medembed.terminal import say
 
 leaderboard_app = typer.Typer(help="A leaderboard as a static page.", no_args_is_help=True)
@@ -32,6 +34,7 @@ def build(
     submit: Annotated[
         Path | None, typer.Option(help="Also prepare ModelMeta entries and a results tree for MTEB in this folder.")
     ] = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Write leaderboard.html and leaderboard.md.
 
@@ -39,14 +42,19 @@ def build(
 
     Examples: [bold]medembed leaderboard build results[/bold] · [bold]medembed leaderboard build results --submit for-mteb[/bold]
     """
-    for page in leaderboard.build(results or [], output):
-        say(f"wrote {page}")
-    if submit is None:
-        return
-    if not results:
+    if submit is not None and not results:
         raise SettingError(
             "--submit needs at least one folder of results: medembed leaderboard build RESULTS --submit DIR"
         )
+    copies = leaderboard.copies(results or [], output)
+    outputs = [*leaderboard.pages(output), *copies.values()]
+    check_outputs([*outputs, *([] if submit is None else [submit])], copies, overwrite=overwrite)
+    with all_or_none(outputs):
+        pages = leaderboard.build(results or [], output)
+    for page in pages:
+        say(f"wrote {page}")
+    if submit is None or not results:
+        return
     prepared = submission.prepare(results, submit)
     say(f"wrote {submit}: {len(prepared.ready)} model entries, {prepared.files} result files, README.md")
     for name, todo in prepared.missing.items():

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from medembed.checkpoints import checkpoint, hub
 from medembed.checkpoints.registry import MODELS, ModelSpec
+from medembed.rows.outputs import check_apart
 from medembed.terminal import Terminal, say
 
 models_app = typer.Typer(invoke_without_command=True)
@@ -71,5 +72,7 @@ def export(
 
     Example: [bold]medembed models export mini ./mini[/bold]
     """
-    checkpoint.export(checkpoint.fetch(model, late_interaction=late_interaction or None), target)
+    found = checkpoint.fetch(model, late_interaction=late_interaction or None)
+    check_apart(target, found.folder)
+    checkpoint.export(found, target)
     say(f"written: {target}")

@@ -44,7 +44,9 @@ def copy(recipe: Recipe, target: Annotated[Path, typer.Argument(help="Folder to 
     Example: [bold]medembed recipes copy tiny my-recipe[/bold]
     """
     from medembed.recipes import catalog
+    from medembed.rows.outputs import check_apart
 
+    check_apart(target, catalog.find(recipe).folder)
     catalog.copy(recipe, target)
     say(f"copied to {target}; run it with: medembed recipes run {target}")
 

@@ -1,7 +1,6 @@
 """`medembed search`: the best rows for a question. They come from an embedded corpus or a token index."""
 
 import json
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -13,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from medembed import border
 from medembed.cli import options
 from medembed.cli.stores import open_store
 from medembed.colbert.index.store import TokenIndex
@@ -20,6 +20,8 @@ from medembed.colbert.model import FIRST_SHARE, MedColBERT
 from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.layout import CORPUS
 from medembed.errors import SettingError
+from medembed.rows.read import lines_of
+from medembed.rows.sources import STDIN
 from medembed.runtime.tokenizer import TruncationWarning
 from medembed.storage import filters
 from medembed.storage.manifest import kind_of
@@ -103,9 +105,7 @@ def search(
     Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] · [bold]medembed search corpus/ "HLA-B27" --hybrid[/bold] ·
     [bold]medembed search corpus/ "swollen calf" --late-interaction mini[/bold]
     """
-    asked = [line.strip() for line in sys.stdin if line.strip()] if queries == ["-"] else queries
-    if not all(query.strip() for query in asked):
-        raise SettingError("a query is blank, and something would be found for it all the same: give a question")
+    asked = _asked(queries)
     late = {"late-interaction": late_interaction, "first-share": first_share}
     if first_share is not None and late_interaction is None and kind_of(corpus) == CORPUS.name:
         raise SettingError("--first-share: there is no second order without --late-interaction; give that too")
@@ -134,6 +134,30 @@ def search(
             )
         else:
             _print(query, found_hits)
+
+
+def _asked(queries: Sequence[str]) -> list[str]:
+    """The questions, those of standard input in the place of the hyphen.
+
+    Raises:
+        InputFileError: A line of standard input that is not text in UTF-8.
+        SettingError: A question is blank, is not text, or there is none.
+    """
+    if list(queries).count(STDIN) > 1:
+        raise SettingError(f"{STDIN} is given twice, and standard input can be read once: leave one out")
+    asked = [
+        item
+        for query in queries
+        for item in ([line.strip() for line in lines_of(STDIN)] if query == STDIN else [query])
+    ]
+    if not asked:
+        raise SettingError("standard input holds no question: give one a line")
+    for place, query in enumerate(asked, 1):
+        if not query.strip():
+            raise SettingError("a query is blank, and something would be found for it all the same: give a question")
+        if not border.is_text(query):
+            raise SettingError(f"query {place} is not UTF-8: type it anew, or give it through standard input")
+    return asked
 
 
 def _reranked(reranker: MedColBERT, query: str, hits: list[Hit], k: int, share: float) -> list[Hit]:

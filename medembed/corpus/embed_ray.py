@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medembed import errors
 from medembed.corpus import embed
 from medembed.corpus.layout import CorpusManifest
 from medembed.corpus.ray_connection import connected
-from medembed.errors import CorpusError, SettingError
+from medembed.errors import CorpusError, MedEmbedError, SettingError
 from medembed.extras import require
 from medembed.model import MedEmbed
 from medembed.storage import arrow_files, paths, shards
@@ -102,7 +103,11 @@ def _stage(staging: Path, job: Job) -> Path:
 def _receipts(
     ray: Any, model: MedEmbed, cluster: Cluster, folder: Path, manifest: Manifest[Any], names: list[str]
 ) -> Iterator[str]:
-    """Manifest entries of the shards, as actors finish them. They come in any order, each once."""
+    """Manifest entries of the shards, as actors finish them. They come in any order, each once.
+
+    Raises:
+        MedEmbedError: As an actor raised it, for instance for a text that is too long.
+    """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     device = "cuda" if cluster.gpus else "cpu"
@@ -119,7 +124,9 @@ def _receipts(
         compute=ray.data.ActorPoolStrategy(min_size=least, max_size=cluster.actors),
     )
     for row in done.iter_rows():
-        yield row["receipt"]
+        if row["error"]:
+            raise getattr(errors, row["error"])(row["told"])
+        yield row["told"]
 
 
 class _Embedder:
@@ -130,7 +137,12 @@ class _Embedder:
         self._manifest, self._folder = CorpusManifest.model_validate_json(manifest), Path(folder)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        return {"receipt": [self._embed(str(name)).model_dump_json() for name in batch["shard"]]}
+        [name] = batch["shard"]
+        try:
+            return {"told": [self._embed(str(name)).model_dump_json()], "error": [""]}
+        except MedEmbedError as error:
+            # Ray hands on an error as text of its own, without the one that says file and line
+            return {"told": [str(error)], "error": [type(error).__name__]}
 
     def _embed(self, name: str) -> Shard:
         index, content = name.split(".")

@@ -5,7 +5,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed.checkpoints import checkpoint
 from medembed.checkpoints.registry import stored_name
 from medembed.errors import CorpusError, VectorError
 from medembed.extras import require
@@ -75,7 +74,7 @@ def embedding_of(model: MedEmbed, stored: Stored) -> Embedding:
     return Embedding(
         model=stored_name(model.name, model.revision),
         revision=model.revision if engine in FAITHFUL_ENGINES else f"{model.revision}+{engine}",
-        weights=checkpoint.fingerprint(model.folder),
+        weights=model.files_hash,
         dimension=model.dimension,
         max_seq_length=model.max_seq_length,
         overlong=model.settings["overlong"],

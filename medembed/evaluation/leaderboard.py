@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -132,28 +133,44 @@ def build(folders: Sequence[Path], output: Path) -> list[Path]:
         ResultsError: A folder holds no results.
     """
     measurements = load_results(folders) if folders else []
-    paths = sorted({item.path for item in measurements})
-    origins = {path: quote(_published_as(path, output).as_posix()) for path in paths}
+    copied = copies(folders, output)
+    for path, copy in copied.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(copy, partial(shutil.copyfile, path))
+    origins = {item.path: quote(_link(copied.get(item.path, item.path), output)) for item in measurements}
     ours = measured(measurements, origins)
-    html = output / "leaderboard.html"
+    html, markdown = pages(output)
     _write(html, _standalone(_fragment([*ours, *published()])))
     # A page of the docs lies one folder deeper than its source, so links to our files go up once.
     deeper = measured(measurements, {path: f"../{link}" for path, link in origins.items()})
-    markdown = output / "leaderboard.md"
     _write(markdown, _page(_fragment([*deeper, *published()])))
     return [html, markdown]
 
 
-def _published_as(path: Path, output: Path) -> Path:
-    """Path of a result relative to the page. Results outside the page's folder are copied there."""
-    if path.resolve().is_relative_to(output.resolve()):
-        return path.resolve().relative_to(output.resolve())
+def pages(output: Path) -> tuple[Path, Path]:
+    """The two pages that :func:`build` writes: for any browser, and for the docs."""
+    return output / "leaderboard.html", output / "leaderboard.md"
+
+
+def copies(folders: Sequence[Path], output: Path) -> dict[Path, Path]:
+    """Result files outside the page's folder, each with the copy that :func:`build` makes of it there.
+
+    Raises:
+        ResultsError: A folder holds no results.
+    """
+    found = sorted({item.path for item in load_results(folders)}) if folders else []
+    outside = [path for path in found if not path.resolve().is_relative_to(output.resolve())]
+    return {path: paths.below(output, "/".join(("leaderboard-results", *_shown(path)))) for path in outside}
+
+
+def _shown(path: Path) -> tuple[str, ...]:
+    """The end of a result's path that tells it apart."""
     parts = path.absolute().parts
-    below = parts[parts.index("results") + 1 :] if "results" in parts else parts[-3:]
-    copy = paths.below(output, "/".join(("leaderboard-results", *below)))
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(copy, lambda made: shutil.copyfile(path, made))
-    return copy.relative_to(output)
+    return parts[parts.index("results") + 1 :] if "results" in parts else parts[-3:]
+
+
+def _link(path: Path, output: Path) -> str:
+    return path.resolve().relative_to(output.resolve()).as_posix()
 
 
 def _fragment(entries: Sequence[Entry]) -> str:

@@ -14,6 +14,12 @@ from medembed.extras import require
 from medembed.storage.durable import whole
 
 TITLES = {"scores": "Scores by task", "wins": "Share of wins", "speed": "Quality against speed"}
+SUFFIXES = (".png", ".svg")
+
+
+def paths(folder: Path) -> list[Path]:
+    """The files that :func:`draw` writes into a folder, where there are data for all."""
+    return [folder / f"{name}{suffix}" for name in TITLES for suffix in SUFFIXES]
 
 
 def draw(comparison: Comparison, folder: Path) -> dict[str, Path]:
@@ -46,7 +52,7 @@ def _save(name: str, drawing: Callable[[Comparison, Any], None], comparison: Com
         axes = figure.add_subplot()
         drawing(comparison, axes)
         axes.set_title(TITLES[name])
-        for suffix, metadata in ((".png", {}), (".svg", {"Date": None})):
+        for suffix, metadata in zip(SUFFIXES, ({}, {"Date": None}), strict=True):
             with whole(folder / f"{name}{suffix}") as made:
                 figure.savefig(made, dpi=150, metadata=metadata, format=suffix[1:])
     return folder / f"{name}.svg"

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,8 +16,7 @@ from medembed.errors import ResultsError
 from medembed.evaluation.models import TUNED_FROM
 from medembed.evaluation.results import Measurement, load_results
 from medembed.extras import require
-from medembed.storage import paths
-from medembed.storage.durable import is_ours, write_listing, write_text_whole, write_whole
+from medembed.storage.durable import is_ours, write_folder, write_listing, write_text_whole
 
 REFUSED = "not ready"
 
@@ -89,13 +87,7 @@ def prepare(folders: Sequence[Path], output: Path) -> Submission:
 
     ours = [item for item in load_results(folders) if item.model.name in TUNED_FROM and not item.model.variant]
     wanted = [item for item in ours if is_hub_task(item.task)]
-    paths.remove_folder(output, "results")
     files = sorted({item.path for item in wanted})
-    for path in files:
-        target = output / "results" / path.parent.parent.name / path.parent.name
-        target.mkdir(parents=True, exist_ok=True)
-        for name in (path.name, "model_meta.json"):
-            write_whole(target / name, partial(shutil.copyfile, path.parent / name))
     sources, missing = [], {}
     for name in TUNED_FROM:
         revision = _revision(name, ours)
@@ -105,10 +97,20 @@ def prepare(folders: Sequence[Path], output: Path) -> Submission:
         else:
             sources.append(meta_source(_fields(name, revision)))
     ready = tuple(name for name in TUNED_FROM if name not in missing)
-    _write(output / "mteb" / "medembed_models.py", _module(sources))
     submission = Submission(output, ready, missing, len(files))
-    _write(output / "README.md", _readme(submission, wanted))
-    write_listing(output)
+
+    def fill(folder: Path) -> None:
+        for path in files:
+            target = folder / "results" / path.parent.parent.name / path.parent.name
+            target.mkdir(parents=True, exist_ok=True)
+            for name in (path.name, "model_meta.json"):
+                shutil.copyfile(path.parent / name, target / name)
+        _write(folder / "mteb" / "medembed_models.py", _module(sources))
+        _write(folder / "README.md", _readme(submission, wanted))
+        write_listing(folder)
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_folder(output, fill)
     return submission
 
 

@@ -1,9 +1,11 @@
 """The settings of a recipe: one typed section per stage, and ``execution`` apart because it never changes a result."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medembed.rows.dialect import Dialect
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -45,9 +47,29 @@ class Source(Section):
     config: str | None = None
     split: str = "train"
     limit: Positive | None = None
+    delimiter: str | None = None  # of csv; None: as medembed.rows.dialect finds it out
+    quote: str = '"'  # of csv; "none" where quotes are ordinary characters
+    header: bool = True  # of csv; without, columns are named "1", "2" and so on
+    encoding: str = "utf-8"
     origin: str = ""
     license: str = ""
     attribution: str = ""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its files are written, where they are text."""
+        quote = None if self.quote == "none" else self.quote
+        return Dialect(self.delimiter, quote, self.encoding, self.header, of_recipe=True)
+
+    @model_validator(mode="after")
+    def _dialect_means_something(self) -> "Source":
+        if self.dialect.of_tables() and self.format != "csv":
+            raise ValueError(
+                f"delimiter, quote and header are for format 'csv', and this is '{self.format}': leave them out"
+            )
+        if self.dialect.encoding != "utf-8" and self.format in ("parquet", "hub", "beir"):
+            raise ValueError(f"encoding is for files of text, and this is '{self.format}': leave it out")
+        return self
 
     @model_validator(mode="after")
     def _names_its_data(self) -> "Source":
@@ -57,6 +79,13 @@ class Source(Section):
         elif not self.path:
             raise ValueError(f"format '{self.format}' needs path")
         return self
+
+    def read_with(self, columns: set[str]) -> dict[str, Any]:
+        """What decides its rows beside its content, for fingerprints. A dialect enters where it is not the usual one."""
+        told = self.model_dump(mode="json", include={"format", "limit", *columns})
+        return told | self.model_dump(
+            mode="json", include={"delimiter", "quote", "header", "encoding"}, exclude_defaults=True
+        )
 
 
 class NoteSource(Source):

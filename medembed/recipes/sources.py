@@ -78,12 +78,14 @@ def locate(source: Source | Development, name: str, places: Places) -> Path:
         An existing path; its content is not verified here.
 
     Raises:
-        SourceError: It is nowhere; the message says where it comes from and how to give it.
+        SourceError: It is nowhere, and the message says where it comes from and how to give it; or it is a folder that the recipe
+            itself writes into.
     """
     path = Path(source.path or "").expanduser()
     tried = [path] if path.is_absolute() else [folder / path for folder in places.folders()]
     for candidate in tried:
         if candidate.exists():
+            _check_apart(candidate, name, places)
             return candidate
     origin = f" It comes from: {source.origin}." if source.origin else ""
     has_url = isinstance(source, Source) and source.url
@@ -92,6 +94,16 @@ def locate(source: Source | Development, name: str, places: Places) -> Path:
         f"source '{name}': no {source.path} in {', '.join(str(item.parent) for item in tried)}.{origin} "
         f"{how} the folder that holds it with execution.data=DIR"
     )
+
+
+def _check_apart(path: Path, name: str, places: Places) -> None:
+    """Refuse a folder of texts that holds what the recipe writes: the next run would read that as texts."""
+    written = {"execution.work": places.execution.work, "execution.out": places.execution.out}
+    for setting, place in written.items():
+        if place is not None and path.is_dir() and place.resolve().is_relative_to(path.resolve()):
+            raise SourceError(
+                f"source '{name}': {path} holds {place}, which the recipe writes: say {setting}=DIR outside of it"
+            )
 
 
 def identity(source: Source | Development, name: str, places: Places) -> str:
@@ -230,7 +242,8 @@ def _files(source: Source, path: Path) -> finding.Found:
     if kind == "csv":
         endings = {ending: known for ending, known in readers.BY_ENDING.items() if known in ("csv", "tsv")}
     of_its_ending = endings.get(readers.ending_of(path.name), kind)
-    return finding.find([str(path)], None if path.is_dir() else of_its_ending, by_ending=endings)
+    kind_of_all = None if path.is_dir() else of_its_ending
+    return finding.find([str(path)], kind_of_all, dialect=source.dialect, by_ending=endings)
 
 
 def _without_id(values: Mapping[str, Any]) -> Row:

@@ -34,6 +34,7 @@ class Dialect:
         quote: What quotes fields; None where quotes are ordinary characters.
         encoding: Any that Python knows.
         header: Whether the first row of a table names the columns; without, they are named ``"1"``, ``"2"`` and so on.
+        of_recipe: Whether messages name the settings of a recipe's source in place of a command's options.
 
     Raises:
         SettingError: A delimiter or quote of more than one character, both the same, or an unknown encoding.
@@ -43,6 +44,7 @@ class Dialect:
     quote: str | None = '"'
     encoding: str = "utf-8"
     header: bool = True
+    of_recipe: bool = False
 
     def __post_init__(self) -> None:
         """Check the values, and take ``"tab"`` for a tab."""
@@ -65,6 +67,12 @@ class Dialect:
     def encoding_shown(self) -> str:
         """The encoding as messages name it."""
         return self.encoding.upper()
+
+    def told(self, name: str, value: str = "") -> str:
+        """A choice as the user makes it, for messages: ``--quote none``, in a recipe ``quote = "none"``."""
+        if not self.of_recipe:
+            return f"--{name} {value}".rstrip()
+        return "header = false" if name == "no-header" else f'{name} = "{value.strip(chr(39))}"'
 
     def of_tables(self) -> bool:
         """Tell whether something was chosen that only tables of text have."""
@@ -102,7 +110,7 @@ def text_stream(stream: IO[bytes], name: str, dialect: Dialect, *, keep_ends: bo
     if (found := _wide_encoding(head)) is not None:
         raise InputFileError(
             f"{name} is in {found.upper()}, and {dialect.encoding_shown} was expected: save it as UTF-8 "
-            f"(iconv -f {found} -t utf-8 FILE > NEW), or have encode and index read it with --encoding {found}"
+            f"(iconv -f {found} -t utf-8 FILE > NEW), or say {dialect.told('encoding', found)} where files of rows are read"
         )
     if not keep_ends and b"\r" in head[:-1] and b"\n" not in head:
         return io.BufferedReader(_CarriageReturns(buffered), buffer_size=PIECE_BYTES)

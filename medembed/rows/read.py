@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from medembed import border
 from medembed.errors import CorpusError, InputFileError
+from medembed.rows import sources
 from medembed.rows.readers import WITHOUT_COLUMNS, records
 from medembed.rows.source import Reject, Source
 from medembed.rows.wanted import ROWS_THAT_TELL, Wanted
@@ -67,12 +69,12 @@ class Columns:
 
 
 def read(
-    sources: Iterable[Source], columns: Columns, on_bytes: Callable[[int], object], *, blank: bool = False
+    files: Iterable[Source], columns: Columns, on_bytes: Callable[[int], object], *, blank: bool = False
 ) -> Iterator[Row | Reject]:
     """Rows and rejects of sources, in order.
 
     Args:
-        sources: The files.
+        files: The files.
         columns: Which columns mean what.
         on_bytes: Called with numbers of bytes as they are read.
         blank: Whether a blank text makes a row, and the first row must have all columns. Otherwise a blank text makes a reject, and a
@@ -82,7 +84,7 @@ def read(
         InputFileError: A file as a whole cannot be read: no such column, damaged compression, it changed meanwhile.
     """
     wanted = columns.wanted(1 if blank else ROWS_THAT_TELL)
-    for source in sources:
+    for source in files:
         own = Columns(kept=columns.kept) if source.format in WITHOUT_COLUMNS else columns
         for item in records(source, wanted, on_bytes):
             if isinstance(item, Reject):
@@ -92,7 +94,7 @@ def read(
     wanted.end_of_all()
 
 
-def all_rows(sources: Iterable[Source], columns: Columns, on_bytes: Callable[[int], object]) -> Iterator[Row]:
+def all_rows(files: Iterable[Source], columns: Columns, on_bytes: Callable[[int], object]) -> Iterator[Row]:
     """Rows of sources, blank ones too.
 
     Each must be usable: one vector per row is wanted, and a row is known by its place.
@@ -100,10 +102,28 @@ def all_rows(sources: Iterable[Source], columns: Columns, on_bytes: Callable[[in
     Raises:
         InputFileError: As :func:`read`, or a row that cannot be used, by file and line.
     """
-    for item in read(sources, columns, on_bytes, blank=True):
+    yield from _usable(read(files, columns, on_bytes, blank=True))
+
+
+def _usable(items: Iterable[Row | Reject]) -> Iterator[Row]:
+    for item in items:
         if isinstance(item, Reject):
             raise InputFileError(f"{item.source}, line {item.line}: {item.reason}; mend the row or remove it")
         yield item
+
+
+def lines_of(pattern: str) -> list[str]:
+    """The lines of a file, or of standard input, that are not blank: ids, or questions.
+
+    Args:
+        pattern: A path, or ``-`` for standard input.
+
+    Raises:
+        InputFileError: It cannot be read, or a line is not text in UTF-8; the message has file and line.
+    """
+    found = sources.find([pattern], "lines")
+    read_here = read(found, Columns(), lambda _: None)
+    return [item.text for item in _usable(read_here)]
 
 
 def row_of(
@@ -140,7 +160,7 @@ def _id_of(named: Mapping[str, Any], source: Source, line: int, columns: Columns
         return str(name)
     if not isinstance(name, str) or not name:
         raise _UnusableError(f"no id under {columns.id!r}, but {_kind(name)}")
-    if not _is_unicode(name):
+    if not border.is_text(name):
         raise _UnusableError("not UTF-8")
     return name
 
@@ -159,18 +179,9 @@ def _text_of(named: Mapping[str, Any], columns: Columns, *, blank: bool) -> str:
     joined = " ".join(texts)
     if not blank and not joined.strip():
         raise _UnusableError("empty text")
-    if not _is_unicode(joined):
+    if not border.is_text(joined):
         raise _UnusableError("not UTF-8")
     return joined
-
-
-def _is_unicode(text: str) -> bool:
-    """Tell whether the text can be written as UTF-8. JSON may hold half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _converted(value: Any, kind: str, column: str) -> Any:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medembed.errors import InputFileError, SettingError
-from medembed.extras import require
 from medembed.rows.dialect import Dialect
 from medembed.rows.readers import BY_ENDING, FORMATS, READERS, ending_of, known_endings
 from medembed.rows.source import Source
+from medembed.storage.places import HOLDER, SHARDS, is_store
 
 STDIN = "-"
 
@@ -126,7 +126,7 @@ class _Search:
         self._refuse(system, folder, pattern)
         names = sorted(system.find(folder))
         outputs = self._outputs_below(folder) if _is_local(system) else set()
-        stores = _stores(names)
+        stores = _stores(names, None if _is_local(system) else system)
         self.stores |= stores - outputs
         if passed := stores | outputs:
             names = [
@@ -175,7 +175,7 @@ class _Search:
             raise InputFileError(f"{pattern} is what this command writes, or lies in it: write to another place")
         for folder in (name, *_above(name)[:2]):
             if folder not in self._known:
-                self._known[folder] = _is_store(system, folder)
+                self._known[folder] = is_store(folder, None if _is_local(system) else system)
             if self._known[folder]:
                 raise InputFileError(
                     f"{pattern} is or belongs to a corpus or an index of medembed, and its files are no rows: name the files it was made of"
@@ -219,7 +219,9 @@ def _told_apart(files: list[Source]) -> list[Source]:
 
 def _system(pattern: str) -> tuple[Any, str]:
     try:
-        system, path = require("fsspec").core.url_to_fs(os.path.expanduser(pattern))  # noqa: PTH111 - may be a URL
+        from fsspec.core import url_to_fs  # which only those pay for who read files
+
+        system, path = url_to_fs(os.path.expanduser(pattern))  # noqa: PTH111 - may be a URL
     except (ImportError, ValueError) as error:
         scheme = pattern.partition("://")[0]
         raise InputFileError(
@@ -247,18 +249,8 @@ def _above(name: str) -> list[str]:
     return ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1) if parts[:end] != [""]]
 
 
-def _stores(names: Sequence[str]) -> set[str]:
-    """Stores of ours among these files' folders, finished or not.
-
-    They hold shards, and a manifest or a lock beside them.
-    """
-    present = set(names)
-    around = {name.rpartition("/shards/")[0] for name in names if "/shards/" in name}
-    around |= {name.removesuffix("/holder.txt") for name in names if name.endswith("/holder.txt")}
-    return {folder for folder in around if f"{folder}/manifest.json" in present or f"{folder}/.lock" in present}
-
-
-def _is_store(system: Any, folder: str) -> bool:
-    if not system.isdir(folder) or not system.isdir(f"{folder}/shards"):
-        return False
-    return bool(system.exists(f"{folder}/manifest.json") or system.exists(f"{folder}/.lock"))
+def _stores(names: Sequence[str], system: Any) -> set[str]:
+    """Stores of ours among these files' folders, finished or not."""
+    around = {name.rpartition(f"/{SHARDS}/")[0] for name in names if f"/{SHARDS}/" in name}
+    around |= {name.removesuffix(f"/{HOLDER}") for name in names if name.endswith(f"/{HOLDER}")}
+    return {folder for folder in around if is_store(folder, system)}

@@ -12,8 +12,6 @@ from medembed.rows.dialect import MAX_LINE_BYTES, SEPARATORS, TooLong, lines, te
 from medembed.rows.source import Record, Reject, Source
 from medembed.rows.wanted import Wanted
 
-NEVER_CLOSED = "if quotes are ordinary characters in this file, read it with --quote none; otherwise close the quote or double those inside it"
-
 
 def read(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[Record | Reject]:
     """Records and rejects of a table.
@@ -120,15 +118,19 @@ class _Table:
             InputFileError: The row goes over several lines, or to the end: nobody can tell where the next one begins.
         """
         name = self._source.name
+        advice = (
+            f"if quotes are ordinary characters in this file, read it with {self._source.dialect.told('quote', 'none')}; "
+            "otherwise close the quote or double those inside it"
+        )
         if self._overlong and self._last == start:
             return Reject(name, start, f"longer than {MAX_LINE_BYTES >> 20} MiB")
         if "new-line character" in problem:
             return Reject(name, start, "a lone carriage return outside quotes")
         if "unexpected end of data" in problem or "field limit" in problem:
-            raise InputFileError(f"{name}, line {start}: a quote is opened and never closed: {NEVER_CLOSED}")
+            raise InputFileError(f"{name}, line {start}: a quote is opened and never closed: {advice}")
         if self._last > start:
             raise InputFileError(
-                f"{name}, line {start}: a quote is opened, and closed in the midst of a field in line {self._last}: {NEVER_CLOSED}"
+                f"{name}, line {start}: a quote is opened, and closed in the midst of a field in line {self._last}: {advice}"
             )
         return Reject(name, start, "text behind a closing quote")
 

@@ -115,7 +115,9 @@ def _hint(source: Source, header: Sequence[str]) -> str:
     if len(header) == 1:
         for sign, called in ((";", "';'"), ("\t", "tab"), ("|", "'|'"), (",", "','")):
             if sign in header[0]:
-                return f". Its first line holds {'tabs' if called == 'tab' else called}: --delimiter {called}"
+                return f". Its first line holds {'tabs' if called == 'tab' else called}: {source.dialect.told('delimiter', called)}"
     if not names.look_like_names(header):
-        return ". If the first row is data already, --no-header names the columns 1, 2 and so on"
+        return (
+            f". If the first row is data already, {source.dialect.told('no-header')} names the columns 1, 2 and so on"
+        )
     return ""

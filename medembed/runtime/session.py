@@ -21,8 +21,6 @@ from medembed.runtime.tokenizer import Overlong, TruncationWarning
 
 # texts tokenized and computed at a time: memory stays flat, and sorting by length still finds alike texts
 WINDOW = 10_000
-# begins the revision of a model that is known by its files, not by a commit
-BY_FILES = "sha256-"
 
 
 class Encoding(Protocol):
@@ -64,7 +62,7 @@ class Session(ClosedByWith, Generic[Running]):
             "model": os.fspath(settings["model"]),
             "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
         }
-        by_files = revision is not None and revision.startswith(BY_FILES)
+        by_files = revision is not None and revision.startswith(checkpoints.BY_FILES)
         self._checkpoint = checkpoints.fetch(
             self._settings["model"],
             revision=None if by_files else revision,
@@ -113,6 +111,11 @@ class Session(ClosedByWith, Generic[Running]):
     def spec(self) -> ModelSpec:
         """The model's description: repository, license, pooling, prompts ..."""
         return self._checkpoint.spec
+
+    @property
+    def files_hash(self) -> str:
+        """SHA-256 over the model's files as they were loaded, ``sha256-…``: for a folder, its revision."""
+        return self._checkpoint.files_hash()
 
     @property
     def revision(self) -> str:

@@ -78,6 +78,8 @@ def _target(path: Path, ending: str) -> Iterator[None]:
         raise CorpusError(f"{path}: expected a path that ends in {ending}")
     if store_around(path) is not None:
         raise CorpusError(f"{path} lies in a store of medembed: choose a path outside of it")
+    if not path.parent.is_dir():
+        raise CorpusError(f"there is no folder {path.parent}: make it first")
     try:
         yield
     except OSError as error:

@@ -69,9 +69,9 @@ def refused(row: Any, reason: str) -> NoReturn:
     """Refuse a row from Python.
 
     Raises:
-        CorpusError: Always; the message has its number and its id.
+        CorpusError: Always; the message has its number. An id may name a patient, so it is not shown.
     """
-    raise CorpusError(f"row {row.line} ({row.id!r}) cannot be used: {reason}")
+    raise CorpusError(f"row {row.line} cannot be used: {reason}")
 
 
 def rows_of(given: Iterable[Mapping[str, Any]], columns: Columns) -> Iterator[Row]:

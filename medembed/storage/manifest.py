@@ -35,7 +35,7 @@ from medembed.errors import (
 )
 from medembed.storage.durable import hold, write_text_whole
 from medembed.storage.paths import below, check_tree, plain_name
-from medembed.storage.places import MANIFEST, SHARDS
+from medembed.storage.places import HOLDER, LOCK, MANIFEST, REJECTS, SHARDS, is_store
 
 FORMAT = 2
 Mode = Literal["new", "append", "upsert", "overwrite"]
@@ -335,9 +335,11 @@ def writing(folder: Path, kind: Kind[Any]) -> Iterator[None]:
     Raises:
         CorpusBusyError: Another process writes to it.
         UnsafePathError: The folder holds a link.
-        CorpusError: Nothing can be written there, or the disk is full; what is whole stays.
+        CorpusError: Nothing can be written there, or the disk is full; what is whole stays. Or a folder of somebody else's holds a
+            file with a name that a store gives.
     """
     check_tree(folder)
+    _check_foreign(folder)
     try:
         with hold(folder, 0, CorpusBusyError, "Wait until it has ended, or write to another folder"):
             (folder / SHARDS).mkdir(exist_ok=True)
@@ -347,6 +349,20 @@ def writing(folder: Path, kind: Kind[Any]) -> Iterator[None]:
         raise CorpusError(
             f"{folder} cannot be written ({why}): what was finished is kept; when that is mended, {kind.again}"
         ) from error
+
+
+def _check_foreign(folder: Path) -> None:
+    """Refuse to write a store over files of somebody else's.
+
+    Raises:
+        CorpusError: The folder is no store, and holds a file that a store would replace.
+    """
+    if (folder / LOCK).is_file() or is_store(folder):
+        return
+    if taken := [name for name in (MANIFEST, REJECTS, HOLDER) if os.path.lexists(folder / name)]:
+        raise CorpusError(
+            f"{folder / taken[0]} is there and no part of a store, and would be replaced: name another folder"
+        )
 
 
 def is_own_name(name: str) -> bool:

@@ -1,13 +1,15 @@
 """Places in a store's folder. Folders are also recognized here as stores of ours."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 from medembed import border
 from medembed.errors import CorpusDamagedError
 from medembed.storage import paths
 
 MANIFEST, SHARDS, DERIVED, REJECTS = "manifest.json", "shards", "derived", "rejects.jsonl"
-LOCK = ".lock"
+LOCK, HOLDER = ".lock", "holder.txt"
 # what only the manifest of a store has: the second and third are those of format 1
 MARKS = ("encoding", "embedding", "codec")
 
@@ -32,19 +34,29 @@ def discard(root: Path, path: Path) -> None:
         paths.remove(root, name)
 
 
-def is_store(folder: Path) -> bool:
-    """Tell whether a folder is a store of ours. It may be of any kind and format, finished or not."""
-    if not (folder / SHARDS).is_dir():
+def is_store(folder: str | Path, system: Any = None) -> bool:
+    """Tell whether a folder is a store of ours. It may be of any kind and format, finished or not.
+
+    Args:
+        folder: Its path, or its name on ``system``.
+        system: An fsspec file system; None for this machine's disks.
+    """
+    is_folder, is_file = (os.path.isdir, os.path.isfile) if system is None else (system.isdir, system.isfile)
+    if not is_folder(f"{folder}/{SHARDS}"):
         return False
-    return (folder / LOCK).is_file() or _has_mark(folder / MANIFEST)
+    return bool(is_file(f"{folder}/{LOCK}")) or _has_mark(f"{folder}/{MANIFEST}", system)
 
 
-def _has_mark(manifest: Path) -> bool:
+def _has_mark(manifest: str, system: Any) -> bool:
     try:
-        content = border.read_json_object(manifest, error=CorpusDamagedError)
+        if system is None:
+            content: object = border.read_json(Path(manifest), error=CorpusDamagedError)
+        else:
+            told = system.cat_file(manifest, end=border.MOST_JSON_BYTES + 1)
+            content = border.parse_json(told, source=manifest, error=CorpusDamagedError)
     except (OSError, CorpusDamagedError):
         return False
-    return any(mark in content for mark in MARKS)
+    return isinstance(content, dict) and any(mark in content for mark in MARKS)
 
 
 def store_around(path: Path, known: dict[Path, bool] | None = None) -> Path | None:

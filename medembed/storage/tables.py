@@ -13,6 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed import border
 from medembed.errors import CorpusDamagedError, CorpusError, InputTypeError
 from medembed.extras import require
 from medembed.storage import arrow_files, filters, manifest
@@ -21,8 +22,8 @@ from medembed.storage.durable import SHORT
 from medembed.storage.filters import Filter
 from medembed.storage.manifest import Deleted, E, Kind, Manifest, Part, Shard, read_manifest
 from medembed.storage.paths import below
-from medembed.storage.places import REJECTS, SHARDS, discard, entries
-from medembed.storage.shards import SHOWN_COLUMNS, content_hash, row_columns, write_shard
+from medembed.storage.places import MANIFEST, REJECTS, SHARDS, discard, entries
+from medembed.storage.shards import SHOWN_COLUMNS, content_hash, row_columns, row_schema, write_shard
 
 # what format 1 derived: it may hold the texts of a store that is replaced
 MAPS = "maps"
@@ -119,14 +120,22 @@ class Store(Generic[E]):
         """A shard as a mapped Arrow table, every column in one chunk.
 
         Raises:
-            CorpusDamagedError: It is missing or changed.
+            CorpusDamagedError: It is missing or changed, or has other rows or columns than the manifest says.
         """
         if number not in self._tables:
             shard = self.manifest.shards[number]
             try:
-                self._tables[number] = arrow_files.mapped(self.file(shard))
+                table = arrow_files.mapped(self.file(shard))
             except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
                 raise _damaged(self.path, self.manifest, shard, self.kind) from error
+            there = {field.name: field.type for field in table.schema}
+            fits = all(there.get(field.name) == field.type for field in row_schema(self.manifest.kept))
+            if not fits or table.num_rows != shard.n_rows:
+                raise CorpusDamagedError(
+                    f"{self.path / MANIFEST} names other rows or columns than {shard.file} has: bring it back from a copy, or delete it and "
+                    f"{self.kind.again}"
+                )
+            self._tables[number] = table
         return self._tables[number]
 
     def tables(self) -> Iterator[Any]:
@@ -183,12 +192,17 @@ class Store(Generic[E]):
         """Numbers of the live rows with these ids, in the order asked.
 
         Raises:
-            CorpusError: An id that is not there.
-            InputTypeError: One string in place of several.
+            CorpusError: An id that is not there; the message says which by its place.
+            InputTypeError: One string in place of several, or an id that is no string.
         """
         if isinstance(ids, str):
             raise InputTypeError("expected a list of ids, and this is a single string: wrap it in a list")
-        compute, wanted = require("pyarrow.compute"), require("pyarrow").array(list(ids), type="string")
+        for number, name in enumerate(ids):
+            if not isinstance(name, str):
+                raise InputTypeError(f"id {number} is a {type(name).__name__}, not a str: ids are text in a store")
+        # half of a surrogate pair, as an argument that is not UTF-8 has, is in no store and in no Arrow array
+        known = [name for name in ids if border.is_text(name)]
+        compute, wanted = require("pyarrow.compute"), require("pyarrow").array(known, type="string")
         result: dict[str, int] = {}
         live = self.live()
         for start, table in zip(self.starts, self.tables(), strict=False):
@@ -196,8 +210,11 @@ class Store(Generic[E]):
             for place in np.flatnonzero(compute.is_in(column, value_set=wanted).to_numpy()):
                 if live[start + place]:
                     result[column[int(place)].as_py()] = int(start + place)
-        if missing := [name for name in ids if name not in result]:
-            raise CorpusError(f"{len(missing)} of {len(ids)} ids are not in {self.path}, the first is {missing[0]!r}")
+        if missing := [place for place, name in enumerate(ids) if name not in result]:
+            raise CorpusError(
+                f"{len(missing)} of {len(ids)} ids are not in {self.path}; the first of these is number {missing[0]} of those given, "
+                "counted from 0"
+            )
         return np.array([result[name] for name in ids], dtype=np.int64)
 
     def allowed(self, chosen: Filter | None) -> NDArray[np.bool_] | None:

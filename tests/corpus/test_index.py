@@ -1,12 +1,14 @@
 """Rows in, shards out: what is embedded, kept, rejected, and what the manifest says."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medembed import EmbeddedCorpus, FakeEngine, MedEmbed, vectors
+from medembed.corpus import layout
 from medembed.corpus.embed import Settings, index
 from medembed.corpus.pool import pooled
 from medembed.errors import (
@@ -226,3 +228,12 @@ def test_texts_that_were_cut_are_counted_and_still_known_when_kept(tmp_path: Pat
     source.write_text(json.dumps({"id": "a", "text": long}) + "\n" + json.dumps({"id": "b", "text": "short"}) + "\n")
     assert index([str(source)], tmp_path / "c", tiny).truncated == 1
     assert index([str(source)], tmp_path / "c", tiny).truncated == 1
+
+
+def test_a_corpus_records_the_weights_that_made_its_vectors(tmp_path: Path, tiny_folder: Path) -> None:
+    """Not those that a folder holds by then; nor is the folder read again for them."""
+    shutil.copytree(tiny_folder, tmp_path / "m")
+    with MedEmbed(tmp_path / "m", threads=1) as model:
+        shutil.rmtree(tmp_path / "m")
+        told = layout.embedding_of(model, "float32")
+        assert told.weights == told.revision == model.files_hash == model.revision

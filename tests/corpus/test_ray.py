@@ -11,7 +11,7 @@ import pytest
 
 from medembed import MedEmbed
 from medembed.corpus.embed import Settings, index
-from medembed.errors import SettingError
+from medembed.errors import OverlongTextError, SettingError
 from tests.corpus.conftest import Contents, write_rows
 from tests.corpus.test_faults import ROOT, SMALL, start, wait_for_shards
 
@@ -56,6 +56,17 @@ def test_the_real_model_gives_the_same_vectors_on_ray(
         index([str(source)], tmp_path / "local", one, settings)
         index([str(source)], tmp_path / "ray", one, settings, runner=on_ray(one, Cluster(2)))
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def test_a_text_that_is_too_long_is_named_by_file_and_line(tmp_path: Path, tiny_folder: Path) -> None:
+    write_rows(tmp_path / "long.jsonl", 20)
+    with (tmp_path / "long.jsonl").open("a") as file:
+        file.write('{"id": "long", "text": "' + "fever " * 500 + '"}\n')
+    with (
+        MedEmbed(tiny_folder, threads=1, overlong="error") as one,
+        pytest.raises(OverlongTextError, match=r"long.jsonl, line 21: the text has \d+ tokens"),
+    ):
+        index([str(tmp_path / "long.jsonl")], tmp_path / "ray", one, SMALL, runner=on_ray(one, Cluster(1)))
 
 
 def test_a_local_run_finishes_what_ray_began(notes: Path, tmp_path: Path, fake: MedEmbed, contents: Contents) -> None:

@@ -193,7 +193,7 @@ def test_deleted_rows_are_found_no_more_and_compacting_removes_their_bytes(tmp_p
     assert corpus.delete(["n42", "n7"]) == 2
     assert len(corpus) == 98
     assert {"n42", "n7"} & {hit.id for hit in corpus.search(text_of(42), k=100)} == set()
-    with pytest.raises(CorpusError, match=r"1 of 2 ids are not in .*, the first is 'n42'"):
+    with pytest.raises(CorpusError, match=r"1 of 2 ids are not in .*; the first of these is number 1 of those given"):
         corpus.delete(["n8", "n42"])
     assert len(corpus) == 98
     before = corpus.vectors()

@@ -263,7 +263,7 @@ def attempt(folder: Path) -> str:
     return "right" if np.isfinite(vectors).all() and len(vectors) == 3 else "raw wrong vectors"
 
 
-def _worker() -> None:
+def work(attempt: Callable[[Path], str]) -> None:
     """Answer each folder named on a line of standard input with a line."""
     import resource
 
@@ -278,7 +278,8 @@ def _worker() -> None:
 class _Watched:
     """A worker process, made anew when it dies or hangs."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.hostile.model_folders") -> None:
+        self._module = module
         self._process: subprocess.Popen[str] | None = None
         self._warm = False
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -302,7 +303,7 @@ class _Watched:
         return line
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.hostile.model_folders", "worker"]
+        command = [sys.executable, "-m", self._module, "worker"]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -366,6 +367,6 @@ def run(count: int, seed: int = 0) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
-        _worker()
+        work(attempt)
     else:
         print(json.dumps(run(int(sys.argv[1])), indent=1))

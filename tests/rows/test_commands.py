@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medembed import EmbeddedCorpus
-from medembed.errors import InputFileError, SettingError
+from medembed.errors import InputFileError, OverlongTextError, SettingError
 from tests.rows.conftest import Run
 
 ROWS = '{"id": "a", "text": "chest pain"}\n{"id": "b", "text": "fever"}\n'
@@ -59,7 +59,7 @@ def test_what_exists_is_replaced_only_when_asked_for(run: Run, tmp_path: Path) -
     (tmp_path / "n.jsonl").write_text(ROWS)
     (tmp_path / "v.npy").write_text("precious")
     ran = run("encode", "n.jsonl", "-o", "v.npy")
-    assert "v.npy exists: name another file with --output, or replace it with --overwrite" in str(ran.exception)
+    assert "v.npy exists: name another place, or replace it with --overwrite" in str(ran.exception)
     assert (tmp_path / "v.npy").read_text() == "precious"
     assert run("encode", "n.jsonl", "-o", "v.npy", "--overwrite").exit_code == 0
     assert np.load(tmp_path / "v.npy").shape[0] == 2
@@ -175,9 +175,20 @@ def test_several_files_are_numbered_through(run: Run, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("command", ["encode", "index"])
-def test_a_text_that_is_too_long_is_named_by_file_and_line(run: Run, tmp_path: Path, command: str) -> None:
-    rows = [json.dumps({"id": str(i), "text": "fever " * (1 if i != 700 else 500)}) for i in range(800)]
+@pytest.mark.parametrize(
+    "words",
+    [
+        "encode n.jsonl -o out.npy",
+        "index n.jsonl -o out",
+        "index n.jsonl -o out --workers 2",
+        "index n.jsonl -o out --late-interaction mini",
+    ],
+)
+def test_a_text_that_is_too_long_is_named_by_file_and_line(run: Run, tmp_path: Path, words: str) -> None:
+    """Also in the second shard, and where another process, or the codec of an index, reads the text first."""
+    rows = [json.dumps({"id": str(i), "text": "fever " * (1 if i != 70 else 500)}) for i in range(80)]
     (tmp_path / "n.jsonl").write_text("\n".join(rows))
-    ran = run(command, "n.jsonl", "-o", "out.npy", "--overlong", "error")
-    assert re.search(r"n.jsonl, line 701: the text has \d+ tokens", str(ran.exception))
+    shards = ["--batch-rows", "64"] if words.startswith("index") else []
+    ran = run(*words.split(), "--overlong", "error", *shards)
+    assert isinstance(ran.exception, OverlongTextError)
+    assert re.search(r"n.jsonl, line 71: the text has \d+ tokens", str(ran.exception))

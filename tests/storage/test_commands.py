@@ -68,7 +68,7 @@ def test_looking_checking_deleting_compacting_exporting(kind: Kind, tmp_path: Pa
 @pytest.mark.parametrize("name", ["v.csv", "s/v.npy"], ids=["ending", "inside the store"])
 def test_exports_that_cannot_be(kind: Kind, tmp_path: Path, name: str) -> None:
     kind.build(tmp_path / "s", rows(3)).close()
-    with pytest.raises(CorpusError, match=r"expected a path that ends in .npy|lies in a store"):
+    with pytest.raises((CorpusError, SettingError), match=r"expected a path that ends in .npy|a store of medembed"):
         CliRunner().invoke(
             app, ["corpus", "export", str(tmp_path / "s"), "-o", str(tmp_path / name)], catch_exceptions=False
         )
@@ -282,7 +282,7 @@ def test_what_is_no_store_of_before_is_refused(kind: Kind, tmp_path: Path) -> No
     kind.build(tmp_path / "s", rows(3)).close()
     for source in (tmp_path / "s", tmp_path, tmp_path / "nowhere"):
         assert "is not a finished corpus or token index" in str(
-            run("corpus", "import", source, "-o", tmp_path / "t").exception
+            run("corpus", "import", source, "-o", tmp_path.with_name(f"{tmp_path.name}-t")).exception
         )
     assert "holds a store already" in str(run("corpus", "import", FORMAT1 / "tokens", "-o", tmp_path / "s").exception)
     assert len(everything(kind.open(tmp_path / "s"))) == 3

@@ -17,7 +17,15 @@ from medembed.colbert.index.build import TokenSettings
 from medembed.corpus import embed
 from medembed.corpus.embed import Settings
 from medembed.corpus.hybrid import Hybrid
-from medembed.errors import CorpusError, InputFileError, InputTypeError, OverlongTextError, SettingError, VectorError
+from medembed.errors import (
+    CorpusDamagedError,
+    CorpusError,
+    InputFileError,
+    InputTypeError,
+    OverlongTextError,
+    SettingError,
+    VectorError,
+)
 from tests.colbert import folders
 from tests.storage.conftest import Kind, row, rows
 
@@ -125,3 +133,26 @@ def test_a_forked_child_searches_what_its_parent_has_searched(tmp_path: Path) ->
         [sys.executable, "-c", FORKED, str(tmp_path / "c")], env=environment, check=False, timeout=120
     )
     assert done.returncode == 0
+
+
+def test_ids_that_are_no_text_are_refused_by_their_place(kind: Kind, tmp_path: Path) -> None:
+    with kind.build(tmp_path / "s", rows(20)) as store:
+        with pytest.raises(InputTypeError, match="id 1 is a int, not a str"):
+            store.delete(["n3", 4])
+        with pytest.raises(CorpusError, match=r"1 of 2 ids are not in .*number 1 of those given"):
+            store.delete(["n3", "\udce9"])
+        assert len(store) == 20
+
+
+@pytest.mark.parametrize("kept", ['"ward": "string"', '"year": "int"'])
+def test_a_manifest_of_other_columns_is_damaged(kind: Kind, tmp_path: Path, kept: str) -> None:
+    """The one file of a store that no hash covers."""
+    kind.build(tmp_path / "s", rows(9)).close()
+    manifest = tmp_path / "s" / "manifest.json"
+    name = kept.split('"')[1]
+    manifest.write_text(manifest.read_text().replace(f'"{name}"', f'"{name}d"'))
+    with (
+        kind.open(tmp_path / "s") as store,
+        pytest.raises(CorpusDamagedError, match="names other rows or columns than shards/"),
+    ):
+        store.search("fever")

@@ -16,9 +16,8 @@ SCALE_FLOOR = 24  # documents that even scale=0.001 keeps of each source
 
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
     """Settings and contents that the notes depend on. The places of files are not among them."""
-    read = {"format", "text", "id", "title", "limit"}
     sources = {
-        name: source.model_dump(mode="json", include=read) | {"content": identity(source, name, places)}
+        name: source.read_with({"text", "id", "title"}) | {"content": identity(source, name, places)}
         for name, source in recipe.notes.sources.items()
     }
     return {

@@ -24,9 +24,8 @@ SCALE_FLOOR = 256
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
     """The writer's settings, with the prompt's hash where there is one, and the ready pairs' contents."""
     pairs = recipe.pairs
-    read = {"format", "query", "positive", "source", "id", "limit"}
     sources = {
-        name: source.model_dump(mode="json", include=read) | {"content": identity(source, name, places)}
+        name: source.read_with({"query", "positive", "source", "id"}) | {"content": identity(source, name, places)}
         for name, source in pairs.sources.items()
     }
     writer: Any = None
