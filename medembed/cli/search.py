@@ -42,13 +42,6 @@ class ScanName(StrEnum):
     binary = "binary"
 
 
-class FusionName(StrEnum):
-    """Ways to fuse dense and lexical scores."""
-
-    weighted = "weighted"
-    rrf = "rrf"
-
-
 def search(
     corpus: Annotated[Path, typer.Argument(help="Folder that `medembed index` or `medembed token-index` made.")],
     queries: Annotated[
@@ -84,11 +77,12 @@ def search(
         ),
     ] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse with BM25 over the same texts.")] = False,
-    fusion: Annotated[
-        FusionName, typer.Option(help="How --hybrid fuses: by weighted scores, or by reciprocal ranks.")
-    ] = FusionName.weighted,
     weight: Annotated[
-        float, typer.Option(min=0, max=1, help="With --hybrid: share of the dense score; 0 is BM25 alone.")
+        float,
+        typer.Option(
+            min=0,
+            help="With --hybrid: what a point of BM25 counts, in standard deviations of the query's dense scores.",
+        ),
     ] = Hybrid.weight,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query, with all hits.")] = False,
     model: Annotated[
@@ -117,7 +111,7 @@ def search(
             answers = opened.search(asked, k, filter=chosen)
         else:
             deep = k if late_interaction is None else max(k, depth)
-            how = Hybrid(fusion.value, weight) if hybrid else None
+            how = Hybrid(weight) if hybrid else None
             answers = opened.search(asked, deep, filter=chosen, scan=scan.value, hybrid=how)
     if chosen is not None and not any(answers):
         say("no rows match --where", error=True)

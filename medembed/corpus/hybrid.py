@@ -1,11 +1,11 @@
 """Dense and lexical search together.
 
-Candidates of both are scored by both, and fused by weight or by rank.
+Candidates of both are scored by both. A little of BM25 is added to the dense score.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from math import isfinite
 
 import numpy as np
 
@@ -13,38 +13,36 @@ from medembed.corpus import search
 from medembed.corpus.search import Index
 from medembed.errors import SettingError
 from medembed.search.bm25 import Bm25
-from medembed.search.ranking import ndcg, weighted
+from medembed.search.ranking import ndcg
 from medembed.search.topk import Floats, Integers
 
-Fusion = Literal["weighted", "rrf"]
-# Cormack, Clarke and Büttcher 2009: a constant that keeps the first rank from outweighing everything
-RRF_CONSTANT = 60
-WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
+# What one point of BM25 counts, in standard deviations of the query's dense scores. Chosen on six unlike sets (docs/experiments.md)
+WEIGHT = 0.07
+# The rows whose dense scores tell how far a query's scores are apart.
+SPREAD_ROWS = 1_000
+WEIGHTS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
 class Hybrid:
-    """Settings for fusing dense and lexical search.
+    """Settings for dense and lexical search together.
 
     Attributes:
-        fusion: ``"weighted"`` adds scores, ``"rrf"`` adds 1 / (60 + rank), which needs no weight and wastes what scores say.
-        weight: Share of the dense score, from 0 (BM25 alone) to 1 (dense alone); see :meth:`EmbeddedCorpus.choose_weight`.
+        weight: Share of BM25: one of its points counts this many standard deviations of the query's dense scores. The unit makes
+            the same weight fit models whose cosines lie close together. See :meth:`EmbeddedCorpus.choose_weight`.
         depth: Candidates of each side, at least ``k``.
 
     Raises:
         SettingError: A value outside these.
     """
 
-    fusion: Fusion = "weighted"
-    weight: float = 0.5
+    weight: float = WEIGHT
     depth: int = 100
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.fusion not in get_args(Fusion):
-            raise SettingError(f"fusion={self.fusion!r}: choose one of {', '.join(get_args(Fusion))}")
-        if not 0 <= self.weight <= 1:
-            raise SettingError(f"weight={self.weight}: give a share of the dense score, from 0 to 1")
+        if not (isfinite(self.weight) and self.weight >= 0):
+            raise SettingError(f"weight={self.weight}: give what BM25 counts, from 0, for instance {WEIGHT}")
         if self.depth < 1:
             raise SettingError(f"depth={self.depth}: give at least 1 candidate a side")
 
@@ -57,11 +55,13 @@ class Candidates:
         rows: Row numbers, ascending. *Shape:* ``(n,)``.
         dense: Dense scores. *Shape:* ``(n,)``.
         lexical: BM25 scores. *Shape:* ``(n,)``.
+        spread: Standard deviation of the query's dense scores over rows of the whole corpus.
     """
 
     rows: Integers
     dense: Floats
     lexical: Floats
+    spread: float
 
 
 def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Floats, depth: int) -> list[Candidates]:
@@ -75,6 +75,7 @@ def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Float
         depth: Candidates of each side.
     """
     found, _ = search.top_k(index, vectors, depth)
+    sample = _sample(sum(len(block.vectors) for block in index.stored))
     made = []
     for query, vector, dense in zip(queries, vectors, found, strict=True):
         scores = words.scores(query)
@@ -83,8 +84,14 @@ def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Float
         # a row that shares no word with the query is not a candidate of BM25
         best = np.argsort(-scores, kind="stable")[:depth] if len(scores) <= depth else _best(scores, depth)
         rows = np.union1d(dense, best[scores[best] > 0])
-        made.append(Candidates(rows, search.scores_of(index, vector, rows), scores[rows]))
+        spread = float(search.scores_of(index, vector, sample).std()) if len(sample) else 0.0
+        made.append(Candidates(rows, search.scores_of(index, vector, rows), scores[rows], spread))
     return made
+
+
+def _sample(total: int) -> Integers:
+    """Rows spread evenly over the corpus: the same ones for every query."""
+    return np.unique(np.linspace(0, max(0, total - 1), min(total, SPREAD_ROWS)).astype(np.int64))
 
 
 def _best(scores: Floats, depth: int) -> Integers:
@@ -95,23 +102,15 @@ def _best(scores: Floats, depth: int) -> Integers:
 def fused(found: Candidates, how: Hybrid) -> Floats:
     """One score for each candidate, higher is better.
 
-    Weighted: ``w · dense' + (1 − w) · lexical'``, each side stretched to 0…1 over this query's candidates. Reciprocal rank:
-    ``1 / (60 + rank of dense) + 1 / (60 + rank of lexical)``.
+    It is ``dense + weight · spread · BM25``, in the unit of the dense score. A long query of rare words has a high BM25 score and
+    counts more by itself.
 
     Example:
-        >>> both = Candidates(np.arange(2), np.array([0.9, 0.5], np.float32), np.array([3.0, 6.0], np.float32))
-        >>> fused(both, Hybrid(weight=0.75)).tolist()
-        [0.75, 0.25]
+        >>> both = Candidates(np.arange(2), np.array([0.5, 0.25], np.float32), np.array([0.0, 10.0], np.float32), spread=0.25)
+        >>> fused(both, Hybrid(weight=0.25)).tolist()
+        [0.5, 0.875]
     """
-    if how.fusion == "rrf":
-        return _reciprocal(found.dense) + _reciprocal(found.lexical)
-    return weighted(found.lexical, found.dense, how.weight)
-
-
-def _reciprocal(scores: Floats) -> Floats:
-    ranks = np.empty(len(scores), dtype=np.float32)
-    ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
-    return np.asarray(1 / (RRF_CONSTANT + ranks), dtype=np.float32)
+    return np.asarray(found.dense + np.float32(how.weight * found.spread) * found.lexical, dtype=np.float32)
 
 
 def ranked(found: Candidates, how: Hybrid, k: int) -> tuple[Integers, Floats]:
@@ -124,7 +123,7 @@ def ranked(found: Candidates, how: Hybrid, k: int) -> tuple[Integers, Floats]:
 def mean_ndcg(
     found: Sequence[Candidates], how: Hybrid, ids: Sequence[str], relevant: Sequence[Mapping[str, int]], k: int = 10
 ) -> float:
-    """Mean nDCG@k of a fusion over queries whose relevant rows are known."""
+    """Mean nDCG@k over queries whose relevant rows are known."""
     values = [
         ndcg([ids[row] for row in ranked(item, how, k)[0]], known, k)
         for item, known in zip(found, relevant, strict=True)

@@ -236,9 +236,9 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
     def choose_weight(
         self, queries: Sequence[str], relevant: Sequence[Mapping[str, int]], *, depth: int = 100, k: int = 10
     ) -> dict[float, float]:
-        """Mean nDCG@k of weighted fusion on a development set.
+        """Mean nDCG@k of hybrid search on a development set, for each of some weights.
 
-        There is one for each weight from 0 (BM25) to 1 (dense) in steps of 0.05.
+        Weight 0 is the dense score alone.
 
         Args:
             queries: The set's queries; not those you will report results on.

@@ -1,6 +1,6 @@
 """Dense, lexical and hybrid search on BEIR folders, then late interaction over them: `python -m tests.benchmarks.hybrid FOLDER ...`
 
-The weight of weighted fusion is chosen on every other query of a set; all figures are of the remaining ones.
+The weight of BM25 is chosen on all sets but one and looked at on that one, for each of them: what choosing flatters is seen.
 """
 
 import sys
@@ -14,10 +14,11 @@ import numpy as np
 from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
 from medembed.colbert.model import FIRST_SHARE
 from medembed.corpus.embed import Settings, index_rows
-from medembed.corpus.hybrid import Hybrid
+from medembed.corpus.hybrid import WEIGHT, WEIGHTS, Hybrid
 from medembed.recipes import retrieval
 from medembed.rows import beir
 from medembed.rows.read import Row
+from medembed.search.bm25 import Bm25
 from medembed.search.ranking import ndcg, weighted
 from medembed.storage.manifest import FORMAT
 from medembed.storage.places import MANIFEST
@@ -26,9 +27,9 @@ from tests.benchmarks import report
 from tests.benchmarks.corpora import CORPORA
 from tests.benchmarks.report import Claim, Result
 
-# the set on which lexical search is strong and the untuned model weak: fusion has to be better than either
-PROMISED = "covidqa_passages"
 DEPTH = 100
+# A weight is chosen only where no set falls by more.
+WORST = -0.003
 
 
 def measure(folder: Path, model: MedEmbed, late: MedColBERT) -> dict[str, Any]:
@@ -36,17 +37,13 @@ def measure(folder: Path, model: MedEmbed, late: MedColBERT) -> dict[str, Any]:
     found = retrieval.read_set(folder.name, beir.open_folder(folder))
     texts, qrels, judged = found.queries, found.qrels, list(found.queries)
     corpus = _corpus(folder.name, found.documents, model)
-    development, test = judged[::2], judged[1::2]
-    by_weight = corpus.choose_weight([texts[key] for key in development], [qrels[key] for key in development])
-    weight = max(by_weight, key=lambda each: by_weight[each])
-
-    asked = [texts[key] for key in test]
+    asked = [texts[key] for key in judged]
+    by_weight = corpus.choose_weight(asked, [qrels[key] for key in judged])
+    words = Bm25(list(found.documents.values()))
+    names = list(found.documents)
 
     def mean_ndcg(rankings: Sequence[Sequence[str]]) -> float:
-        return mean(ndcg(ranking, qrels[key]) for key, ranking in zip(test, rankings, strict=True))
-
-    def score(how: Hybrid | None) -> float:
-        return mean_ndcg([[hit.id for hit in row] for row in corpus.search(asked, 10, hybrid=how)])
+        return mean(ndcg(ranking, qrels[key]) for key, ranking in zip(judged, rankings, strict=True))
 
     maxsim = _MaxSim(late, asked, found.documents)
 
@@ -54,12 +51,26 @@ def measure(folder: Path, model: MedEmbed, late: MedColBERT) -> dict[str, Any]:
         hits = corpus.search(asked, DEPTH, hybrid=how)
         return mean_ndcg([maxsim.ordered(number, row, share) for number, row in enumerate(hits)])
 
+    lexical = [[names[row] for row in np.argsort(-words.scores(text), kind="stable")[:10]] for text in asked]
     return {
-        "engine": folder.name, "queries": len(test), "dense": score(None), "BM25": score(Hybrid(weight=0)), "rrf": score(Hybrid("rrf")),
-        "weighted 0.5": score(Hybrid()), "weighted, chosen": score(Hybrid(weight=weight)), "weight": weight,
-        "dense, then late": second(None, 0.0), "weighted 0.5, then late": second(Hybrid(), 0.0),
-        "weighted 0.5, then late and its share": second(Hybrid(), FIRST_SHARE),
+        "engine": folder.name, "queries": len(judged), "dense": by_weight[0.0], "BM25": mean_ndcg(lexical),
+        "hybrid": by_weight[WEIGHT], **{f"weight {weight:g}": value for weight, value in by_weight.items()},
+        "dense, then late": second(None, 0.0), "hybrid, then late and its share": second(Hybrid(), FIRST_SHARE),
     }  # fmt: skip
+
+
+def left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The gain over the dense score of each set at the weight that the other sets choose.
+
+    They choose the best mean of those weights at which none of them falls by more than `WORST`.
+    """
+    gains = {row["engine"]: {weight: row[f"weight {weight:g}"] - row["dense"] for weight in WEIGHTS} for row in rows}
+    found = {}
+    for name, own in gains.items():
+        others = [gain for other, gain in gains.items() if other != name]
+        allowed = [weight for weight in WEIGHTS if min((gain[weight] for gain in others), default=0.0) >= WORST]
+        found[name] = own[max(allowed, key=lambda weight: sum(gain[weight] for gain in others))]
+    return found
 
 
 class _MaxSim:
@@ -94,11 +105,15 @@ def main(folders: list[Path]) -> None:
     """Measure, print, write."""
     with MedEmbed() as model, MedColBERT() as late:
         rows = [measure(folder, model, late) for folder in folders]
+    gains = [row["hybrid"] - row["dense"] for row in rows]
+    unseen = left_out(rows)
+    for row in rows:
+        row["gain at the weight of the others"] = unseen[row["engine"]]
     claims = [
-        Claim(f"{row['engine']}: weighted fusion less the better of both", row["weighted, chosen"] - max(row["dense"], row["BM25"]), at_least=0.0)
-        for row in rows
-        if row["engine"] == PROMISED
-    ]  # fmt: skip
+        Claim("hybrid less dense, mean of the sets", mean(gains), at_least=0.02),
+        Claim("hybrid less dense, worst set", min(gains), at_least=WORST),
+        Claim("at the weight that the other sets choose, mean of the sets", mean(unseen.values()), at_least=0.015),
+    ]
     result = Result(
         "corpus-hybrid", "nDCG@10", {"model": model.name, "revision": model.revision, "depth": DEPTH}, rows, claims
     )

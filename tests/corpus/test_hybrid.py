@@ -1,4 +1,4 @@
-"""Hybrid search: both sides' candidates, fused by weight or rank."""
+"""Hybrid search: candidates of both sides, and a little of BM25 beside the dense score."""
 
 from pathlib import Path
 
@@ -9,6 +9,10 @@ from medembed import EmbeddedCorpus, MedEmbed
 from medembed.corpus.embed import Settings
 from medembed.corpus.hybrid import Candidates, Hybrid, fused
 from medembed.errors import CorpusError, InputTypeError, SettingError
+from medembed.search.bm25 import Bm25
+
+# So much that the dense score decides between equals only.
+LEXICAL = Hybrid(weight=1000)
 
 TEXTS = {
     "a": "HLA-B27 is associated with ankylosing spondylitis",
@@ -28,24 +32,29 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, fake: MedEmbed) -> Embedded
 
 def test_the_ends_of_the_weight_are_dense_and_lexical_search(corpus: EmbeddedCorpus) -> None:
     query = "chest pain in the hands"
-    dense = [hit.id for hit in corpus.search(query, k=4)]
-    assert [hit.id for hit in corpus.search(query, k=4, hybrid=Hybrid(weight=1))] == dense
-    lexical = corpus.search("ankylosing", k=4, hybrid=Hybrid(weight=0))
-    assert (lexical[0].id, lexical[0].score) == ("a", 1.0)
-    assert {hit.score for hit in lexical[1:]} == {0.0}
+    dense = corpus.search(query, k=4)
+    assert [hit.id for hit in corpus.search(query, k=4, hybrid=Hybrid(weight=0))] == [hit.id for hit in dense]
+    assert corpus.search("ankylosing", k=1, hybrid=LEXICAL)[0].id == "a"
 
 
-def test_formulas_of_the_fusions_on_a_hand_worked_case() -> None:
-    found = Candidates(np.arange(3), np.array([0.9, 0.5, 0.1], np.float32), np.array([0, 10, 5], np.float32))
-    np.testing.assert_allclose(fused(found, Hybrid(weight=0.25)), [0.25, 0.125 + 0.75, 0.375], atol=1e-6)
-    np.testing.assert_allclose(
-        fused(found, Hybrid("rrf")), [1 / 61 + 1 / 63, 1 / 62 + 1 / 61, 1 / 63 + 1 / 62], atol=1e-6
-    )
+def test_the_formula_on_a_hand_worked_case() -> None:
+    found = Candidates(np.arange(3), np.array([0.9, 0.5, 0.1], np.float32), np.array([0, 10, 5], np.float32), 0.2)
+    np.testing.assert_allclose(fused(found, Hybrid(weight=0.25)), [0.9, 0.5 + 0.5, 0.1 + 0.25], atol=1e-6)
 
 
-def test_scores_that_are_all_the_same_count_fully_unless_they_are_nought() -> None:
-    one = Candidates(np.arange(1), np.array([0.4], np.float32), np.array([0], np.float32))
-    assert fused(one, Hybrid(weight=0.75)).tolist() == [0.75]
+def test_the_weight_fits_models_whose_cosines_lie_close_together() -> None:
+    near = np.array([0.70, 0.68], np.float32), np.array([0, 1], np.float32)
+    assert fused(Candidates(np.arange(2), *near, 0.01), Hybrid(weight=1)).argmax() == 0
+    assert fused(Candidates(np.arange(2), *near, 0.03), Hybrid(weight=1)).argmax() == 1
+
+
+def test_the_spread_is_that_of_the_dense_scores_of_the_corpus(corpus: EmbeddedCorpus, fake: MedEmbed) -> None:
+    query = "ankylosing"
+    cosines = corpus.vectors() @ fake.encode_query([query])[0]
+    both = corpus.search(query, k=4, hybrid=Hybrid(weight=1))
+    words = Bm25(list(TEXTS.values())).scores(query)
+    expected = {name: cosine + cosines.std() * word for name, cosine, word in zip(TEXTS, cosines, words, strict=True)}
+    assert {hit.id: hit.score for hit in both} == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_query_without_known_words_is_searched_by_vectors_alone(corpus: EmbeddedCorpus) -> None:
@@ -61,7 +70,7 @@ def test_filters_and_deletions_hold_for_both_sides(tmp_path: Path, fake: MedEmbe
     rows = [{"id": name, "text": text} for name, text in TEXTS.items()]
     own = EmbeddedCorpus.build(tmp_path / "c", rows, fake)
     own.delete(["a"])
-    assert "a" not in {hit.id for hit in own.search("HLA-B27", k=4, hybrid=Hybrid(weight=0))}
+    assert "a" not in {hit.id for hit in own.search("HLA-B27", k=4, hybrid=LEXICAL)}
 
 
 def test_the_index_of_words_is_kept_and_made_again_when_rows_change(tmp_path: Path, fake: MedEmbed) -> None:
@@ -72,14 +81,14 @@ def test_the_index_of_words_is_kept_and_made_again_when_rows_change(tmp_path: Pa
     again = EmbeddedCorpus.open(tmp_path / "c", fake)
     assert [hit.score for hit in again.search("ankylosing", hybrid=Hybrid())] == first
     again.append([{"id": "e", "text": "ankylosing spondylitis of the spine"}])
-    assert {hit.id for hit in again.search("ankylosing", k=2, hybrid=Hybrid(weight=0))} == {"a", "e"}
+    assert {hit.id for hit in again.search("ankylosing", k=2, hybrid=LEXICAL)} == {"a", "e"}
     assert [path != kept for path in (tmp_path / "c" / "derived").glob("bm25*")] == [True]
 
 
 def test_a_weight_is_chosen_where_it_is_known_what_is_relevant(corpus: EmbeddedCorpus) -> None:
     found = corpus.choose_weight(["ankylosing", "itchy"], [{"a": 1}, {"d": 2}])
-    assert list(found)[:2] == [0.0, 0.05]
-    assert found[0.0] == 1.0
+    assert list(found)[:2] == [0.0, 0.01]
+    assert found[1.0] == 1.0
     assert all(0 <= value <= 1 for value in found.values())
     with pytest.raises(SettingError, match="2 queries, but judgements for 1"):
         corpus.choose_weight(["x", "y"], [{"a": 1}])
@@ -91,7 +100,9 @@ def test_what_hybrid_search_needs_is_said(tmp_path: Path, corpus: EmbeddedCorpus
     bare = EmbeddedCorpus.build(tmp_path / "c", [{"id": "a", "text": "x"}], fake, Settings(store_text=False))
     with pytest.raises(CorpusError, match="holds no texts, which hybrid search needs: index again with --store-text"):
         bare.search("x", hybrid=Hybrid())
-    with pytest.raises(SettingError, match=r"weight=1.5: give a share of the dense score, from 0 to 1"):
-        Hybrid(weight=1.5)
-    with pytest.raises(SettingError, match="fusion='sum': choose one of weighted, rrf"):
-        Hybrid("sum")  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match=r"weight=-1: give what BM25 counts, from 0"):
+        Hybrid(weight=-1)
+    with pytest.raises(SettingError, match=r"weight=nan: give what BM25 counts, from 0"):
+        Hybrid(weight=float("nan"))
+    with pytest.raises(SettingError, match=r"depth=0: give at least 1 candidate a side"):
+        Hybrid(depth=0)
