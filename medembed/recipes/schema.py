@@ -233,6 +233,24 @@ class Teacher(Section):
     max_seq_length: Positive | None = None
 
 
+class Contrasts(Section):
+    """Contrasts that a rule makes: a query, a passage that fits and one that differs in a single respect, beside each batch of rows.
+
+    Attributes:
+        sources: Notes whose sentences are changed by rule, and put before frames. Without any, frames alone are used.
+        batch_size: Contrasts beside each batch; 0 for none.
+        weight: What their loss counts beside the rows' loss.
+        temperature: Of their cosines.
+        kept: What the distance from the vectors of the model that training starts from counts, so that what it knows stays.
+    """
+
+    sources: dict[str, NoteSource] = {}
+    batch_size: Count = 0
+    weight: Annotated[float, Field(gt=0.0)] = 1.0
+    temperature: Annotated[float, Field(gt=0.0)] = 0.05
+    kept: Annotated[float, Field(ge=0.0)] = 0.0
+
+
 class Train(Section):
     """Contrastive training on sentence-transformers' trainers."""
 
@@ -245,6 +263,7 @@ class Train(Section):
     skip_punctuation: bool = False
     loss: Literal["mnr", "cached_mnr", "cached_gist", "margin_mse", "kl", "batch_kl"] = "mnr"
     teacher: Teacher | None = None  # for batch_kl
+    contrasts: Contrasts = Contrasts()
     symmetric: bool = False
     guide: str | None = None
     matryoshka_dims: tuple[Positive, ...] = ()
@@ -288,6 +307,14 @@ class Train(Section):
             raise ValueError(
                 "architecture 'colbert' takes loss 'mnr', 'cached_mnr', 'margin_mse' or 'kl', and no matryoshka_dims"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _contrasts_fit(self) -> "Train":
+        if self.contrasts.batch_size and self.architecture != "dense":
+            raise ValueError("train.contrasts are for architecture 'dense': leave batch_size at 0")
+        if self.contrasts.sources and not self.contrasts.batch_size:
+            raise ValueError("train.contrasts.sources are read for contrasts only: say batch_size above 0")
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,9 @@ from medembed.recipes.records import Triplet, read_parquet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.retrieval import read_sets
 from medembed.recipes.schema import Recipe
-from medembed.recipes.sources import Places, set_identity
+from medembed.recipes.sentences import clean, sentence_spans
+from medembed.recipes.sources import Places, identity, set_identity
+from medembed.recipes.sources import rows as read_rows
 from medembed.recipes.stage import Stage, StageRun, Summary
 from medembed.storage import paths
 from medembed.storage.durable import write_text_whole, write_whole
@@ -42,7 +44,10 @@ def config(recipe: Recipe, places: Places, round_number: int) -> Any:
     guide, teacher = recipe.train.guide, recipe.train.teacher
     starts_from_base = round_number == 1 or recipe.train.start_from == "base"
     return {
-        "train": recipe.train,
+        "train": recipe.train.model_dump(mode="json", exclude={"contrasts": {"sources"}}),
+        "contrast sources": {
+            name: identity(source, name, places) for name, source in recipe.train.contrasts.sources.items()
+        },
         "base": models.base_identity(recipe, places) if starts_from_base else None,
         "guide": None if guide is None else models.identity(places, guide),
         "teacher": None if teacher is None else models.identity(places, teacher.model, late_interaction=True),
@@ -93,7 +98,7 @@ class _FollowerFolder(ArtifactWriter):
 
 def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     """Run the trainer to its end, and return its log."""
-    from medembed.recipes.training import callbacks, frozen, losses, tuning
+    from medembed.recipes.training import callbacks, contrasting, frozen, losses, tuning
 
     recipe, settings = stage.recipe, stage.recipe.train
     if recipe.execution.threads is not None:
@@ -112,6 +117,9 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     guide = models.fetch(stage.places, settings.guide).folder if settings.guide else None
     # refuses what cannot be trained before anything is learnt for it, or a teacher asked
     loss = losses.load(model, settings, guide, partial(_directions, stage, start, rows, scratch))
+    if settings.contrasts.batch_size:
+        drawn = contrasting.supply(list(_sentences(recipe, stage.places)), recipe.seed)
+        loss = contrasting.BesideRows(model, loss, drawn, settings.contrasts, prompts)
     with _teacher(stage, scratch) as teach:
         data = tuning.training_data(rows, settings, recipe.seed, teach)
     sets = read_sets(recipe, stage.places) if settings.evaluations else []
@@ -140,6 +148,16 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     runner.accelerator.wait_for_everyone()
     history: list[dict[str, Any]] = runner.state.log_history
     return history
+
+
+def _sentences(recipe: Recipe, places: Places) -> Iterator[tuple[str, str]]:
+    """Ids and sentences of the notes that contrasts are made of."""
+    for name, source in recipe.train.contrasts.sources.items():
+        columns = {source.text: f"train.contrasts.sources.{name}.text"}
+        for number, row in enumerate(read_rows(source, name, places, columns)):
+            text = clean(str(row[source.text] or ""))
+            note = str(row.get(source.id or "id") or number)
+            yield from ((note, text[start:end]) for start, end in sentence_spans(text))
 
 
 def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: Path) -> Floats:

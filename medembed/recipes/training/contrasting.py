@@ -1,0 +1,135 @@
+"""Learning what a text asserts: beside each batch of rows, contrasts that differ in a single respect."""
+
+import copy
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medembed.recipes.schema import Contrasts
+from medembed.recipes.writers.contrasts import Contrast, from_frames, from_sentences, is_held_out, load_rules
+
+# Contrasts written from frames, of which each batch draws: more than 700 batches of 40 see.
+FRAMES = 30_000
+# Shares of a batch: changed sentences of notes, and negation. The rest is of any frame.
+SENTENCE_SHARE, NEGATION_SHARE = 0.3, 0.2
+# Tokens of a contrast's texts: the longest frame behind a sentence of a note.
+TOKENS = 64
+# Characters of the sentences that are changed, and of those that are put before frames.
+LONGEST_SENTENCE, SHORTEST_CONTEXT, LONGEST_CONTEXT = 300, 20, 120
+
+
+@dataclass(frozen=True)
+class Supply:
+    """The contrasts that batches are drawn from.
+
+    Attributes:
+        frames: Written from frames.
+        sentences: Sentences of notes with one word changed; may be empty.
+    """
+
+    frames: Sequence[Contrast]
+    sentences: Sequence[Contrast]
+
+    def draw(self, count: int, seed: int) -> list[Contrast]:
+        """A batch of contrasts, the same for the same seed."""
+        rng = random.Random(seed)  # noqa: S311
+        negated = [item for item in self.frames if item.kind == "negation"]
+        kinds = rng.choices(
+            (self.sentences or self.frames, negated or self.frames, self.frames),
+            (SENTENCE_SHARE, NEGATION_SHARE, 1 - SENTENCE_SHARE - NEGATION_SHARE),
+            k=count,
+        )
+        return [rng.choice(kind) for kind in kinds]
+
+
+def supply(sentences: Sequence[tuple[str, str]], seed: int) -> Supply:
+    """Write the contrasts of a training run.
+
+    Args:
+        sentences: Ids of notes and their sentences. Notes that contrasts are measured with are left out.
+        seed: Of every choice.
+    """
+    rules = load_rules("training")
+    read = [(note, text) for note, text in sentences if not is_held_out(note) and len(text) < LONGEST_SENTENCE]
+    contexts = [text for _, text in read if SHORTEST_CONTEXT <= len(text) <= LONGEST_CONTEXT]
+    return Supply(list(islice(from_frames(rules, seed, contexts), FRAMES)), list(from_sentences(rules, read, seed)))
+
+
+class BesideRows(torch.nn.Module):
+    """The loss of the rows, and beside it that of contrasts and of moving away from the start.
+
+    The contrasts of a batch are drawn by a number made of its tokens: a run that goes on at a checkpoint draws the same ones.
+
+    Args:
+        model: The model to train.
+        loss: The rows' own loss.
+        contrasts: What is drawn from.
+        settings: The recipe's.
+        prompts: Put before queries and documents.
+    """
+
+    def __init__(
+        self, model: Any, loss: Any, contrasts: Supply, settings: Contrasts, prompts: Mapping[str, str]
+    ) -> None:
+        """Copy the model as it is now, if its vectors are to be kept."""
+        super().__init__()
+        self.model, self.loss, self.contrasts, self.settings, self.prompts = model, loss, contrasts, settings, prompts
+        # in a list: the copy is no part of the model, and none of its weights is trained
+        self._start = [copy.deepcopy(model).requires_grad_(False)] if settings.kept else []
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """The loss of a batch of rows and of its contrasts."""
+        columns = list(sentence_features)
+        seed = int(sum(int(column["input_ids"].sum()) for column in columns))
+        # the rows' loss encodes the columns; what it got is taken, so that nothing is encoded twice
+        given = [dict(column) for column in columns]
+        with _vectors_of(self.model) as vectors:
+            value: Tensor = self.loss(columns, labels)
+        value = value + self.settings.weight * self._of_contrasts(seed)
+        if self._start:
+            value = value + self.settings.kept * self._moved(given, vectors[: len(given)])
+        return value
+
+    def _of_contrasts(self, seed: int) -> Tensor:
+        """Cross-entropy of each query's passage among all passages of the batch, those that differ included."""
+        drawn = self.contrasts.draw(self.settings.batch_size, seed)
+        queries = self._encoded([item.query for item in drawn], "query")
+        passages = self._encoded([item.fits for item in drawn] + [item.differs for item in drawn], "document")
+        with torch.autocast(queries.device.type, enabled=False):
+            scores = queries @ passages.T / self.settings.temperature
+            return functional.cross_entropy(scores, torch.arange(len(drawn), device=queries.device))
+
+    def _encoded(self, texts: list[str], role: str) -> Tensor:
+        how = {"text": {"max_length": TOKENS, "truncation": True}}
+        tokens = self.model.preprocess(texts, prompt=self.prompts[role] or None, processing_kwargs=how)
+        moved = {
+            name: value.to(self.model.device) if isinstance(value, Tensor) else value for name, value in tokens.items()
+        }
+        return functional.normalize(self.model(moved)["sentence_embedding"].float(), dim=-1)
+
+    def _moved(self, columns: Sequence[dict[str, Tensor]], vectors: Sequence[Tensor]) -> Tensor:
+        """Mean over columns of one less the cosine with the start's vectors."""
+        [start] = self._start
+        start.train()  # as the model: packed by length; nothing of it is random or learns
+        with torch.no_grad():
+            before = [start(column)["sentence_embedding"].float() for column in columns]
+        pairs = zip(vectors, before, strict=True)
+        return torch.stack([(1 - functional.cosine_similarity(now.float(), then)).mean() for now, then in pairs]).sum()
+
+
+@contextmanager
+def _vectors_of(model: Any) -> Iterator[list[Tensor]]:
+    """The vectors that a model gives while the block runs, in order."""
+    vectors: list[Tensor] = []
+    hook = model.register_forward_hook(lambda _model, _given, out: vectors.append(out["sentence_embedding"]))
+    try:
+        yield vectors
+    finally:
+        hook.remove()

@@ -1,0 +1,90 @@
+"""Contrasts beside the rows of a batch: drawn the same again, learnt, and the start's vectors kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medembed.checkpoints import checkpoint
+from medembed.recipes.schema import Contrasts, Train
+from medembed.recipes.training import contrasting, losses, tuning
+from medembed.recipes.writers.contrasts import is_held_out
+
+PROMPTS = {"query": "", "document": ""}
+NOTES = [(f"n{number}", "He denies chest pain.") for number in range(8)]
+SUPPLY = contrasting.supply(NOTES, seed=0)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Any:
+    checkpoint.export(checkpoint.fetch("mini"), tmp_path / "model")
+    torch.set_num_threads(1)
+    return tuning.load_model(tmp_path / "model", Train(), PROMPTS, "cpu").train()
+
+
+def features(model: Any, *texts: str) -> list[dict[str, Any]]:
+    return [dict(model.preprocess([text, text + " today"])) for text in texts]
+
+
+def beside(model: Any, **settings: Any) -> contrasting.BesideRows:
+    rows = losses.load(model, Train(), None)
+    return contrasting.BesideRows(model, rows, SUPPLY, Contrasts(batch_size=8, **settings), PROMPTS)
+
+
+def test_a_batch_is_drawn_the_same_again_and_others_otherwise() -> None:
+    assert SUPPLY.draw(40, 5) == SUPPLY.draw(40, 5) != SUPPLY.draw(40, 6)
+    kinds = [item.kind for item in SUPPLY.draw(2000, 1)]
+    assert len(set(kinds)) == 8
+    assert 0.3 < kinds.count("negation") / 2000 < 0.75
+
+
+def test_notes_that_contrasts_are_measured_with_are_not_read() -> None:
+    origins = {item.origin for item in SUPPLY.sentences}
+    assert origins
+    assert not any(is_held_out(origin) for origin in origins)
+
+
+def test_frames_alone_are_enough() -> None:
+    assert len(contrasting.supply([], seed=0).draw(10, 0)) == 10
+
+
+def test_training_learns_the_contrasts(model: Any) -> None:
+    loss = beside(model)
+    rows = features(model, "fever", "The fever has gone.")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    with torch.no_grad():
+        before = [loss._of_contrasts(seed).item() for seed in range(2)]
+    for step in range(5):
+        optimizer.zero_grad()
+        (loss._of_contrasts(100 + step) + loss(rows, torch.zeros(2))).backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert sum(loss._of_contrasts(seed).item() for seed in range(2)) < 0.9 * sum(before)
+
+
+def test_moving_away_from_the_start_costs(model: Any) -> None:
+    loss, without = beside(model, kept=10.0), beside(model)
+    rows = features(model, "fever", "The fever has gone.")
+    with torch.no_grad():
+        assert loss(rows, torch.zeros(2)).item() == pytest.approx(without(rows, torch.zeros(2)).item(), abs=1e-3)
+        words = next(model.parameters())
+        words.copy_(words.flip(0))  # every token means another
+        assert loss(rows, torch.zeros(2)).item() > without(rows, torch.zeros(2)).item() + 0.1
+
+
+def test_the_copy_of_the_start_is_no_part_of_the_model(model: Any) -> None:
+    names = {name for name, _ in beside(model, kept=1.0).named_parameters()}
+    assert names == {name for name, _ in beside(model).named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"architecture": "colbert", "contrasts": {"batch_size": 4}}, "for architecture 'dense'"),
+        ({"contrasts": {"sources": {"n": {"format": "jsonl", "path": "n"}}}}, "say batch_size above 0"),
+    ],
+)
+def test_settings_that_do_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Train.model_validate(settings)
