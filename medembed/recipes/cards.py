@@ -1,13 +1,13 @@
 """The model card, written from manifests."""
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from medembed import __version__
+from medembed import __version__, border
 from medembed.checkpoints import model_files
 from medembed.checkpoints.registry import BUNDLED
+from medembed.errors import CorruptFileError
 from medembed.recipes import catalog, models, retrieval
 from medembed.recipes.layouts import attribution_table
 from medembed.recipes.load import load_recipe
@@ -174,7 +174,8 @@ def _software() -> str:
         return version
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            # describe writes the index anew where it may
+            ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             cwd=root,
             capture_output=True,
             text=True,
@@ -190,9 +191,9 @@ def _onnx_section(recipe: Recipe, folder: Path) -> str:
     """Lines that use the ONNX file with fastembed, where there is one."""
     if not (folder / "onnx" / "model.onnx").is_file():
         return ""
-    pooling = json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
+    pooling = border.read_json_object(folder / "1_Pooling" / "config.json", error=CorruptFileError)
     kind = "CLS" if pooling.get("pooling_mode_cls_token") or pooling.get("pooling_mode") == "cls" else "MEAN"
-    dimension = json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"]
+    dimension = border.read_json_object(folder / "config.json", error=CorruptFileError)["hidden_size"]
     return f"""
 With [fastembed](https://github.com/qdrant/fastembed), from the ONNX file:
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medembed.errors import MedEmbedError, StorageFullError, WriteError
+from medembed import border
+from medembed.errors import CorruptFileError, MedEmbedError, StorageFullError, WriteError
 from medembed.extras import require
 from medembed.storage import asides, paths
 
@@ -215,8 +216,8 @@ def is_ours(folder: Path) -> bool:
     if listing is None:
         return not any(folder.iterdir())
     try:
-        named = json.loads(listing.read_text(encoding="utf-8"))
-    except ValueError:
+        named = border.read_json(listing, error=CorruptFileError)
+    except CorruptFileError:
         return False
     return bool(named == {name: file_sha256(path) for name, path in present.items()})
 
