@@ -173,18 +173,18 @@ def _software() -> str:
     if not (root / ".git").exists() or not (root / "pyproject.toml").is_file():
         return version
     try:
-        done = subprocess.run(
-            # describe writes the index anew where it may
-            ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        )
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        # describe --dirty would write the index anew
+        changed = _git(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return version
-    return f"{version} at commit `{done.stdout.strip()}`"
+    return f"{version} at commit `{commit}{'-dirty' if changed else ''}`"
+
+
+def _git(root: Path, *words: str) -> str:
+    """What git says."""
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True, timeout=5)
+    return done.stdout.strip()
 
 
 def _onnx_section(recipe: Recipe, folder: Path) -> str:
