@@ -10,7 +10,15 @@ from typing import Any
 from medembed import border
 from medembed.errors import RecipeError, WorkFolderBusyError
 from medembed.storage import durable, paths
-from medembed.storage.durable import SHORT, disk_errors, file_sha256, write_folder, write_hashed, write_text_whole
+from medembed.storage.durable import (
+    SHORT,
+    disk_errors,
+    file_sha256,
+    has_sha256,
+    write_folder,
+    write_hashed,
+    write_text_whole,
+)
 
 MANIFEST = "manifest.json"
 
@@ -192,5 +200,4 @@ def _intact_parts(folder: Path) -> Iterator[Path]:
 
 
 def _is_intact(folder: Path, name: str, digest: str) -> bool:
-    path = paths.below(folder, name)
-    return path.is_file() and file_sha256(path) == digest
+    return has_sha256(paths.below(folder, name), digest)

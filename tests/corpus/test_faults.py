@@ -145,6 +145,22 @@ def test_a_killed_worker_process_is_an_error_and_the_next_run_goes_on(
     assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has other ways to end a process")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_worker_processes_end_with_the_one_that_started_them(number: int, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "notes.jsonl", 400)
+    process = start(source, tmp_path / "c", 0.1, workers=2)
+    wait_for_shards(tmp_path / "c", 2, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    _, left = psutil.wait_procs(children, timeout=20)
+    for child in left:
+        child.kill()
+    assert left == []
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 600 kB."""

@@ -3,6 +3,7 @@
 ``python -m tests.hostile.watched MODULE`` is the worker: it calls ``MODULE.prepare()``, then ``MODULE.attempt(line)`` for each line.
 """
 
+import contextlib
 import importlib
 import queue
 import resource
@@ -11,6 +12,8 @@ import sys
 import threading
 from collections import Counter
 from typing import Any
+
+import psutil
 
 # above what an honest input of an attack needs (an interpreter with OpenVINO takes 2 GB of address space), below any bomb
 MEMORY = 6 << 30
@@ -40,7 +43,7 @@ class Watched:
         process.stdin.flush()
         try:
             # the first answer of a process pays for its imports
-            answer = self._lines.get(timeout=LONGEST_SECONDS * (1 if self._warm else 12))
+            answer = self._answer(process.pid, LONGEST_SECONDS * (1 if self._warm else 12))
         except queue.Empty:
             self.close()
             return "hang"
@@ -52,6 +55,24 @@ class Watched:
         used, _, told = answer.partition(" ")
         self.peak = max(self.peak, int(used) << 10)
         return told
+
+    def _answer(self, pid: int, most: float) -> str | None:
+        """The worker's next line, waited for ``most`` seconds of its own: those in which it computes, or waits for nothing.
+
+        On a busy machine a worker may stand still because others have the processor. That is no hang.
+        """
+        worker = psutil.Process(pid)
+        spent, before = 0.0, 0.0
+        while spent < most:
+            try:
+                return self._lines.get(timeout=1.0)
+            except queue.Empty:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    now = sum(worker.cpu_times()[:2])
+                    sleeps = worker.status() == psutil.STATUS_SLEEPING
+                    spent += 1.0 if sleeps else min(1.0, now - before)
+                    before = now
+        raise queue.Empty
 
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.hostile.watched", self._module]
