@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -69,8 +70,7 @@ class Watched:
             except queue.Empty:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     now = sum(worker.cpu_times()[:2])
-                    sleeps = worker.status() == psutil.STATUS_SLEEPING
-                    spent += 1.0 if sleeps else min(1.0, now - before)
+                    spent += min(1.0, now - before) if _wants_processor(pid) else 1.0
                     before = now
         raise queue.Empty
 
@@ -97,6 +97,15 @@ class Watched:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _wants_processor(pid: int) -> bool:
+    """Whether any thread of a process could go on if it were let (R), or waits for a disk (D)."""
+    states = set()
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            states.add(thread.read_text().rpartition(")")[2].split()[0])
+    return bool(states & {"R", "D"})
 
 
 class Tally:
