@@ -35,6 +35,7 @@ class Watched:
         self._process: subprocess.Popen[str] | None = None
         self._warm = False
         self._lines: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread()
 
     def __call__(self, line: str) -> str:
         """What the worker answers; ``"hang"``, ``"signal NUMBER"`` or ``"raw exit CODE"`` where it does not."""
@@ -50,8 +51,7 @@ class Watched:
             return "hang"
         self._warm = True
         if answer is None:
-            status = process.wait()
-            self._process = None
+            status = self._gone(process)
             return f"signal {-status}" if status < 0 else f"raw exit {status}"
         used, _, told = answer.partition(" ")
         self.peak = max(self.peak, int(used) << 10)
@@ -80,7 +80,8 @@ class Watched:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         self._process, self._lines, self._warm = process, queue.Queue(), False
-        threading.Thread(target=self._read, args=(process, self._lines), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(process, self._lines), daemon=True)
+        self._reader.start()
         return process
 
     @staticmethod
@@ -95,8 +96,18 @@ class Watched:
         """End the worker."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            self._process = None
+            self._gone(self._process)
+
+    def _gone(self, process: subprocess.Popen[str]) -> int:
+        """Wait for a worker that ends, and give back its pipes and its exit status."""
+        status = process.wait()
+        self._reader.join()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        self._process = None
+        return status
 
 
 def _wants_processor(pid: int) -> bool:
