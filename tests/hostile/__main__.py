@@ -40,7 +40,7 @@ BAD = ("raw", "wrong", "signals", "hangs", "failed")
 
 def modules() -> dict[str, int]:
     """Every attack that is a module, with its count."""
-    found = {}
+    found: dict[str, int] = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if not path.stem.startswith(("_", "test_")):
             named = CHANGED_BYTES if path.stem.startswith("mutated_") else None
