@@ -1,8 +1,8 @@
-"""Threads that run work side by side, and that no interrupt of their callers can leave waiting; processes that end with theirs.
+"""Threads that run work side by side, and that no interrupt of their callers can leave waiting.
 
 A pool of the standard library waits under locks written in Python. A signal handler that raises in the caller's thread, as
 Ctrl-C does, may leave such a lock taken, and the next call then waits for ever. Here callers use the interpreter's own queues
-alone, which an interrupt leaves whole.
+alone, which an interrupt leaves whole. Worker processes end with the process that started them.
 """
 
 import _thread
