@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters docs mini golden wheel hashes audit test-lowest clean
+.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters docs mini golden wheel hashes audit test-lowest attack clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -125,6 +125,9 @@ audit: $(AUDIT)/.ready ## Hold constraints.txt and the lower bounds against PyPI
 
 test-lowest: $(LOWEST)/.ready ## Run the core tests with the lowest versions that pyproject.toml admits, without torch
 	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest tests/test_*.py tests/corpus tests/colbert $(ARGS)
+
+attack: $(VENV)/.full ## Meet hostile inputs by the thousand, traced, and write docs/measurements/attack.json (an hour; ARGS="odd_texts ...")
+	@OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.hostile $(ARGS)
 
 clean: ## Remove the environments and everything that was built
 	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) dist build site

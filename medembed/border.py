@@ -18,8 +18,11 @@ from medembed.errors import MedEmbedError
 MakeError = Callable[[str], MedEmbedError]
 """An error of our tree, or a function that makes one from the first half of a sentence."""
 
-Surrogates = Literal["refuse", "replace"]
-"""What to do with half of a UTF-16 pair, which JSON can spell and UTF-8 cannot: refuse the document, or read U+FFFD."""
+Surrogates = Literal["refuse", "replace", "keep"]
+"""What to do with half of a UTF-16 pair, which JSON can spell and UTF-8 cannot: refuse the document, read U+FFFD, or keep it.
+
+Only a caller that checks each string which it uses may keep halves.
+"""
 
 # The largest legitimate file is the tokenizer of a multilingual model (XLM-RoBERTa 17 MB, EmbeddingGemma 33 MB).
 MOST_JSON_BYTES = 128 << 20
@@ -107,13 +110,16 @@ def read_json(
     return parse_json(content, source=str(path), error=error, most=most, surrogates=surrogates)
 
 
-def read_json_object(path: Path, *, error: MakeError, most: int = MOST_JSON_BYTES) -> dict[str, Any]:
+def read_json_object(
+    path: Path, *, error: MakeError, most: int = MOST_JSON_BYTES, not_finite: bool = False
+) -> dict[str, Any]:
     """Read a JSON file that holds an object. See :func:`read_json`.
 
     Args:
         path: The file.
         error: Makes what is raised.
         most: The largest size, in bytes.
+        not_finite: Read NaN and Infinity too.
 
     Returns:
         The object.
@@ -122,7 +128,8 @@ def read_json_object(path: Path, *, error: MakeError, most: int = MOST_JSON_BYTE
         FileNotFoundError: There is no such file.
         MedEmbedError: From ``error``: as for :func:`read_json`, or another kind of value.
     """
-    parsed = read_json(path, error=error, most=most)
+    content = read_bytes(path, most=most, error=error)
+    parsed = parse_json(content, source=str(path), error=error, most=most, not_finite=not_finite)
     if not isinstance(parsed, dict):
         raise error(f"{path} holds a JSON {_kind(parsed)}; an object was expected")
     return parsed
@@ -135,6 +142,7 @@ def parse_json(
     error: MakeError,
     most: int = MOST_JSON_BYTES,
     surrogates: Surrogates = "refuse",
+    not_finite: bool = False,
 ) -> object:
     """Parse a JSON document from outside.
 
@@ -144,9 +152,10 @@ def parse_json(
         error: Makes what is raised.
         most: The largest size, in bytes or characters.
         surrogates: What to do with halves of UTF-16 pairs.
+        not_finite: Read NaN and Infinity too, which Python writes and RFC 8259 does not have.
 
     Returns:
-        The parsed value; every string in it can be written as UTF-8, every number is finite.
+        The parsed value; unless asked for, every number is finite, and unless halves are kept, every string can be written as UTF-8.
 
     Raises:
         MedEmbedError: From ``error``: too large, deeper than :data:`MOST_DEPTH`, not UTF-8, not JSON (RFC 8259 has neither
@@ -161,7 +170,7 @@ def parse_json(
         raise error(f"{source} has {len(content):,} bytes; at most {most:,} were expected")
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
-        parsed = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        parsed = (_LENIENT if not_finite else _DECODER).decode(text)
     except RecursionError:  # the parser's own limit, far above ours
         raise error(f"{source} is nested more than {MOST_DEPTH} levels deep") from None
     except ValueError as reason:  # JSONDecodeError, UnicodeDecodeError, and an integer of thousands of digits
@@ -171,7 +180,7 @@ def parse_json(
     # a document of few brackets cannot be deep: rows and replies are spared the look at each level
     if text.count("[") + text.count("{") > MOST_DEPTH and _is_deep(parsed):
         raise error(f"{source} is nested more than {MOST_DEPTH} levels deep")
-    if _ESCAPED_HALF.search(text) or _LONE.search(text):
+    if surrogates != "keep" and (_ESCAPED_HALF.search(text) or _LONE.search(text)):
         return _without_halves(parsed, source, error, surrogates)
     return parsed
 
@@ -223,6 +232,11 @@ def _finite(digits: str) -> float:
     if not math.isfinite(value):
         raise ValueError("beyond the range of a float")
     return value
+
+
+# made once: json.loads makes a decoder for each call that has an option
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_LENIENT = json.JSONDecoder()
 
 
 def _without_halves(parsed: Any, source: str, error: MakeError, surrogates: Surrogates) -> Any:

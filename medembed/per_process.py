@@ -1,12 +1,19 @@
-"""One value per process: what a forked child must not inherit, such as a pool of threads, it makes anew."""
+"""One value per process: what a forked child must not inherit, such as a pool of threads, it makes anew.
+
+And a way for a fork to wait until nothing computes.
+"""
 
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+# a fork waits so long for what other threads compute: a search takes milliseconds, over millions of rows seconds
+FORK_WAIT_S = 10.0
 
 
 class PerProcess(Generic[T]):
@@ -64,5 +71,44 @@ def _forget_all() -> None:
         one._forget()
 
 
+_COMPUTING: dict[int, "threading.RLock"] = {}
+_held: list["threading.RLock"] = []
+
+
+def computing() -> "threading.RLock":
+    """The lock to hold while numpy multiplies matrices, this thread's own.
+
+    numpy's library for that (OpenBLAS) has locks of its own. A child forked while another thread holds one would wait for ever
+    at its first product. A fork waits until no thread holds its lock of this kind. Each thread has one of its own: threads
+    never wait for each other. Nothing is waited for under it, since what is waited for may need such a lock too.
+
+    Example:
+        >>> with computing():
+        ...     pass
+    """
+    # a number of a thread that has ended goes to the next one, which may use its lock
+    me = threading.get_ident()
+    return _COMPUTING.get(me) or _COMPUTING.setdefault(me, threading.RLock())
+
+
+def _wait_for_all() -> None:
+    until = time.monotonic() + FORK_WAIT_S
+    every = list(_COMPUTING.values())
+    # a fork out of a signal handler may stand inside of this very thread's product: its own lock does not wait
+    _held.extend(lock for lock in every if lock.acquire(timeout=max(0.0, until - time.monotonic())))
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().release()
+
+
+def _start_anew() -> None:
+    _let_go()
+    # of threads that do not exist here, and of which one may have been held after all
+    _COMPUTING.clear()
+    _forget_all()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(before=_wait_for_all, after_in_parent=_let_go, after_in_child=_start_anew)

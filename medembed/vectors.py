@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.errors import VectorError
+from medembed.per_process import computing
 
 VectorKind = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
 """How a vector is stored: as computed, in half precision, one byte per dimension, or one bit per dimension (packed;
@@ -301,10 +302,11 @@ def similarity(a: NDArray[Any], b: NDArray[Any], kind: VectorKind = "float32", r
     if kind in ("binary", "ubinary"):
         return _bit_similarity(_unsigned(left), _unsigned(right))
     if kind in ("float32", "float16"):
-        return np.asarray(left, dtype=np.float32) @ np.asarray(right, dtype=np.float32).T
-    return np.asarray(
-        normalize(to_float(left, kind, ranges)) @ normalize(to_float(right, kind, ranges)).T, dtype=np.float32
-    )
+        left, right = np.asarray(left, dtype=np.float32), np.asarray(right, dtype=np.float32)
+    else:
+        left, right = normalize(to_float(left, kind, ranges)), normalize(to_float(right, kind, ranges))
+    with computing():
+        return np.asarray(left @ right.T, dtype=np.float32)
 
 
 def similarity_pairwise(a: Floats, b: Floats) -> Floats:

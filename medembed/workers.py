@@ -2,7 +2,7 @@
 
 A pool of the standard library waits under locks written in Python. A signal handler that raises in the caller's thread, as
 Ctrl-C does, may leave such a lock taken, and the next call then waits for ever. Here callers use the interpreter's own queues
-alone, which an interrupt leaves whole.
+alone, which an interrupt leaves whole. Worker processes end with the process that started them.
 """
 
 import _thread
@@ -10,6 +10,8 @@ import atexit
 import os
 import weakref
 from collections.abc import Callable
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -114,3 +116,19 @@ def _close_all() -> None:
     """Let batches end before the libraries that run them are taken down."""
     for workers in list(_ALL):
         workers.close()
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it ends, however that ends.
+
+    For workers of :mod:`multiprocessing` alone: those wait for their next task from a queue that they themselves hold open, so
+    that nothing tells them of a parent that was killed. What a worker has half-written is swept by the next run.
+    """
+    parent = parent_process()
+    if parent is not None:
+        _thread.start_new_thread(_outlive, (parent,))
+
+
+def _outlive(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

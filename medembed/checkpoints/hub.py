@@ -6,9 +6,18 @@ A snapshot is looked for in the cache first, without the network, and downloaded
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+from medembed import border
 from medembed.checkpoints import remedies, tensors
-from medembed.errors import CheckpointError, MedEmbedError, MissingFileError, ModelNotCachedError, UnsafeWeightsError
+from medembed.errors import (
+    CheckpointError,
+    CorruptFileError,
+    MedEmbedError,
+    MissingFileError,
+    ModelNotCachedError,
+    UnsafeWeightsError,
+)
 from medembed.storage.durable import write_text_whole
 
 # what a model needs; never pickles, never code
@@ -76,20 +85,19 @@ def _cached_ref(cache: Path, repo: str, name: str = "main") -> str | None:
 
 
 def _recorded(cache: Path, repo: str) -> str | None:
-    try:
-        commit = json.loads((cache / RECORD).read_text(encoding="utf-8")).get(repo)
-    except (OSError, ValueError):
-        return None  # no record yet, or one cut short by a full disk: resolve again
+    commit = _read_record(cache).get(repo)
     return commit if isinstance(commit, str) else None
 
 
 def _record(cache: Path, repo: str, commit: str) -> None:
-    path = cache / RECORD
+    write_text_whole(cache / RECORD, json.dumps({**_read_record(cache), repo: commit}, indent=1))
+
+
+def _read_record(cache: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = {}
-    write_text_whole(path, json.dumps({**record, repo: commit}, indent=1))
+        return border.read_json_object(cache / RECORD, error=CorruptFileError)
+    except (FileNotFoundError, CorruptFileError):
+        return {}  # no record yet, or one cut short by a full disk: resolve again
 
 
 def _download(repo: str, revision: str, cache: Path) -> tuple[str, Path]:

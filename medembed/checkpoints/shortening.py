@@ -12,6 +12,7 @@ from medembed import vectors
 from medembed.checkpoints import tensor_files, tensors
 from medembed.checkpoints.files import SHORT_VECTORS
 from medembed.errors import BadWeightsError
+from medembed.per_process import computing
 from medembed.vectors import Floats
 
 # in a model's folder: one tensor, *shape* (dimension, dimension); its first k columns make vectors of k dimensions
@@ -73,4 +74,5 @@ def shorten(rows: Floats, dimension: int, directions: Floats | None) -> Floats:
         return rows
     if directions is None or not 1 <= dimension < rows.shape[-1]:
         return vectors.cut(rows, dimension)
-    return vectors.normalize(rows @ directions[:, :dimension])
+    with computing():
+        return vectors.normalize(rows @ directions[:, :dimension])

@@ -19,6 +19,7 @@ from medembed.checkpoints import keys, model_files
 from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.checkpoints.files import ModelFiles
 from medembed.errors import BadWeightsError, CorruptFileError, UnsupportedModelError
+from medembed.per_process import computing
 
 STANFORD_MARKERS = {"query": "[unused0]", "document": "[unused1]"}
 # what ColBERT (Khattab and Zaharia 2020) fills its queries up to
@@ -58,12 +59,13 @@ class Projection:
 
     def __call__(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """Project. *Shape:* ``(tokens, from)`` → ``(tokens, to)``."""
-        out = states @ self.weight.T
-        if self.bias is not None:
-            out += self.bias
-        if self.residual is not False:
-            out += states if self.residual is True else states @ self.residual.T
-        return out
+        with computing():
+            out = states @ self.weight.T
+            if self.bias is not None:
+                out += self.bias
+            if self.residual is not False:
+                out += states if self.residual is True else states @ self.residual.T
+            return out
 
 
 @dataclass(frozen=True)

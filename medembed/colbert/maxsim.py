@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medembed import vectors
 from medembed.errors import VectorError
+from medembed.per_process import computing
 
 Floats = NDArray[np.float32]
 
@@ -54,7 +55,8 @@ def maxsim(queries: Sequence[Floats], documents: Sequence[Floats]) -> Floats:
         asked, query_starts = joined(queries[some])
         for part in blocks([len(document) for document in documents], BLOCK_TOKENS):
             answers, starts = joined(documents[part])
-            best = np.maximum.reduceat(asked @ answers.T, starts, axis=1)
+            with computing():
+                best = np.maximum.reduceat(asked @ answers.T, starts, axis=1)
             out[some, part] = np.add.reduceat(best, query_starts, axis=0)
     return out
 

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from medembed import workers as processes
 from medembed.corpus import embed
 from medembed.errors import CorpusError, SettingError
 from medembed.model import MedEmbed
@@ -77,6 +78,7 @@ _mine: dict[str, Any] = {}
 def _start(settings: dict[str, Any], devices: Any, manifest: Manifest[Any], folder: Path) -> None:
     """Load the model of a worker. Ctrl-C reaches every process of a terminal: only the first one shall act on it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    processes.end_with_parent()
     _mine.update(model=MedEmbed(**{**settings, "device": devices.get()}), manifest=manifest, folder=folder)
 
 

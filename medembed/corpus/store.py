@@ -21,6 +21,7 @@ from medembed.corpus.search import Index, ScanKind
 from medembed.errors import CorpusError, InputTypeError, SettingError, VectorError
 from medembed.extras import require
 from medembed.model import MedEmbed
+from medembed.per_process import computing
 from medembed.search.bm25 import Bm25
 from medembed.search.words import VERSION
 from medembed.storage import arrow_files, derived, manifest
@@ -224,14 +225,15 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind,
         hybrid: Hybrid | None,
     ) -> list[list[Hit]]:
-        index = self.index(scan, chosen)
-        if hybrid is None:
-            rows, scores = search.top_k(index, matrix, k)
-        else:
-            found = self._candidates(index, requested, matrix, max(k, hybrid.depth))
-            both = [fusing.ranked(item, hybrid, k) for item in found]
-            rows, scores = [item[0] for item in both], [item[1] for item in both]
-        return self._store.hits(rows, scores)
+        with computing():
+            index = self.index(scan, chosen)
+            if hybrid is None:
+                rows, scores = search.top_k(index, matrix, k)
+            else:
+                found = self._candidates(index, requested, matrix, max(k, hybrid.depth))
+                both = [fusing.ranked(item, hybrid, k) for item in found]
+                rows, scores = [item[0] for item in both], [item[1] for item in both]
+            return self._store.hits(rows, scores)
 
     def choose_weight(
         self, queries: Sequence[str], relevant: Sequence[Mapping[str, int]], *, depth: int = 100, k: int = 10

@@ -22,6 +22,7 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.results import TaskResult
 from mteb.types import PromptType
 
+from medembed import border
 from medembed.errors import ResultsError, TaskDownloadError, UnknownModelError, UnsupportedModelError
 from medembed.evaluation import details
 from medembed.evaluation.models import ModelRef, Setup
@@ -327,8 +328,9 @@ def _quiet_tables() -> Iterator[None]:
 def _earlier_per_query(cache: WholeFiles, task: Any, meta: ModelMeta) -> dict[str, Any]:
     if not cache.result_path(task, meta).is_file() or not cache.details_path(task, meta).is_file():
         return {}
-    earlier: dict[str, Any] = json.loads(cache.details_path(task, meta).read_text(encoding="utf-8"))["per_query"]
-    return earlier
+    details = border.read_json_object(cache.details_path(task, meta), error=ResultsError, not_finite=True)
+    earlier = details.get("per_query")
+    return earlier if isinstance(earlier, dict) else {}
 
 
 def _load_data(task: Any) -> None:

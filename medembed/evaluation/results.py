@@ -3,7 +3,6 @@
 mteb's JSON, the model's description and the scores per query are read without mteb.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed import border
 from medembed.errors import ResultsError
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def _measurements(path: Path, folder: Path) -> list[Measurement]:
     raw, meta = _read(path), _read(path.parent / "model_meta.json", missing={})
     details_path = folder / "details" / path.relative_to(_results_root(folder))
     details = _read(details_path, missing={})
-    if details and details["dataset_revision"] != raw.get("dataset_revision"):
+    if details.get("dataset_revision") != raw.get("dataset_revision"):
         details = {}  # left by a run that was killed between the two files
     try:
         return [
@@ -134,8 +134,8 @@ def _measurements(path: Path, folder: Path) -> list[Measurement]:
             for split, parts in raw["scores"].items()
             for part in parts
         ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ResultsError(f"{path}: not a result of mteb ({type(error).__name__}: {error})") from error
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise ResultsError(f"{path}: not a result of mteb ({type(error).__name__})") from error
 
 
 def _measurement(
@@ -176,9 +176,11 @@ def _read(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
     if missing is not None and not path.is_file():
         return missing
     try:
-        parsed = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ResultsError(f"{path}: not JSON ({error}); remove it and measure again") from error
-    if not isinstance(parsed, dict):
-        raise ResultsError(f"{path}: a JSON {type(parsed).__name__}, not a result of mteb")
-    return parsed
+        # mteb writes a measure that is undefined as NaN
+        return border.read_json_object(path, error=_unreadable, not_finite=True)
+    except FileNotFoundError as error:
+        raise ResultsError(f"{path}: the file is gone; measure again") from error
+
+
+def _unreadable(why: str) -> ResultsError:
+    return ResultsError(f"{why}, so it is no result of mteb: remove the file and measure again")

@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medembed.errors import WorkFolderBusyError
+from medembed import border
+from medembed.errors import RecipeError, WorkFolderBusyError
 from medembed.storage import durable, paths
-from medembed.storage.durable import SHORT, disk_errors, file_sha256, write_folder, write_hashed, write_text_whole
+from medembed.storage.durable import (
+    SHORT,
+    disk_errors,
+    file_sha256,
+    has_sha256,
+    write_folder,
+    write_hashed,
+    write_text_whole,
+)
 
 MANIFEST = "manifest.json"
 
@@ -118,12 +127,10 @@ def open_artifact(folder: Path) -> Artifact | None:
         UnsafePathError: The folder holds a link, or the manifest names a file outside of it; nothing is removed then.
     """
     paths.check_tree(folder)
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files: dict[str, str] = dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+    manifest = open_manifest(folder)
+    if manifest is None:
         return None  # never finished, or the manifest itself is damaged: both mean "build it"
-    broken = [name for name, digest in files.items() if not _is_intact(folder, name, digest)]
+    broken = [name for name, digest in manifest["files"].items() if not _is_intact(folder, name, digest)]
     if not broken:
         return Artifact(folder, manifest)
     for name in (MANIFEST, *broken):
@@ -134,15 +141,28 @@ def open_artifact(folder: Path) -> Artifact | None:
 def open_manifest(folder: Path) -> dict[str, Any] | None:
     """A finished artefact's manifest, unverified, or None. This only reads."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = border.read_json_object(folder / MANIFEST, error=RecipeError)
+    except (FileNotFoundError, RecipeError):
         return None
-    return manifest
+    return manifest if _is_whole(manifest) else None
+
+
+def _is_whole(manifest: dict[str, Any]) -> bool:
+    """Whether all is there that later stages and tables read."""
+    files, summary = manifest.get("files"), manifest.get("summary")
+    return (
+        isinstance(files, dict)
+        and all(isinstance(digest, str) for digest in files.values())
+        and isinstance(summary, dict)
+        and type(summary.get("rows", 0)) is int
+    )
 
 
 def broken_files(folder: Path) -> list[str]:
-    """Names of files whose hash is not the manifest's. This only reads, for ``status``."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    """Names of files whose hash is not the manifest's, or of the manifest itself. This only reads, for ``status``."""
+    manifest = open_manifest(folder)
+    if manifest is None:
+        return [MANIFEST]
     return [name for name, digest in manifest["files"].items() if not _is_intact(folder, name, digest)]
 
 
@@ -180,5 +200,4 @@ def _intact_parts(folder: Path) -> Iterator[Path]:
 
 
 def _is_intact(folder: Path, name: str, digest: str) -> bool:
-    path = paths.below(folder, name)
-    return path.is_file() and file_sha256(path) == digest
+    return has_sha256(paths.below(folder, name), digest)

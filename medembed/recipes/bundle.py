@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medembed import demo, vectors
+from medembed import border, demo, vectors
 from medembed.checkpoints import keys, lengths, model_files, shortening, tensor_files, tensors
 from medembed.checkpoints.checkpoint import HEAD, MADE_FOR, fetch, fingerprint
-from medembed.errors import SettingError
+from medembed.errors import CorruptFileError, SettingError
 from medembed.model import MedEmbed
 from medembed.storage import paths
 from medembed.storage.durable import write_folder
@@ -78,7 +78,7 @@ def _copy_settings(source: Path, folder: Path) -> None:
     for name in (*KEPT, "1_Pooling/config.json"):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
-    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer = border.read_json_object(folder / "tokenizer.json", error=CorruptFileError)
     (folder / "tokenizer.json").write_text(
         json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
     )

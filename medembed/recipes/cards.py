@@ -1,13 +1,13 @@
 """The model card, written from manifests."""
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from medembed import __version__
+from medembed import __version__, border
 from medembed.checkpoints import model_files
 from medembed.checkpoints.registry import BUNDLED
+from medembed.errors import CorruptFileError
 from medembed.recipes import catalog, models, retrieval
 from medembed.recipes.layouts import attribution_table
 from medembed.recipes.load import load_recipe
@@ -173,26 +173,27 @@ def _software() -> str:
     if not (root / ".git").exists() or not (root / "pyproject.toml").is_file():
         return version
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        )
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        # describe --dirty would write the index anew
+        changed = _git(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return version
-    return f"{version} at commit `{done.stdout.strip()}`"
+    return f"{version} at commit `{commit}{'-dirty' if changed else ''}`"
+
+
+def _git(root: Path, *words: str) -> str:
+    """What git says."""
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True, timeout=5)
+    return done.stdout.strip()
 
 
 def _onnx_section(recipe: Recipe, folder: Path) -> str:
     """Lines that use the ONNX file with fastembed, where there is one."""
     if not (folder / "onnx" / "model.onnx").is_file():
         return ""
-    pooling = json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
+    pooling = border.read_json_object(folder / "1_Pooling" / "config.json", error=CorruptFileError)
     kind = "CLS" if pooling.get("pooling_mode_cls_token") or pooling.get("pooling_mode") == "cls" else "MEAN"
-    dimension = json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"]
+    dimension = border.read_json_object(folder / "config.json", error=CorruptFileError)["hidden_size"]
     return f"""
 With [fastembed](https://github.com/qdrant/fastembed), from the ONNX file:
 

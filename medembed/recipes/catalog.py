@@ -1,13 +1,13 @@
 """Finds recipes: those shipped with the package, and folders or files of the user's own."""
 
 import difflib
-import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medembed import border
 from medembed.errors import RecipeError, UnknownRecipeError
 from medembed.storage.durable import write_folder
 
@@ -36,7 +36,7 @@ class Entry:
     def beside(self, name: str) -> dict[str, Any]:
         """The recipe's entry in a JSON file beside it, or all of the file where it speaks of one recipe only."""
         path = self.folder / name
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        content: dict[str, Any] = border.read_json_object(path, error=RecipeError) if path.is_file() else {}
         own: dict[str, Any] = content.get(self.file.stem, content if self.file.name == FILE else {})
         return own
 

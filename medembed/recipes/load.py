@@ -8,10 +8,14 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from medembed import border
 from medembed.errors import RecipeConfigError
 from medembed.recipes import catalog
 from medembed.recipes.schema import Base, Execution, Recipe
 from medembed.recipes.sources import Places
+
+# the longest shipped recipe has 5 KB
+MOST_BYTES = 1 << 20
 
 
 def open_recipe(name: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Places]:
@@ -61,8 +65,10 @@ def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in extending:
         raise RecipeConfigError(f"{path} extends itself, by way of {extending[-1]}: leave one 'extends' out")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(border.read_bytes(path, most=MOST_BYTES, error=RecipeConfigError).decode("utf-8"))
+    except RecursionError:
+        raise RecipeConfigError(f"{path} is nested too deep to be a recipe: leave lists in lists out") from None
+    except (FileNotFoundError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeConfigError(f"{path} cannot be read as TOML: {error}") from error
     base = values.pop("extends", None)
     if base is None:
@@ -144,7 +150,7 @@ def _parse(text: str) -> Any:
     """A value as TOML reads it. Anything TOML does not know is a string, so that quotes may be left out."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

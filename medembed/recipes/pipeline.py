@@ -279,7 +279,7 @@ def _header(step: Step, inputs: dict[str, Artifact], seconds: float) -> dict[str
         "round": step.round,
         "fingerprint": step.fingerprint,
         "config": _plain(step.config),
-        "inputs": {role: artifact.manifest["fingerprint"] for role, artifact in inputs.items()},
+        "inputs": {role: artifact.folder.name for role, artifact in inputs.items()},
         "versions": versions,
         "seconds": round(seconds, 3),
     }

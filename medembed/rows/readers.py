@@ -1,12 +1,12 @@
 """The one table of formats. A new format is a function here or in a file beside, and a row in the table."""
 
-import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
+from medembed import border
 from medembed.errors import InputFileError
 from medembed.rows import parquet, tables
 from medembed.rows.dialect import MAX_LINE_BYTES, TooLong, lines, text_stream
@@ -57,22 +57,17 @@ def _json_lines(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[R
 
 def _of_json(line: bytes, source: Source, number: int, encoding: str) -> Record | Reject:
     try:
-        values = _DECODER.decode(line.decode(encoding))
+        # halves of characters are told of by the column that holds them, and only where that is read
+        values = border.parse_json(
+            line.decode(encoding), source="the line", error=InputFileError, most=MAX_LINE_BYTES, surrogates="keep"
+        )
     except UnicodeDecodeError:
         return Reject(source.name, number, f"not {source.dialect.encoding_shown}")
-    except (ValueError, RecursionError):
+    except InputFileError:
         return Reject(source.name, number, "not valid JSON")
     if not isinstance(values, dict):
         return Reject(source.name, number, f"a JSON {type(values).__name__}, not an object")
     return Record(number, values)
-
-
-def _no_number(_: str) -> Any:
-    raise ValueError("NaN and Infinity are not JSON")
-
-
-# made once: json.loads makes a decoder for each call that has an option
-_DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
 def _plain_lines(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[Record | Reject]:

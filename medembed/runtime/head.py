@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from medembed import vectors
 from medembed.checkpoints.steps import TEXT, TOKENS, Cut, Dense, LayerNorm, Pool, Step, Unit, width_after
 from medembed.errors import SettingError
+from medembed.per_process import computing
 from medembed.runtime.engines.interface import Engine, TokenIds
 
 Floats = NDArray[np.float32]
@@ -128,13 +129,14 @@ def _applied(step: Step, rows: Floats) -> Floats:
 
 
 def _projected(step: Dense, rows: Floats) -> Floats:
-    out = rows @ step.weight.T
-    if step.bias is not None:
-        out = out + step.bias
-    out = _ACTIVATIONS[step.activation](out)
-    if step.residual is not False:
-        out = out + (rows if step.residual is True else rows @ np.asarray(step.residual).T)
-    return np.asarray(out, dtype=np.float32)
+    with computing():
+        out = rows @ step.weight.T
+        if step.bias is not None:
+            out = out + step.bias
+        out = _ACTIVATIONS[step.activation](out)
+        if step.residual is not False:
+            out = out + (rows if step.residual is True else rows @ np.asarray(step.residual).T)
+        return np.asarray(out, dtype=np.float32)
 
 
 def _gelu(rows: Floats) -> Floats:

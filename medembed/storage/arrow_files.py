@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.extras import require
-from medembed.storage.durable import file_sha256, write_hashed
+from medembed.storage.durable import has_sha256, write_hashed
 
 
 def save(path: Path, table: Any) -> None:
@@ -51,7 +51,7 @@ def mapped(path: Path) -> Any:
 
 def is_intact(path: Path, digest: str) -> bool:
     """Tell whether a file is there with the bytes that were written."""
-    return path.is_file() and file_sha256(path) == digest
+    return has_sha256(path, digest)
 
 
 def to_column(vectors: NDArray[Any], kind: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from medembed import border
 from medembed.errors import CorpusBusyError, CorpusDamagedError
 from medembed.storage import arrow_files, asides
-from medembed.storage.durable import file_sha256, flush, hold
+from medembed.storage.durable import file_sha256, flush, has_sha256, hold
 from medembed.storage.manifest import Manifest, Shard, count_rows
 from medembed.storage.paths import below
 from medembed.storage.places import DERIVED, MANIFEST, discard, entries
@@ -66,7 +66,9 @@ def whole_key(manifest: Manifest[Any]) -> str:
 
 
 def _key(shards: Sequence[Shard], *more: str) -> str:
-    return hashlib.sha256("".join([*(shard.sha256 for shard in shards), "|", *more]).encode()).hexdigest()[:16]
+    # a number of rows that is not the file's makes other row numbers, and what was derived is of no use
+    told = [f"{shard.sha256}{shard.n_rows}" for shard in shards]
+    return hashlib.sha256("".join([*told, "|", *more]).encode()).hexdigest()[:16]
 
 
 class Derived:
@@ -197,8 +199,6 @@ def _is_intact(folder: Path) -> bool:
     try:
         hashes = border.read_json_object(folder / HASHES, error=CorpusDamagedError)
         there = {path.name for path in folder.iterdir() if not path.is_symlink()}
-        return there == {HASHES, *hashes} and all(
-            file_sha256(folder / name) == digest for name, digest in hashes.items()
-        )
+        return there == {HASHES, *hashes} and all(has_sha256(folder / name, digest) for name, digest in hashes.items())
     except (OSError, CorpusDamagedError):
         return False

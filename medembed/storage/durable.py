@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medembed.errors import MedEmbedError, StorageFullError, WriteError
+from medembed import border
+from medembed.errors import CorruptFileError, MedEmbedError, StorageFullError, WriteError
 from medembed.extras import require
 from medembed.storage import asides, paths
 
@@ -20,12 +21,41 @@ from medembed.storage import asides, paths
 LISTING = "medembed-files.json"
 # hexadecimal digits of a file's hash in its name: no two of 10⁸ files are likely to share them
 SHORT = 16
+# bytes of a file that were never written: a file of ours has a few pages of them at most
+MOST_HOLES = 1 << 30
 
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_sha256(path: Path, digest: str) -> bool:
+    """Tell whether a file is there with the bytes of this SHA-256.
+
+    A file that is holes for the most part has others: nobody writes one here, and reading a terabyte of nothing takes an hour.
+    """
+    return path.is_file() and not _is_hollow(path) and file_sha256(path) == digest
+
+
+def _is_hollow(path: Path) -> bool:
+    """Whether more than :data:`MOST_HOLES` bytes of a file are on no disk."""
+    if not hasattr(os, "SEEK_DATA"):
+        return False
+    with path.open("rb") as file:
+        size, place, holes = os.fstat(file.fileno()).st_size, 0, 0
+        while place < size and holes <= MOST_HOLES:
+            try:
+                data = os.lseek(file.fileno(), place, os.SEEK_DATA)
+            except OSError as error:
+                # there is only a hole behind; file systems that know no holes have none
+                data = size if error.errno == errno.ENXIO else place
+                holes += data - place
+                break
+            holes += data - place
+            place = os.lseek(file.fileno(), data, os.SEEK_HOLE)
+    return holes > MOST_HOLES
 
 
 def flush(path: Path) -> None:
@@ -215,8 +245,8 @@ def is_ours(folder: Path) -> bool:
     if listing is None:
         return not any(folder.iterdir())
     try:
-        named = json.loads(listing.read_text(encoding="utf-8"))
-    except ValueError:
+        named = border.read_json(listing, error=CorruptFileError)
+    except CorruptFileError:
         return False
     return bool(named == {name: file_sha256(path) for name, path in present.items()})
 

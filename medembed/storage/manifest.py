@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from medembed import __version__, border
 from medembed.errors import (
@@ -36,11 +36,24 @@ from medembed.errors import (
 from medembed.storage.durable import hold, write_text_whole
 from medembed.storage.paths import below, check_tree, plain_name
 from medembed.storage.places import HOLDER, LOCK, MANIFEST, REJECTS, SHARDS, is_store
+from medembed.typed import KEPT_TYPES
 
 FORMAT = 2
 Mode = Literal["new", "append", "upsert", "overwrite"]
 FileName = Annotated[str, AfterValidator(plain_name)]
 """A manifest's name of a file below its folder. A name that leads out of it makes the manifest unreadable."""
+Count = Annotated[int, Field(strict=True, ge=0, le=1 << 40)]
+"""A number of rows or vectors. A larger one makes the manifest unreadable."""
+
+
+def _known(kind: str) -> str:
+    if kind not in KEPT_TYPES:
+        raise ValueError("no type of a column")
+    return kind
+
+
+ColumnKind = Annotated[str, AfterValidator(_known)]
+"""The type of a kept column. Another one makes the manifest unreadable."""
 # the names of shards, parts and lists of deleted rows, of any kind and format
 OWN_NAME = re.compile(r"((\d{6}|codec)\.[0-9a-f]+|deleted|lists)\.[0-9a-f]+\.(parquet|arrow|safetensors)")
 # what only the manifests of format 1 have, and the kind it was
@@ -90,16 +103,16 @@ class Shard(Part):
         n_vectors: Its vectors: one per row, or one per token.
     """
 
-    n_rows: int
+    n_rows: Count
     content: str
-    truncated: int = 0
-    n_vectors: int = 0
+    truncated: Count = 0
+    n_vectors: Count = 0
 
 
 class Deleted(Part):
     """The file of deleted rows' numbers."""
 
-    n_rows: int
+    n_rows: Count
 
 
 E = TypeVar("E", bound=Encoding)
@@ -129,12 +142,12 @@ class Manifest(BaseModel, Generic[E]):
     format: int = FORMAT
     kind: str
     medembed: str = __version__
-    state: int = 0
+    state: Count = 0
     encoding: E
     engine: str
     text_stored: bool
-    kept: dict[str, str]
-    shard_rows: int
+    kept: dict[str, ColumnKind]
+    shard_rows: Annotated[Count, Field(ge=1)]
     inputs: list[str]
     edited: bool = False
     shards: list[Shard] = []

@@ -35,9 +35,11 @@ def plain_name(name: str) -> str:
     """
     parts = name.split("/")
     odd = "\\" in name or ":" in parts[0] or not name.isprintable()
-    if odd or any(part in ("", ".", "..") for part in parts):
+    # no file system of today has longer names
+    long = any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in parts) or len(name) > 4000
+    if odd or long or any(part in ("", ".", "..") for part in parts):
         raise UnsafePathError(
-            f"{name!r} is not a name below its folder: expected a relative one without '..'. Do not use this data unless you trust "
+            f"{name[:300]!r} is not a name below its folder: expected a relative one without '..'. Do not use this data unless you trust "
             "whoever made it; a name of that kind overwrites or removes files elsewhere"
         )
     return name

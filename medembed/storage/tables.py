@@ -87,6 +87,10 @@ class Store(Generic[E]):
             found, missing = again, [part for part in again.files if not below(path, part.file).is_file()]
         for part in missing:
             raise _damaged(path, found, part, kind)
+        for shard in found.shards:
+            # before memory is asked for by the number of rows: none takes less than a byte
+            if shard.n_rows > below(path, shard.file).stat().st_size:
+                raise _damaged(path, found, shard, kind)
         return cls(path, kind, found, checked)
 
     def newest(self) -> Self:
@@ -154,8 +158,11 @@ class Store(Generic[E]):
         """
         if self._live is None:
             live = np.ones(self.manifest.n_rows, dtype=bool)
-            if self.manifest.deleted is not None:
-                live[arrow_files.mapped(self.file(self.manifest.deleted)).column("row").to_numpy()] = False
+            if (deleted := self.manifest.deleted) is not None:
+                gone = arrow_files.mapped(self.file(deleted)).column("row").to_numpy()
+                if len(gone) != deleted.n_rows or (len(gone) and not 0 <= gone.min() <= gone.max() < len(live)):
+                    raise _damaged(self.path, self.manifest, deleted, self.kind)
+                live[gone] = False
             self._live = live
         return self._live
 

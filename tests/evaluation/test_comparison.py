@@ -191,7 +191,7 @@ def test_a_broken_result_is_named(write_result: WriteResult) -> None:
     output = write_result("a/a", "T", BASE)
     path = next(output.glob("results/**/T.json"))
     path.write_text('{"task_name": "T"')
-    with pytest.raises(ResultsError, match=r"T.json: not JSON"):
+    with pytest.raises(ResultsError, match=r"T.json is not valid JSON"):
         load_results([output])
     path.write_text('{"task_name": "T"}')
     with pytest.raises(ResultsError, match=r"T.json: not a result of mteb"):

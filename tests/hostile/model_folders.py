@@ -1,20 +1,14 @@
 """Hostile model folders, made by the hundred from a seed, and what loading each of them came to.
 
-``run(count)`` makes ``count`` folders and loads each in a process of its own kind: limited in memory, watched for hangs.
-``python -m tests.hostile.model_folders COUNT`` prints the counts as JSON.
+``run(count)`` makes ``count`` folders and loads each in a watched process.
 """
 
 import json
 import os
-import queue
 import random
 import shutil
 import struct
-import subprocess
-import sys
 import tempfile
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,15 +17,14 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from tests import tiny_bert
+from tests.hostile.watched import Tally, Watched
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "pain", "chest", "heart", "##s", "a", "b", "the", ".", "1"]
 CONFIG = {
     "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 64, "vocab_size": len(WORDS),
     "max_position_embeddings": 32,
 }  # fmt: skip
-# above what an honest folder of this size needs (an interpreter with OpenVINO takes 2 GB of address space), below any bomb
-MEMORY = 6 << 30
-LONGEST_SECONDS = 10.0
+COUNT = 500
 JSON_FILES = (
     "config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json",
     "tokenizer_config.json", "tokenizer.json",
@@ -71,15 +64,15 @@ def make(folder: Path) -> Path:
     return made
 
 
-def _paths(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """The place of every value in a parsed document, its root left out."""
     items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         yield (*at, key)
-        yield from _paths(item, (*at, key))
+        yield from places(item, (*at, key))
 
 
-def _set(document: Any, at: tuple[str | int, ...], value: object, *, remove: bool = False) -> None:
+def put(document: Any, at: tuple[str | int, ...], value: object, *, remove: bool = False) -> None:
     for key in at[:-1]:
         document = document[key]
     if remove:
@@ -93,17 +86,17 @@ def value_change(name: str, at: tuple[str | int, ...], value: object, *, remove:
 
     def change(folder: Path, rng: random.Random) -> None:
         document = json.loads((folder / name).read_text())
-        _set(document, at, value, remove=remove)
+        put(document, at, value, remove=remove)
         (folder / name).write_text(json.dumps(document))
 
     return change
 
 
-def _raw(name: str, content: bytes) -> Change:
+def raw(name: str, content: bytes) -> Change:
     return lambda folder, _: (folder / name).write_bytes(content)
 
 
-def _replaced(name: str, by: Callable[[Path], object]) -> Change:
+def replaced(name: str, by: Callable[[Path], object]) -> Change:
     def change(folder: Path, rng: random.Random) -> None:
         path = folder / name
         path.unlink()
@@ -130,7 +123,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def _cut(name: str) -> Change:
+def cut(name: str) -> Change:
     def change(folder: Path, rng: random.Random) -> None:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: rng.randrange(len(content))])
@@ -138,7 +131,7 @@ def _cut(name: str) -> Change:
     return change
 
 
-def _flipped(name: str, *, first: int | None = None) -> Change:
+def flipped(name: str, *, first: int | None = None) -> Change:
     def change(folder: Path, rng: random.Random) -> None:
         content = bytearray((folder / name).read_bytes())
         for _ in range(rng.choice((1, 1, 8, 64))):
@@ -229,15 +222,15 @@ def changes() -> dict[str, Change]:
     with tempfile.TemporaryDirectory() as place:
         good = make(Path(place) / "m")
         for name in JSON_FILES:
-            for at in _paths(json.loads((good / name).read_text())):
+            for at in places(json.loads((good / name).read_text())):
                 where = f"{name} {'.'.join(map(str, at))}"
                 table |= {f"{where} = {label}": value_change(name, at, value) for label, value in VALUES.items()}
                 table[f"{where} removed"] = value_change(name, at, None, remove=True)
     for name in FILES:
-        table |= {f"{name} = {label}": _raw(name, content) for label, content in RAW.items()}
-        table |= {f"{name} is {label}": _replaced(name, by) for label, by in KINDS.items()}
-        table |= {f"{name} cut": _cut(name), f"{name} flipped": _flipped(name)}
-    table["model.safetensors header flipped"] = _flipped("model.safetensors", first=2000)
+        table |= {f"{name} = {label}": raw(name, content) for label, content in RAW.items()}
+        table |= {f"{name} is {label}": replaced(name, by) for label, by in KINDS.items()}
+        table |= {f"{name} cut": cut(name), f"{name} flipped": flipped(name)}
+    table["model.safetensors header flipped"] = flipped("model.safetensors", first=2000)
     table |= {f"weights {label}": change for label, change in WEIGHTS.items()}
     table |= {f"header {label}": header_change(told) for label, told in HEADERS.items()}
     table |= {f"header is {label}": header_change(content) for label, content in RAW.items()}
@@ -245,7 +238,7 @@ def changes() -> dict[str, Change]:
     return table
 
 
-def attempt(folder: Path) -> str:
+def attempt(folder: Path | str) -> str:
     """Load a folder and encode with it: ``"right"``, ``"refused"``, or ``"raw"`` and what was raised."""
     import warnings
 
@@ -253,7 +246,7 @@ def attempt(folder: Path) -> str:
     from medembed.errors import MedEmbedError
 
     try:
-        with warnings.catch_warnings(), MedEmbed(folder, threads=1) as model:
+        with warnings.catch_warnings(), MedEmbed(Path(folder), threads=1) as model:
             warnings.simplefilter("ignore")
             vectors = model.encode(["chest pain", "heart " * 100, "the"])
     except MedEmbedError:
@@ -263,67 +256,10 @@ def attempt(folder: Path) -> str:
     return "right" if np.isfinite(vectors).all() and len(vectors) == 3 else "raw wrong vectors"
 
 
-def work(attempt: Callable[[Path], str]) -> None:
-    """Answer each folder named on a line of standard input with a line."""
-    import resource
-
-    import transformers  # noqa: F401 - or the first folder of another architecture would pay for it
+def prepare() -> None:
+    """Import what the first folder of another architecture would pay for."""
+    import transformers  # noqa: F401
     from sentence_transformers.base.modules import Transformer  # noqa: F401 - imports torch and what it needs
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    for line in sys.stdin:
-        print("=", attempt(Path(line.strip())), flush=True)
-
-
-class _Watched:
-    """A worker process, made anew when it dies or hangs."""
-
-    def __init__(self, module: str = "tests.hostile.model_folders") -> None:
-        self._module = module
-        self._process: subprocess.Popen[str] | None = None
-        self._warm = False
-        self._lines: queue.Queue[str | None] = queue.Queue()
-
-    def __call__(self, folder: Path) -> str:
-        process = self._process or self._start()
-        assert process.stdin is not None
-        process.stdin.write(f"{folder}\n")
-        process.stdin.flush()
-        try:
-            # the first answer of a process pays for its imports
-            line = self._lines.get(timeout=LONGEST_SECONDS * (1 if self._warm else 12))
-        except queue.Empty:
-            self.close()
-            return "hang"
-        self._warm = True
-        if line is None:
-            status = process.wait()
-            self._process = None
-            return f"signal {-status}" if status < 0 else f"raw exit {status}"
-        return line
-
-    def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", self._module, "worker"]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self._process, self._lines, self._warm = process, queue.Queue(), False
-        threading.Thread(target=self._read, args=(process, self._lines), daemon=True).start()
-        return process
-
-    @staticmethod
-    def _read(process: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("= "):
-                lines.put(line[2:].strip())
-        lines.put(None)
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 def run(count: int, seed: int = 0) -> dict[str, Any]:
@@ -334,17 +270,17 @@ def run(count: int, seed: int = 0) -> dict[str, Any]:
         seed: The same seed gives the same folders.
 
     Returns:
-        ``folders``, ``right``, ``refused``, ``raw``, ``signals``, ``hangs``, and ``faults``: outcome by the change's name.
+        As :meth:`tests.hostile.watched.Tally.counts`.
     """
     rng = random.Random(seed)
     table = changes()
     names = sorted(table)
     rng.shuffle(names)
-    outcomes: Counter[str] = Counter()
-    faults: dict[str, str] = {}
-    watched = _Watched()
+    tally, watched = Tally(), Watched(__name__)
     with tempfile.TemporaryDirectory() as place:
         good = make(Path(place) / "good")
+        assert watched(str(good)) == "right"
+        honest = watched.peak
         for number in range(count):
             chosen = [names[number]] if number < len(names) else rng.sample(names, rng.choice((2, 3)))
             folder = Path(place) / "hostile"
@@ -354,19 +290,7 @@ def run(count: int, seed: int = 0) -> dict[str, Any]:
                     table[name](folder, rng)
                 except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
                     continue  # an earlier change took away what this one changes
-            outcome = watched(folder)
-            kind = outcome.partition(" ")[0]
-            outcomes[kind] += 1
-            if kind not in ("right", "refused"):
-                faults[" + ".join(chosen)] = outcome
+            tally.add(" + ".join(chosen), watched(str(folder)))
             shutil.rmtree(folder)
     watched.close()
-    counts = {kind: outcomes[name] for kind, name in (("right", "right"), ("refused", "refused"), ("raw", "raw"))}
-    return {"folders": count, **counts, "signals": outcomes["signal"], "hangs": outcomes["hang"], "faults": faults}
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "worker":
-        work(attempt)
-    else:
-        print(json.dumps(run(int(sys.argv[1])), indent=1))
+    return tally.counts(watched.peak / honest)

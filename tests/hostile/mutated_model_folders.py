@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.hostile import model_folders
+from tests.hostile.watched import Watched
 from tests.rows.fuzz import mutated
 
 MARKER = "zq9marker"
 
 
-def attempt(folder: Path) -> str:
+prepare = model_folders.prepare
+
+
+def attempt(folder: str) -> str:
     """Load a folder and encode with it: ``"right"``, ``"refused"``, or ``"raw"`` and what was wrong."""
     import numpy as np
 
@@ -32,7 +36,7 @@ def attempt(folder: Path) -> str:
     logging.basicConfig(stream=logged, level=logging.DEBUG, force=True)
     message = ""
     try:
-        with warnings.catch_warnings(record=True) as warned, MedEmbed(folder, threads=1) as model:
+        with warnings.catch_warnings(record=True) as warned, MedEmbed(Path(folder), threads=1) as model:
             vectors = model.encode([f"{MARKER} chest pain", f"{MARKER} heart " * 100, MARKER])
         outcome = "right" if np.isfinite(vectors).all() and len(vectors) == 3 else "raw wrong vectors"
         message = " ".join(str(item.message) for item in warned)
@@ -55,10 +59,10 @@ def run(count: int, seed: int = 0) -> dict[str, Any]:
     """
     counts: Counter[str] = Counter()
     faults: dict[str, str] = {}
-    watched = model_folders._Watched("tests.hostile.mutated_model_folders")
+    watched = Watched("tests.hostile.mutated_model_folders")
     with tempfile.TemporaryDirectory() as place:
         good = model_folders.make(Path(place) / "good")
-        assert watched(good) == "right"  # or the counts would say nothing
+        assert watched(str(good)) == "right"  # or the counts would say nothing
         for number in range(count):
             chance, folder = random.Random(f"{seed} {number}"), Path(place) / "changed"
             shutil.copytree(good, folder)
@@ -66,7 +70,7 @@ def run(count: int, seed: int = 0) -> dict[str, Any]:
             content = mutated(changed.read_bytes(), chance)
             changed.unlink()
             changed.write_bytes(content)
-            outcome = watched(folder)
+            outcome = watched(str(folder))
             kind = outcome.partition(" ")[0]
             counts[kind] += 1
             if kind not in ("right", "refused"):
@@ -77,7 +81,4 @@ def run(count: int, seed: int = 0) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "worker":
-        model_folders.work(attempt)
-    else:
-        print(json.dumps(run(int(sys.argv[1])), indent=1))
+    print(json.dumps(run(int(sys.argv[1])), indent=1))

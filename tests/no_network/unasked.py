@@ -43,20 +43,20 @@ def assert_nothing(
         "written outside": [
             path
             for path in observed.written_outside(place / "work", place / "tmp")
-            if not _is_named(Path(path), place, named)
+            if not is_named(Path(path), place, named)
         ],
         "left behind": [
             str(path)
             for folder in ("home", "tmp")
             for path in (place / folder).rglob("*")
-            if not _is_named(path, place, named)
+            if not is_named(path, place, named)
         ],
     }
     seen = {what: found for what, found in unasked.items() if found}
     assert not seen, seen
 
 
-def _is_named(path: Path, place: Path, named: Sequence[str]) -> bool:
+def is_named(path: Path, place: Path, named: Sequence[str]) -> bool:
     """Whether a path matches, lies below one that matches, or leads to it."""
     if not path.is_relative_to(place):
         return False

@@ -70,6 +70,15 @@ def test_query_vectors_that_mean_nothing(
         corpus.search(queries)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_token_vectors_that_mean_nothing(tmp_path: Path, token_model: MedColBERT, value: float) -> None:
+    with TokenIndex.build(tmp_path / "t", rows(3), token_model) as index:
+        query = token_model.encode_query("fever")
+        query[1, 2] = value
+        with pytest.raises(VectorError, match="NaN or infinity"):
+            index.search_vectors([query])
+
+
 def test_an_empty_corpus_finds_nothing_in_any_way(tmp_path: Path, text_model: MedEmbed) -> None:
     with EmbeddedCorpus.build(tmp_path / "c", [], text_model) as corpus:
         for scan in ("auto", "exact", "int8", "binary"):

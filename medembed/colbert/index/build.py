@@ -17,7 +17,7 @@ from medembed.colbert.index.layout import CODEC, INDEX, TokenEncoding
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import CODE_BYTES, MOST_CENTROIDS, Bits, ResidualCodec, train_codec
 from medembed.colbert.token_pooling import check_factor
-from medembed.errors import CorpusError, SettingError
+from medembed.errors import CorpusDamagedError, CorpusError, SettingError
 from medembed.progress import RowBar
 from medembed.rows import sources
 from medembed.rows.read import Columns
@@ -239,7 +239,9 @@ def load_codec(folder: Path, manifest: Manifest[Any]) -> ResidualCodec:
     Raises:
         CorpusDamagedError: It is missing or changed.
     """
-    part = manifest.parts[CODEC]
+    part = manifest.parts.get(CODEC)
+    if part is None:
+        raise CorpusDamagedError(f"{folder} names no codec: {INDEX.again}")
     path = below(folder, part.file)
     if not arrow_files.is_intact(path, part.sha256):
         raise damaged(folder, part, INDEX.again)

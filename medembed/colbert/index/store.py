@@ -21,6 +21,7 @@ from medembed.colbert.model import MedColBERT
 from medembed.colbert.residual import CODE_BYTES, Packed, ResidualCodec
 from medembed.errors import SettingError
 from medembed.extras import require
+from medembed.per_process import computing
 from medembed.storage import arrays, arrow_files, manifest
 from medembed.storage.building import Summary
 from medembed.storage.filters import Filter
@@ -259,9 +260,10 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
     def _found(
         self, queries: Sequence[Floats], k: int, chosen: Filter | None, candidates: int, probe: int
     ) -> list[list[Hit]]:
-        alive = self._store.allowed(chosen)
-        found = [self._best(query, k, alive, candidates, probe) for query in queries]
-        return self._store.hits([rows for rows, _ in found], [scores for _, scores in found])
+        with computing():
+            alive = self._store.allowed(chosen)
+            found = [self._best(query, k, alive, candidates, probe) for query in queries]
+            return self._store.hits([rows for rows, _ in found], [scores for _, scores in found])
 
     def _best(
         self, query: Floats, k: int, alive: NDArray[np.bool_] | None, candidates: int, probe: int

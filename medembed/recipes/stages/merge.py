@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed import border
 from medembed.checkpoints import tensors
-from medembed.errors import RecipeConfigError
+from medembed.errors import RecipeConfigError, RecipeError
 from medembed.recipes import models, retrieval
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, set_identity
@@ -170,7 +171,7 @@ def _measured(stage: StageRun, index: int, ratio: float, base: Path, tuned: Sequ
             write_merged(base, tuned, ratio, scratch)
             scores = retrieval.measure_all(scratch, stage.recipe, sets, stage.task)
         part = stage.out.write_part("scores", index, "json", lambda path: path.write_text(json.dumps(scores)))
-    found: dict[str, float] = json.loads(part.read_text())
+    found: dict[str, float] = border.read_json_object(part, error=RecipeError)
     stage.task.log("merged", ratio=ratio, **found)
     return found
 

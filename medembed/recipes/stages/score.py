@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medembed import border
+from medembed.errors import RecipeError
 from medembed.recipes import retrieval
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, set_identity
@@ -23,7 +25,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
 def run(stage: StageRun) -> Summary:
     """Base, tuned and merged model side by side."""
     recipe = stage.recipe
-    report = json.loads((stage.inputs["merge"].folder / "merge.json").read_text(encoding="utf-8"))
+    report = border.read_json_object(stage.inputs["merge"].folder / "merge.json", error=RecipeError)
     measured: dict[str, dict[str, float]] = report["ndcg@10"]
     merged = measured.get(f"{report['ratio']:g}", {})
     if recipe.development and not merged:

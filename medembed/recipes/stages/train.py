@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from medembed import border
+from medembed.errors import RecipeError
 from medembed.extras import require
 from medembed.recipes import models
 from medembed.recipes.artifacts import ArtifactWriter, open_artifact, open_manifest
@@ -216,7 +218,7 @@ def _finish(stage: StageRun, scratch: Path, history: list[dict[str, Any]]) -> No
 
 
 def _summary(folder: Path) -> Summary:
-    figures = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    figures = border.read_json_object(folder / "training.json", error=RecipeError, not_finite=True)  # a loss may be NaN
     losses = [entry["loss"] for entry in figures["history"] if "loss" in entry]
     summary: Summary = {"rows": figures["rows"], "last loss": round(losses[-1], 4) if losses else None}
     if figures["best"]:

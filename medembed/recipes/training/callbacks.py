@@ -12,6 +12,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from medembed import border
+from medembed.errors import RecipeError
 from medembed.recipes.reporting import Task
 from medembed.storage import paths
 from medembed.storage.durable import file_sha256, write_folder, write_text_whole
@@ -73,10 +75,11 @@ class KeepBest(TrainerCallback):
 def best_so_far(folder: Path) -> dict[str, Any] | None:
     """Score and step of the best model, or None where nothing was saved."""
     try:
-        best: dict[str, Any] = json.loads((folder / "best.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        best = border.read_json_object(folder / "best.json", error=RecipeError)
+    except (FileNotFoundError, RecipeError):
         return None
-    return best if (folder / "model").is_dir() else None
+    told = isinstance(best.get("score"), float) and isinstance(best.get("step"), int)
+    return best if told and (folder / "model").is_dir() else None
 
 
 def last_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
@@ -99,10 +102,9 @@ def last_checkpoint(folder: Path, say: Callable[[str], None]) -> Path | None:
 
 def _is_undamaged(checkpoint: Path) -> bool:
     try:
-        expected: dict[str, str] = json.loads((checkpoint / WHOLE).read_text(encoding="utf-8"))
-    except ValueError:
+        return border.read_json(checkpoint / WHOLE, error=RecipeError) == _hashes(checkpoint)
+    except RecipeError:
         return False
-    return expected == _hashes(checkpoint)
 
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
