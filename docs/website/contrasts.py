@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from docs.website.texts import ROOT
+from medembed.evaluation import contrasts
 
 MEASUREMENTS = ROOT / "docs" / "measurements" / "contrasts"
 LIMITS = ROOT / "docs" / "concepts" / "limits.md"
@@ -39,12 +40,12 @@ def table(measurements: Path = MEASUREMENTS) -> str:
         for path in sorted(measurements.glob("results/**/clinical-contrasts.json"))
     }
     means = {name: sum(rights.values()) / len(rights) for name, rights in models.items()}
-    order = sorted(models, key=means.__getitem__)
+    whole = {name for name, rights in models.items() if set(rights) == set(KINDS)}
+    order = sorted(models, key=lambda name: (name in whole, means[name]))
     lines = ["| | " + " | ".join(order) + " |", "|---|" + "---|" * len(order)]
-    lines += [
-        f"| {said} | " + " | ".join(_share(models[name][kind]) for name in order) + " |" for kind, said in KINDS.items()
-    ]
-    lines.append("| mean | " + " | ".join(_share(means[name]) for name in order) + " |")
+    for kind, said in KINDS.items():
+        lines.append(f"| {said} | " + " | ".join(_share(models[name].get(kind)) for name in order) + " |")
+    lines.append("| mean | " + " | ".join(_share(means[name] if name in whole else None) for name in order) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -54,8 +55,11 @@ def written(page: str, made: str) -> str:
 
 
 def _rights(path: Path) -> dict[str, float]:
-    parts = json.loads(path.read_text(encoding="utf-8"))["scores"]["test"]
-    return {part["hf_subset"]: float(part["right"]) for part in parts}
+    """The share that is right of each kind; without the controls where they were judged by an earlier rule."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    current = told["dataset_revision"] == contrasts.revision()
+    rights = {part["hf_subset"]: float(part["right"]) for part in told["scores"]["test"]}
+    return {kind: right for kind, right in rights.items() if current or kind != contrasts.CONTROL}
 
 
 def _name(path: Path, measurements: Path) -> str:
@@ -65,7 +69,9 @@ def _name(path: Path, measurements: Path) -> str:
     )
 
 
-def _share(value: float) -> str:
+def _share(value: float | None) -> str:
+    if value is None:
+        return "–"
     return f"{value:.3f}".replace("0.", ".", 1) if value < 1 else "1.000"
 
 
