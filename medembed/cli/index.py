@@ -107,6 +107,7 @@ def index(
     upsert: options.Upsert = False,
     overwrite: options.Overwrite = False,
     store_text: options.StoreText = None,
+    assertions: options.Assertions = None,
     model: options.Model = BUNDLED,
     late_interaction: Annotated[
         str | None,
@@ -133,7 +134,7 @@ def index(
     Exit code 3 says that rows or files were left out; rejects.jsonl in the folder says which rows and why.
     """
     mode = options.mode(append=append, upsert=upsert, overwrite=overwrite)
-    changes = {"shard_rows": batch_rows, "store_text": store_text}
+    changes = {"shard_rows": batch_rows, "store_text": store_text, "assertions": assertions}
     chosen = None if format is None else format.value
     id_name = None if number_rows else id_column
     dialect = options.dialect(delimiter, quote, encoding, header=header)
@@ -185,6 +186,7 @@ def token_index(
     upsert: options.Upsert = False,
     overwrite: options.Overwrite = False,
     store_text: options.StoreText = None,
+    assertions: options.Assertions = None,
     document_length: options.DocumentLength = None,
     precision: options.Precision = options.PrecisionName.auto,
     device: options.Device = "auto",
@@ -202,7 +204,7 @@ def token_index(
     index(
         inputs, output, text_column=text_column, id_column=id_column, number_rows=number_rows, keep=keep, format=format,
         delimiter=delimiter, quote=quote, encoding=encoding, header=header, batch_rows=batch_rows, append=append, upsert=upsert,
-        overwrite=overwrite, store_text=store_text, late_interaction=model, bits=bits, pool_factor=pool_factor,
+        overwrite=overwrite, store_text=store_text, assertions=assertions, late_interaction=model, bits=bits, pool_factor=pool_factor,
         document_length=document_length, precision=precision, device=device, threads=threads, overlong=overlong,
     )  # fmt: skip
 

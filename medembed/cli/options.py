@@ -86,6 +86,14 @@ StoreText = Annotated[
     bool | None,
     typer.Option("--store-text/--no-store-text", help="Keep the texts, so that hits bring them. [default: store-text]"),
 ]
+Assertions = Annotated[
+    bool | None,
+    typer.Option(
+        "--assertions/--no-assertions",
+        help="Keep what each text negates, doubts, tells of others, of the past or of the future, which makes --assertion of `medembed "
+        "search` fast. [default: no-assertions]",
+    ),
+]
 Delimiter = Annotated[
     str | None,
     typer.Option(

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from medembed import border
-from medembed.cli import options
+from medembed.checkpoints.registry import BUNDLED
+from medembed.cli import explaining, options
 from medembed.cli.stores import open_store
+from medembed.clinical.asked import Assertion
+from medembed.colbert.carried import Carried
 from medembed.colbert.index.store import TokenIndex
 from medembed.colbert.model import FIRST_SHARE, MedColBERT
 from medembed.corpus.hybrid import Hybrid
@@ -25,10 +28,12 @@ from medembed.rows.sources import STDIN
 from medembed.runtime.tokenizer import TruncationWarning
 from medembed.storage import filters
 from medembed.storage.manifest import kind_of
-from medembed.storage.tables import Hit
+from medembed.storage.tables import Asserted, Hit
 from medembed.terminal import Terminal, say
 
+Form = Literal["table", "json", "html"]
 SHOWN = 300
+SAID = 80
 # what papers on late interaction put in a new order
 DEPTH = 100
 
@@ -40,6 +45,14 @@ class ScanName(StrEnum):
     exact = "exact"
     int8 = "int8"
     binary = "binary"
+
+
+class AssertionName(StrEnum):
+    """Choices of what a passage has to assert of the query's words."""
+
+    affirmed = "affirmed"
+    negated = "negated"
+    any = "any"
 
 
 def search(
@@ -84,6 +97,21 @@ def search(
             help="With --hybrid: what a point of BM25 counts, in standard deviations of the query's dense scores.",
         ),
     ] = Hybrid.weight,
+    assertion: Annotated[
+        AssertionName | None,
+        typer.Option(
+            help="What rows have to assert of the query's words; others fall back among the best 100. "
+            "[default: read from the query: without, no, mother with, history of]"
+        ),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show the words that carried the score, found by --late-interaction, the token index's model, or mini.",
+        ),
+    ] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="With --explain: a page of HTML.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query, with all hits.")] = False,
     model: Annotated[
         str | None,
@@ -100,34 +128,66 @@ def search(
     [bold]medembed search corpus/ "swollen calf" --late-interaction mini[/bold]
     """
     asked = _asked(queries)
+    if as_html and (as_json or not explain):
+        raise SettingError("--html is the form of --explain for a browser: give --explain too, and no --json")
+    form: Form = "html" if as_html else "json" if as_json else "table"
+    wanted: Assertion | None = None if assertion is None else assertion.value
     late = {"late-interaction": late_interaction, "first-share": first_share}
     if first_share is not None and late_interaction is None and kind_of(corpus) == CORPUS.name:
         raise SettingError("--first-share: there is no second order without --late-interaction; give that too")
     with open_store(corpus, model, device=device, threads=threads) as opened:
+        explainer = opened.model_settings if isinstance(opened, TokenIndex) else {"model": late_interaction or BUNDLED}
         chosen = filters.parse(where, opened.manifest.kept) if where else None
         if isinstance(opened, TokenIndex):
             dense = {"scan": scan != ScanName.auto, "hybrid": hybrid, **late}
             options.refuse(dense, "for embedded corpora only, and this is a token index")
-            answers = opened.search(asked, k, filter=chosen)
+            answers = opened.search(asked, k, filter=chosen, assertion=wanted)
         else:
             deep = k if late_interaction is None else max(k, depth)
             how = Hybrid(weight) if hybrid else None
-            answers = opened.search(asked, deep, filter=chosen, scan=scan.value, hybrid=how)
+            answers = opened.search(asked, deep, filter=chosen, scan=scan.value, hybrid=how, assertion=wanted)
     if chosen is not None and not any(answers):
         say("no rows match --where", error=True)
     if late_interaction is not None:
         share = first_share if first_share is not None else FIRST_SHARE if hybrid else 0.0
         with MedColBERT(late_interaction, device=device, threads=threads) as reranker:
-            answers = [_reranked(reranker, query, some, k, share) for query, some in zip(asked, answers, strict=True)]
-    for query, found_hits in zip(asked, answers, strict=True):
+            answers = [
+                _reranked(reranker, query, some, k, share, wanted) for query, some in zip(asked, answers, strict=True)
+            ]
+    _answer(list(zip(asked, answers, strict=True)), explainer if explain else None, device, threads, form)
+
+
+def _answer(
+    answers: list[tuple[str, list[Hit]]],
+    explainer: dict[str, Any] | None,
+    device: str,
+    threads: int | None,
+    form: Form,
+) -> None:
+    """Print what was found, explained by a late-interaction model where its settings are given."""
+    if explainer is None:
+        _tell([(query, hits, None) for query, hits in answers], as_json=form == "json")
+        return
+    with MedColBERT(**explainer, device=device, threads=threads) as by:
+        told = [(query, hits, explaining.words_of(by, query, hits)) for query, hits in answers]
+    if form == "html":
+        say(explaining.page(told))
+    else:
+        _tell(told, as_json=form == "json")
+
+
+def _tell(answers: Sequence[tuple[str, list[Hit], list[list[Carried]] | None]], *, as_json: bool) -> None:
+    """Print the hits of each query, with the words that carried them where those are given."""
+    for query, hits, words in answers:
         if as_json:
-            say(
-                json.dumps(
-                    {"query": query, "hits": [asdict(hit) for hit in found_hits]}, ensure_ascii=False, default=str
-                )
-            )
+            found = [asdict(hit) for hit in hits]
+            for hit, carried in zip(found, words or [], strict=words is not None):
+                hit["carried"] = [asdict(word) for word in carried]
+            say(json.dumps({"query": query, "hits": found}, ensure_ascii=False, default=str))
+        elif words is None:
+            _print(query, hits)
         else:
-            _print(query, found_hits)
+            explaining.show(query, hits, words)
 
 
 def _asked(queries: Sequence[str]) -> list[str]:
@@ -154,7 +214,9 @@ def _asked(queries: Sequence[str]) -> list[str]:
     return asked
 
 
-def _reranked(reranker: MedColBERT, query: str, hits: list[Hit], k: int, share: float) -> list[Hit]:
+def _reranked(
+    reranker: MedColBERT, query: str, hits: list[Hit], k: int, share: float, assertion: Assertion | None
+) -> list[Hit]:
     """The best hits, ordered anew with MaxSim.
 
     Their score is MaxSim alone, or MaxSim together with the score they were found by.
@@ -167,8 +229,14 @@ def _reranked(reranker: MedColBERT, query: str, hits: list[Hit], k: int, share: 
     first = [hit.score for hit in hits] if share else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)  # as `medembed index` reads them; it has said how many
-        ranked = reranker.rerank(query, texts, k, first_scores=first, share=share or None)
+        ranked = reranker.rerank(query, texts, k, first_scores=first, share=share or None, assertion=assertion)
     return [replace(hits[item.index], score=item.score) for item in ranked]
+
+
+def _says(part: Asserted) -> str:
+    """What a hit asserts, in a line: *negated: "denies chest pain"*."""
+    text = " ".join(part.text.split())
+    return f'{part.kind}: "{text if len(text) <= SAID else text[:SAID] + " …"}"'
 
 
 def _print(query: str, hits: Sequence[Hit]) -> None:
@@ -177,6 +245,7 @@ def _print(query: str, hits: Sequence[Hit]) -> None:
     for place, hit in enumerate(hits, 1):
         text = hit.text if hit.text is not None else f"{hit.source}, line {hit.line}"
         short = text if len(text) <= SHOWN else text[:SHOWN] + " …"
+        short = "\n".join([" ".join(short.split()), *map(_says, hit.asserts)])
         values = ["" if hit.kept[name] is None else escape(str(hit.kept[name])) for name in kept]
-        table.add_row(str(place), f"{hit.score:.3f}", escape(hit.id), *values, escape(" ".join(short.split())))
+        table.add_row(str(place), f"{hit.score:.3f}", escape(hit.id), *values, escape(short))
     Terminal().print(table)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medembed import vectors
 from medembed.checkpoints.checkpoint import Checkpoint
+from medembed.colbert.carried import Span
 from medembed.colbert.layouts import Layout
 from medembed.colbert.token_pooling import pool_tokens
 from medembed.errors import EngineError, InputTypeError, UnsupportedModelError
@@ -59,6 +60,12 @@ class TokenEncoder:
         They are counted before anything is cut, filled up or left out.
         """
         return self._tokenizers[role].count(texts, self._layout.prompts[role])
+
+    def spans(self, text: str) -> list[Span]:
+        """Where the tokens of a document stand that get a vector, in the order of the vectors."""
+        row = self._tokenizers["document"].spans(text, self._layout.prompts["document"])
+        skipped = set(self._skipped.tolist()) if "document" in self._layout.skipped_in else set()
+        return [span for id_, span in row if id_ not in skipped]
 
     def __call__(
         self,

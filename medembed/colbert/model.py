@@ -4,6 +4,7 @@ Conveniences are here. The work is in colbert/encoding.py and the engines.
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, overload
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from medembed import vectors
 from medembed.checkpoints import model_files
 from medembed.checkpoints.registry import BUNDLED
+from medembed.clinical.agreement import lowered, verdict
+from medembed.clinical.asked import Assertion, asked
+from medembed.colbert.carried import Carried, carried
 from medembed.colbert.encoding import Role, TokenEncoder
 from medembed.colbert.layouts import Layout, read_layout
 from medembed.colbert.maxsim import maxsim
@@ -26,7 +30,7 @@ from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.options import How
 from medembed.runtime.session import Session, warn_of, within
-from medembed.runtime.tokenizer import Overlong
+from medembed.runtime.tokenizer import Overlong, TruncationWarning
 from medembed.search.ranking import weighted
 
 Floats = NDArray[np.float32]
@@ -390,6 +394,7 @@ class MedColBERT(Session[TokenEncoder]):
         *,
         first_scores: Sequence[float] | None = None,
         share: float | None = None,
+        assertion: Assertion | None = None,
     ) -> list[Ranked]:
         """Order any first stage's documents by their MaxSim with the query.
 
@@ -401,13 +406,15 @@ class MedColBERT(Session[TokenEncoder]):
                 MaxSim and ``share`` of its first score, each stretched to 0…1 over these documents. Worth it where the first
                 stage looks at words (BM25, hybrid); the dense model's own scores add nothing to MaxSim.
             share: Between 0 and 1; None for :data:`FIRST_SHARE`.
+            assertion: What the documents have to say of the query's words: ``"affirmed"``, ``"negated"``, or ``"any"`` for no
+                matter. None reads it from the query, as :meth:`EmbeddedCorpus.search` does.
 
         Returns:
             The best ``k``, best first; equal scores stay in the order given.
 
         Raises:
             InputTypeError: The query or a document is not a ``str``.
-            SettingError: ``k`` below 1, a ``share`` outside 0 to 1 or without ``first_scores``, or not one score per document.
+            SettingError: ``k`` below 1, another ``assertion``, a ``share`` outside 0 to 1 or without ``first_scores``, or not one score per document.
             OverlongTextError: A text is too long and may not be cut.
         """
         if not isinstance(query, str):
@@ -416,6 +423,7 @@ class MedColBERT(Session[TokenEncoder]):
             raise SettingError(f"k={k!r}: give a whole number from 1, or None for all")
         texts = texts_of.checked_texts(documents)
         first = _checked_first(first_scores, share, len(texts))
+        wishes = asked(query, assertion)
         if not texts:
             return []
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
@@ -425,8 +433,39 @@ class MedColBERT(Session[TokenEncoder]):
         of_each = scores[0][[places[text] for text in texts]]
         if first is not None:
             of_each = weighted(of_each, first, FIRST_SHARE if share is None else share)
+        if wishes:
+            of_each = np.array(
+                [lowered(float(score), verdict(wishes, text).wrong) for score, text in zip(of_each, texts, strict=True)]
+            )
         order = np.argsort(-of_each, kind="stable")[:k]
         return [Ranked(int(i), float(of_each[i])) for i in order]
+
+    def explain(self, query: str, document: str) -> list[Carried]:
+        """The words of a document that carry its MaxSim with a query.
+
+        Args:
+            query: The query.
+            document: The document; of a longer one than the model reads, what it reads.
+
+        Returns:
+            The words in their order, each with its share of the score; what special tokens carry is left out.
+
+        Raises:
+            InputTypeError: A text is not a ``str``.
+            SettingError: The model merges tokens, or reads long documents in windows: its vectors stand for no single word.
+        """
+        if not all(isinstance(text, str) for text in (query, document)):
+            raise InputTypeError("explain() takes one query and one document, both str")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncationWarning)
+            asked_for, told = self.encode_query(query), self.encode_document(document)
+        spans = self._encoder().spans(document)
+        if len(spans) != len(told):
+            raise SettingError(
+                f"{self.name!r} merges tokens or reads this document in windows, so no vector stands for one word: explain with "
+                "MedColBERT('mini')"
+            )
+        return carried(asked_for, told, spans, document)
 
     def count_tokens(self, texts: Sequence[str], *, role: Role = "document") -> list[int]:
         """Tokens of each text with prompt and special tokens.

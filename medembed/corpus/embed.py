@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import vectors
+from medembed.clinical.hits import scope_columns
 from medembed.corpus import layout
 from medembed.corpus.layout import CORPUS, Embedding, Stored
 from medembed.errors import CorpusError, SettingError
@@ -38,6 +39,7 @@ class Settings:
         vectors: How vectors are stored.
         shard_rows: Rows per shard: what is embedded at a time, and lost at most when the process is killed.
         store_text: Whether shards hold the texts; without, hits name file and line, and hybrid search is not possible.
+        assertions: Whether shards hold what each text negates, doubts, tells of others, of the past or of the future.
         mode: ``"new"`` makes or finishes a corpus of these inputs, ``"append"`` adds to one, ``"upsert"`` adds and replaces what
             has changed, ``"overwrite"`` replaces the whole.
     """
@@ -46,6 +48,7 @@ class Settings:
     vectors: Stored = "float32"
     shard_rows: int = SHARD_ROWS
     store_text: bool = True
+    assertions: bool = False
     mode: Mode = "new"
 
     def __post_init__(self) -> None:
@@ -57,7 +60,9 @@ class Settings:
 def settings_of(manifest: Manifest[Embedding], mode: Mode) -> Settings:
     """Settings that continue a corpus."""
     columns = Columns(kept=manifest.kept)
-    return Settings(columns, manifest.encoding.vectors, manifest.shard_rows, manifest.text_stored, mode)
+    return Settings(
+        columns, manifest.encoding.vectors, manifest.shard_rows, manifest.text_stored, manifest.assertions, mode
+    )
 
 
 def index(
@@ -138,6 +143,7 @@ def plan_of(
         engine=f"{model.engine_name} {model.precision} on {model.device}",
         text_stored=settings.store_text,
         kept=dict(settings.columns.kept),
+        assertions=settings.assertions,
         shard_rows=settings.shard_rows,
         inputs=inputs,
     )
@@ -176,7 +182,7 @@ def encode(
     matrix, truncated = _vectors(job.rows, model, on_rows)
     stored = vectors.quantize(matrix, told.vectors, told.ranges_array())
     column = arrow_files.to_column(stored, layout.vector_type(told))
-    return Encoded({"vector": column}, len(matrix), truncated)
+    return Encoded({"vector": column, **scope_columns(job, manifest)}, len(matrix), truncated)
 
 
 def _vectors(rows: Any, model: MedEmbed, on_rows: Callable[[int], object]) -> tuple[NDArray[np.float32], int]:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import vectors
+from medembed.clinical.asked import Assertion
+from medembed.clinical.hits import deep_enough, hits_of, wishes_of
 from medembed.corpus import embed, layout, scan, search
 from medembed.corpus import hybrid as fusing
 from medembed.corpus.embed import Settings
@@ -134,6 +136,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         filter: Filter | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
+        assertion: Assertion | None = None,
     ) -> list[Hit]: ...
     @overload
     def search(
@@ -144,6 +147,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         filter: Filter | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
+        assertion: Assertion | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -154,6 +158,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         filter: Filter | None = None,  # noqa: A002 - what it is called everywhere
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
+        assertion: Assertion | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """The best rows for queries, exactly: every vector is compared.
 
@@ -165,6 +170,9 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             scan: ``"int8"`` or ``"binary"`` choose candidates over smaller vectors and score those in floats: faster, and
                 nearly always the same rows. ``"auto"`` is exact for float vectors, and the stored kind for others.
             hybrid: Fuse with BM25 over the same texts; None for vectors alone. See the guide for when it helps.
+            assertion: What the texts have to say of the query's words: ``"affirmed"``, ``"negated"``, or ``"any"`` for no matter.
+                None reads it from the query (*without*, *no*, *mother with*, *history of*). Of the best 100 rows, those that
+                assert something else fall back; their hits say what.
 
         Returns:
             Hits, best first: one list for a ``str``, a list of lists for several queries.
@@ -179,7 +187,9 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         requested = [queries] if isinstance(queries, str) else queries
         matrix = self._query_vectors(requested)
         hits = self._read(
-            lambda: self._found(requested, matrix, min(k, max(1, self.manifest.n_rows)), filter, scan, hybrid)
+            lambda: self._found(
+                requested, matrix, min(k, max(1, self.manifest.n_rows)), filter, scan, hybrid, assertion
+            )
         )
         return hits[0] if isinstance(queries, str) else hits
 
@@ -192,6 +202,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         filter: Filter | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
+        assertion: Assertion | None = None,
     ) -> list[Hit]: ...
     @overload
     async def asearch(
@@ -202,6 +213,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         filter: Filter | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
+        assertion: Assertion | None = None,
     ) -> list[list[Hit]]: ...
 
     async def asearch(
@@ -212,9 +224,12 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         filter: Filter | None = None,  # noqa: A002
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
+        assertion: Assertion | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """``search`` without blocking the event loop. Arguments and their shapes, hits and errors are the same."""
-        return await asyncio.to_thread(partial(self.search, queries, k, filter=filter, scan=scan, hybrid=hybrid))
+        return await asyncio.to_thread(
+            partial(self.search, queries, k, filter=filter, scan=scan, hybrid=hybrid, assertion=assertion)
+        )
 
     def _found(
         self,
@@ -224,16 +239,19 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         chosen: Filter | None,
         scan: ScanKind,
         hybrid: Hybrid | None,
+        assertion: Assertion | None,
     ) -> list[list[Hit]]:
         with computing():
             index = self.index(scan, chosen)
+            wishes = wishes_of(requested, assertion, self.manifest)
+            deep = min(deep_enough(wishes, k), max(1, self.manifest.n_rows))
             if hybrid is None:
-                rows, scores = search.top_k(index, matrix, k)
+                rows, scores = search.top_k(index, matrix, deep)
             else:
-                found = self._candidates(index, requested, matrix, max(k, hybrid.depth))
-                both = [fusing.ranked(item, hybrid, k) for item in found]
+                found = self._candidates(index, requested, matrix, max(deep, hybrid.depth))
+                both = [fusing.ranked(item, hybrid, deep) for item in found]
                 rows, scores = [item[0] for item in both], [item[1] for item in both]
-            return self._store.hits(rows, scores)
+            return hits_of(self._store, rows, scores, wishes, k)
 
     def choose_weight(
         self, queries: Sequence[str], relevant: Sequence[Mapping[str, int]], *, depth: int = 100, k: int = 10

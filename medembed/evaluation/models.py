@@ -21,6 +21,8 @@ Prompts = Literal["model", "none"]
 # documents of a first stage that late interaction puts in a new order, as most papers do
 DEPTH = 100
 BM25 = "bm25"
+# the ending of a model whose ranking reads what documents assert
+SCOPES = "+scopes"
 MTEB_BM25 = "mteb/baseline-bm25s"
 
 # What the published models were tuned from; their own cards and mteb's entry for "small" say it wrongly or not at all.
@@ -81,6 +83,7 @@ class ModelRef:
         name: ``organisation/model`` in the results.
         revision: Commit, or ``sha256-…`` of the weights; None where only mteb knows.
         variant: What differs from the model as published, by name; empty for nothing.
+        scoped: Whether its best documents are put in the order of what they assert.
         facts: Fields of mteb's ``ModelMeta`` known without loading: size, license, base model ...
     """
 
@@ -90,6 +93,7 @@ class ModelRef:
     revision: str | None = None
     variant: Mapping[str, str | int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    scoped: bool = False
 
 
 def model_ref(model: str | Path, setup: Setup) -> ModelRef:
@@ -98,7 +102,8 @@ def model_ref(model: str | Path, setup: Setup) -> ModelRef:
     Args:
         model: A medembed name, a hub id or a folder; ``bm25``; ``colbert:NAME`` for the late interaction that a dense model
             brings along, as ``mini`` does; ``st:FOLDER`` for sentence-transformers' own encoding of a folder; ``mteb:NAME``
-            for a model as mteb implements it. ``LABEL=FOLDER`` names a folder in the results.
+            for a model as mteb implements it. ``LABEL=FOLDER`` names a folder in the results. ``MODEL+scopes`` is a model whose
+            best documents are put in the order of what they assert, as searching a corpus does.
         setup: How it will be run.
 
     Returns:
@@ -108,6 +113,9 @@ def model_ref(model: str | Path, setup: Setup) -> ModelRef:
         MedEmbedError: No such model, or its files cannot be used.
     """
     text = str(model)
+    if text.endswith(SCOPES):
+        ref = model_ref(text.removesuffix(SCOPES), setup)
+        return replace(ref, variant={**ref.variant, "scopes": "query"}, scoped=True)
     if text == BM25 or text.startswith("mteb:"):
         return _of_mteb(MTEB_BM25 if text == BM25 else text.removeprefix("mteb:"), setup)
     label, text = _labelled(text)

@@ -23,6 +23,9 @@ from mteb.results import TaskResult
 from mteb.types import PromptType
 
 from medembed import border
+from medembed.clinical.agreement import lowered, verdict
+from medembed.clinical.asked import asked
+from medembed.clinical.hits import DEPTH as SCOPED_DEPTH
 from medembed.errors import ResultsError, TaskDownloadError, UnknownModelError, UnsupportedModelError
 from medembed.evaluation import details
 from medembed.evaluation.models import ModelRef, Setup
@@ -57,6 +60,7 @@ class MedEmbedEncoder(AbsEncoder):
 
     def __init__(self, ref: ModelRef, setup: Setup, loaded: MedEmbed | None = None) -> None:
         self.mteb_model_meta = model_meta(ref)
+        self.scoped = ref.scoped
         self.model = loaded or MedEmbed(
             ref.source,
             device=setup.device,
@@ -124,12 +128,49 @@ class BoundedSearch(SearchEncoderWrapper):
         return super().search(queries, **options)
 
 
+class ScopedSearch:
+    """A search whose best documents are put in the order of what they assert.
+
+    Args:
+        inner: Any search of mteb.
+        meta: The model, with the variant that names this order.
+    """
+
+    def __init__(self, inner: Any, meta: ModelMeta) -> None:
+        self._inner, self.mteb_model_meta = inner, meta
+        self._places: dict[str, int] = {}
+        self._corpus: Any = None
+
+    def index(self, corpus: Any, **options: Any) -> None:
+        """Remember the texts, and hand the corpus on."""
+        self._corpus = corpus
+        self._places = {name: place for place, name in enumerate(corpus["id"])}
+        self._inner.index(corpus, **options)
+
+    def search(self, queries: Any, **options: Any) -> Any:
+        """Search, and lower the scores of those that assert something else than the query asks."""
+        found = self._inner.search(queries, **options)
+        for row in queries:
+            scores = found.get(row["id"], {})
+            if wishes := asked(row["text"]):
+                for name in sorted(scores, key=scores.__getitem__, reverse=True)[:SCOPED_DEPTH]:
+                    scores[name] = lowered(scores[name], verdict(wishes, self._text(name)).wrong)
+        return found
+
+    def _text(self, name: str) -> str:
+        row = self._corpus[self._places[name]]
+        return f"{row.get('title') or ''} {row['text']}".strip()
+
+
 def load_model(ref: ModelRef, setup: Setup) -> Any:
     """Load a model as an object mteb can measure."""
     if ref.kind == "medembed":
         return MedEmbedEncoder(ref, setup)
     if ref.kind == "mteb":
-        return _entry(ref.source).load_model(device=None if setup.device == "auto" else setup.device)
+        loaded = _entry(ref.source).load_model(device=None if setup.device == "auto" else setup.device)
+        if not ref.scoped:
+            return loaded
+        return ScopedSearch(BoundedSearch(loaded) if isinstance(loaded, AbsEncoder) else loaded, model_meta(ref))
     from sentence_transformers import SentenceTransformer
 
     device = None if setup.device == "auto" else setup.device
@@ -144,13 +185,15 @@ def load_model(ref: ModelRef, setup: Setup) -> Any:
         model.prompts = dict.fromkeys(model.prompts, "")
     wrapped = SentenceTransformerEncoderWrapper(model)
     wrapped.mteb_model_meta = model_meta(ref)
+    wrapped.scoped = ref.scoped
     return wrapped
 
 
 def model_meta(ref: ModelRef) -> ModelMeta:
     """Describe a model as mteb does, without asking the hub."""
     if ref.kind == "mteb":
-        return _entry(ref.source)
+        entry = _entry(ref.source)
+        return entry.model_copy(update={"experiment_kwargs": dict(ref.variant)}) if ref.variant else entry
     known = {key: value for key, value in ref.facts.items() if value is not None}
     identity = {"name": ref.name, "revision": ref.revision, "experiment_kwargs": dict(ref.variant) or None}
     return ModelMeta.create_empty(
@@ -295,6 +338,8 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
     searcher = model
     if isinstance(model, AbsEncoder) and isinstance(task, AbsTaskRetrieval):
         searcher = encoder.searcher() if encoder is not None else BoundedSearch(model)
+        if getattr(model, "scoped", False):  # an entry of mteb has no such mark
+            searcher = ScopedSearch(searcher, meta)
     _load_data(task)
     try:
         with details.keep_per_query(task, per_query), _quiet_tables():

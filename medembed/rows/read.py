@@ -12,7 +12,7 @@ from medembed.rows.source import Reject, Source
 from medembed.rows.wanted import ROWS_THAT_TELL, Wanted
 from medembed.typed import KEPT_TYPES, typed
 
-RESERVED = ("id", "text", "source", "line", "text_hash", "vector")
+RESERVED = ("id", "text", "source", "line", "text_hash", "vector", "scopes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,25 @@ class Tokenizer:
         around = len(self._prefix) + len(self._suffix)
         return [len(ids) + around for ids in self._bare([prompt + text for text in texts])]
 
+    def spans(self, text: str, prompt: str = "") -> list[tuple[int, tuple[int, int] | None]]:
+        """The ids of a text as the model reads it, cut to its limit, and where each stands in the text.
+
+        Args:
+            text: The text, without prompt.
+            prompt: Put before it.
+
+        Returns:
+            For each token its id and its first and last character; None for one that is not of the text.
+        """
+        found = self._fast.encode(prompt + text, add_special_tokens=False)
+        before = len(prompt)
+        row = [
+            (id_, (start - before, end - before) if start >= before and end > start else None)
+            for id_, (start, end) in zip(found.ids, found.offsets, strict=True)
+        ]
+        kept = row[-self.room :] if self._cut_left else row[: self.room]
+        return [*((id_, None) for id_ in self._prefix), *kept, *((id_, None) for id_ in self._suffix)]
+
     def lead(self, prompt: str) -> int:
         """Tokens of a row that come before the text itself, as sentence-transformers counts them.
 

@@ -130,6 +130,7 @@ class Manifest(BaseModel, Generic[E]):
         engine: Name and precision of the engine that computed them, for the record.
         text_stored: Whether shards hold the texts, or only source and line.
         kept: Further columns and their types.
+        assertions: Whether shards hold what the texts assert, in a column of scopes.
         shard_rows: Rows of a full shard.
         inputs: What was indexed, as it was named.
         edited: Whether rows were added or deleted since, so that ``inputs`` no longer tell the content.
@@ -147,6 +148,7 @@ class Manifest(BaseModel, Generic[E]):
     engine: str
     text_stored: bool
     kept: dict[str, ColumnKind]
+    assertions: bool = False
     shard_rows: Annotated[Count, Field(ge=1)]
     inputs: list[str]
     edited: bool = False
@@ -188,11 +190,14 @@ class Manifest(BaseModel, Generic[E]):
             "kept": self.kept,
             "parts": {name: part.sha256 for name, part in self.parts.items()} if parts else {},
         }
+        if self.assertions:  # shards without them are the same shards as before there were any
+            settings["assertions"] = True
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
         """Its settings in words, for errors."""
         text = "with texts" if self.text_stored else "without texts"
+        text += ", with assertions" if self.assertions else ""
         kept = "".join(f", column {name}:{kind}" for name, kind in self.kept.items())
         extra = self.encoding.model_dump(
             mode="json", exclude={*Encoding.model_fields, "ranges", "prompt", "prompt_kind"}

@@ -23,6 +23,8 @@ from medembed.storage.places import SHARDS
 TRUNCATED, VECTORS = "medembed.truncated", "medembed.vectors"
 # what every store has; kept columns and vectors come after them
 ROW_COLUMNS = ("id", "text", "source", "line", "text_hash")
+# what the texts assert, where a store keeps it
+SCOPES = "scopes"
 SHOWN_COLUMNS = ("id", "text", "source", "line")
 HASH_BYTES = 16
 
@@ -143,7 +145,7 @@ def row_schema(kept: Mapping[str, str]) -> Any:
         CorpusError: A kept column has the name of one that every store has.
     """
     arrow = require("pyarrow")
-    if taken := sorted({*ROW_COLUMNS, "vector", "codes", "remainders"} & set(kept)):
+    if taken := sorted({*ROW_COLUMNS, SCOPES, "vector", "codes", "remainders"} & set(kept)):
         raise CorpusError(f"the column {taken[0]!r} cannot be kept under that name: a store has its own")
     return arrow.schema(
         [

@@ -23,7 +23,7 @@ from medembed.storage.filters import Filter
 from medembed.storage.manifest import Deleted, E, Kind, Manifest, Part, Shard, read_manifest
 from medembed.storage.paths import below
 from medembed.storage.places import MANIFEST, REJECTS, SHARDS, discard, entries
-from medembed.storage.shards import SHOWN_COLUMNS, content_hash, row_columns, row_schema, write_shard
+from medembed.storage.shards import SCOPES, SHOWN_COLUMNS, content_hash, row_columns, row_schema, write_shard
 
 # what format 1 derived: it may hold the texts of a store that is replaced
 MAPS = "maps"
@@ -31,6 +31,23 @@ MAPS = "maps"
 HASHING = min(8, os.cpu_count() or 1)
 Integers = NDArray[np.int64]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asserted:
+    """A part of a hit's text that speaks of the query's words, and does not simply say that they hold.
+
+    Attributes:
+        kind: ``"negated"``, ``"possible"``, ``"other"`` (about somebody else), ``"past"`` or ``"hypothetical"``.
+        text: The part with the phrase that says so, such as *denies chest pain*.
+        start: Its first character in the hit's text.
+        end: The character after its last.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,7 @@ class Hit:
         source: File it came from.
         line: Line or row in that file, from 1.
         kept: Values of kept columns.
+        asserts: What its text says of the query's words, where that is more than that they hold; empty where nothing was asked.
     """
 
     id: str
@@ -52,6 +70,7 @@ class Hit:
     source: str
     line: int
     kept: dict[str, Any]
+    asserts: tuple[Asserted, ...] = ()
 
 
 class Store(Generic[E]):
@@ -134,6 +153,7 @@ class Store(Generic[E]):
                 raise _damaged(self.path, self.manifest, shard, self.kind) from error
             there = {field.name: field.type for field in table.schema}
             fits = all(there.get(field.name) == field.type for field in row_schema(self.manifest.kept))
+            fits = fits and (SCOPES in there) == self.manifest.assertions
             if not fits or table.num_rows != shard.n_rows:
                 raise CorpusDamagedError(
                     f"{self.path / MANIFEST} names other rows or columns than {shard.file} has: bring it back from a copy, or delete it and "
@@ -182,6 +202,10 @@ class Store(Generic[E]):
         places = zip(homes.tolist(), (numbers - self.starts[homes]).tolist(), strict=True)
         # value by value: ten rows of ten shards take 0.03 ms, and 0.5 ms by a take per shard
         return [{name: self._values(home, name)[place].as_py() for name in names} for home, place in places]
+
+    def values(self, numbers: Integers, name: str) -> list[Any]:
+        """A column's values of chosen rows, in the order asked."""
+        return [self._values(home, name)[place].as_py() for home, place in map(self.place, numbers.tolist())]
 
     def _values(self, number: int, name: str) -> Any:
         """A column of a shard, in its one chunk."""

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import tomllib
 from importlib import resources
 from typing import Any
@@ -62,6 +63,14 @@ def test_a_contrast_is_right_where_the_fitting_passage_scores_higher_and_a_tie_i
     scores = {"a": {"a1": 0.9, "a2": 0.5}, "b": {"b1": 0.5, "b2": 0.5}}
     assert contrasts.right("negation-absent", TWO, scores) == {"a": True, "b": False}
     assert contrasts.margins(TWO, scores) == pytest.approx({"a": 0.4, "b": 0.0})
+
+
+def test_a_coin_has_no_control_right() -> None:
+    rng = random.Random(0)
+    kind = contrasts.read()["control"]
+    for scores in (rng.random, lambda: 0.5):
+        tossed = {query: {name: scores() for name in names} for query, names in kind.candidates().items()}
+        assert not any(contrasts.right("control", kind, tossed).values())
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,9 @@ class MedColBERTRerank(BaseDocumentCompressor):
     top_n: int | None = Field(default=3, gt=0)
     """Documents to keep; None for all, in their new order."""
 
+    assertion: Literal["affirmed", "negated", "any"] | None = None
+    """What documents have to say of the query's words; None reads it from the query, ``"any"`` for no matter."""
+
     device: str | list[str] = "auto"
     """``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or a list of CUDA devices."""
 
@@ -100,12 +103,13 @@ class MedColBERTRerank(BaseDocumentCompressor):
             medembed.errors.InputTypeError: The query is not a ``str``.
         """
         del callbacks
-        ranked = self._client.rerank(query, [document.page_content for document in documents], self.top_n)
+        texts = [document.page_content for document in documents]
+        ranked = self._client.rerank(query, texts, self.top_n, assertion=self.assertion)
         return [
             documents[item.index].model_copy(update={"metadata": {**documents[item.index].metadata, SCORE: item.score}})
             for item in ranked
         ]
 
 
-# every field but the one that belongs to the ranking, not to the model
-MEDCOLBERT_SETTINGS = tuple(name for name in MedColBERTRerank.model_fields if name != "top_n")
+# every field but those that belong to the ranking, not to the model
+MEDCOLBERT_SETTINGS = tuple(name for name in MedColBERTRerank.model_fields if name not in ("top_n", "assertion"))

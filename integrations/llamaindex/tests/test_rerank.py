@@ -31,7 +31,7 @@ def nodes() -> list[NodeWithScore]:
 
 def test_every_option_of_the_model_is_a_field_with_its_default() -> None:
     options, fields = inspect.signature(MedColBERT).parameters, MedColBERTRerank.model_fields
-    assert set(fields) - set(options) == {"top_n", "first_share", "callback_manager"}
+    assert set(fields) - set(options) == {"top_n", "first_share", "assertion", "callback_manager"}
     for name, option in options.items():
         if name != "model":
             assert fields[name].get_default(call_default_factory=True) == option.default, name
@@ -44,6 +44,16 @@ def test_the_best_come_first_with_their_score(rerank: MedColBERTRerank, nodes: l
     assert kept[0].get_score() > kept[1].get_score()
     assert [node.score for node in nodes] == [0.5, 0.5, 0.5]
     assert rerank.postprocess_nodes([], query_str="kidney") == []
+
+
+def test_what_a_node_denies_falls_back(rerank: MedColBERTRerank) -> None:
+    texts = ["She denies chest pain.", "She reports chest pain."]
+    nodes = [NodeWithScore(node=TextNode(text=text), score=0.5) for text in texts]
+    for asked, first in (("patient with chest pain", 1), ("patient without chest pain", 0)):
+        assert rerank.postprocess_nodes(nodes, query_str=asked)[0].node.get_content() == texts[first]
+    strict = MedColBERTRerank(threads=1, assertion="negated")
+    assert strict.postprocess_nodes(nodes, query_str="chest pain")[0].node.get_content() == texts[0]
+    strict.client.close()
 
 
 def test_the_retrievers_scores_keep_their_share(rerank: MedColBERTRerank) -> None:

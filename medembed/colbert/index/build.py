@@ -4,7 +4,7 @@ A codec is made from the first rows. Then token vectors are compressed, here or 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed.clinical.hits import scope_columns
 from medembed.colbert.index import layout
 from medembed.colbert.index.layout import CODEC, INDEX, TokenEncoding
 from medembed.colbert.model import MedColBERT
@@ -50,6 +51,7 @@ class TokenSettings:
         pool_factor: Merge alike tokens of a row until about ``1 / pool_factor`` are left; 1 keeps all.
         shard_rows: Rows encoded at a time, and lost at most when the process is killed.
         store_text: Whether hits bring their texts.
+        assertions: As for :class:`medembed.corpus.embed.Settings`.
         mode: As for :class:`medembed.corpus.embed.Settings`.
     """
 
@@ -58,6 +60,7 @@ class TokenSettings:
     pool_factor: float = 1.0
     shard_rows: int = SHARD_ROWS
     store_text: bool = True
+    assertions: bool = False
     mode: Mode = "new"
 
     def __post_init__(self) -> None:
@@ -73,7 +76,9 @@ def settings_of(manifest: Manifest[TokenEncoding], mode: Mode) -> TokenSettings:
     """Settings that continue an index."""
     told = manifest.encoding
     columns = Columns(kept=manifest.kept)
-    return TokenSettings(columns, told.bits, told.pool_factor, manifest.shard_rows, manifest.text_stored, mode)
+    return TokenSettings(
+        columns, told.bits, told.pool_factor, manifest.shard_rows, manifest.text_stored, manifest.assertions, mode
+    )
 
 
 def index(
@@ -123,6 +128,7 @@ def plan_of(
         engine=f"{model.precision} on {model.device}",
         text_stored=settings.store_text,
         kept=dict(settings.columns.kept),
+        assertions=settings.assertions,
         shard_rows=settings.shard_rows,
         inputs=inputs,
     )
@@ -183,7 +189,8 @@ class _Encoder:
         tokens, truncated = self._encoded(job.rows, len(ready), manifest.encoding.pool_factor)
         truncated += self._truncated
         self._truncated = 0
-        return compressed(ready + tokens, self._codec, truncated)
+        encoded = compressed(ready + tokens, self._codec, truncated)
+        return replace(encoded, columns={**encoded.columns, **scope_columns(job, manifest)})
 
     def _encoded(self, rows: Any, first: int, pool_factor: float) -> tuple[list[Floats], int]:
         """Token vectors of rows from a place on. The second value is how many of their texts were cut."""

@@ -11,6 +11,8 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed.clinical.asked import Assertion, Wish
+from medembed.clinical.hits import deep_enough, hits_of, wishes_of
 from medembed.colbert.index import build as building
 from medembed.colbert.index import layout
 from medembed.colbert.index.build import TokenSettings
@@ -144,6 +146,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         filter: Filter | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
+        assertion: Assertion | None = None,
     ) -> list[Hit]: ...
     @overload
     def search(
@@ -154,6 +157,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         filter: Filter | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
+        assertion: Assertion | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -164,6 +168,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         filter: Filter | None = None,  # noqa: A002 - what it is called everywhere
         candidates: int = CANDIDATES,
         probe: int = PROBE,
+        assertion: Assertion | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """The best rows for a query or several.
 
@@ -173,6 +178,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             filter: Which rows may be found, as for :meth:`EmbeddedCorpus.search`.
             candidates: Rows looked at exactly, at least ``k``; more find more and take longer.
             probe: Centroids looked at for each query token.
+            assertion: As for :meth:`EmbeddedCorpus.search`.
 
         Returns:
             Hits, best first; for a sequence of queries a list of them for each.
@@ -183,10 +189,11 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             CorpusError: The filter does not fit.
         """
         if isinstance(queries, str):
-            one = [self.model.encode_query(queries)]
-            return self.search_vectors(one, k, filter=filter, candidates=candidates, probe=probe)[0]
+            options = {"filter": filter, "candidates": candidates, "probe": probe, "assertion": assertion}
+            return self.search([queries], k, **options)[0]  # type: ignore[arg-type]
+        wishes = wishes_of(queries, assertion, self.manifest)
         encoded = self.model.encode_query(queries, show_progress_bar=False)
-        return self.search_vectors(encoded, k, filter=filter, candidates=candidates, probe=probe)
+        return self._searched(encoded, wishes, k, filter, candidates, probe)
 
     @overload
     async def asearch(  # type: ignore[overload-overlap]
@@ -197,6 +204,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         filter: Filter | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
+        assertion: Assertion | None = None,
     ) -> list[Hit]: ...
     @overload
     async def asearch(
@@ -207,6 +215,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         filter: Filter | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
+        assertion: Assertion | None = None,
     ) -> list[list[Hit]]: ...
 
     async def asearch(
@@ -217,10 +226,11 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         filter: Filter | None = None,  # noqa: A002
         candidates: int = CANDIDATES,
         probe: int = PROBE,
+        assertion: Assertion | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """``search`` without blocking the event loop. Arguments, hits and errors are the same."""
         return await asyncio.to_thread(
-            partial(self.search, queries, k, filter=filter, candidates=candidates, probe=probe)
+            partial(self.search, queries, k, filter=filter, candidates=candidates, probe=probe, assertion=assertion)
         )
 
     def search_vectors(
@@ -249,21 +259,38 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             CorpusModelError: Another dimension than the index's.
             VectorError: Not a list of ``(tokens, dimension)`` arrays.
         """
+        return self._searched(queries, [[] for _ in queries], k, filter, candidates, probe)
+
+    def _searched(
+        self,
+        queries: Sequence[Floats],
+        wishes: list[list[Wish]],
+        k: int,
+        chosen: Filter | None,
+        candidates: int,
+        probe: int,
+    ) -> list[list[Hit]]:
         for name, value in (("k", k), ("candidates", candidates), ("probe", probe)):
             if type(value) is not int or value < 1:
                 raise SettingError(f"{name}={value!r}: give a whole number from 1")
         check(queries, "query")
         if len(queries) and queries[0].shape[1] != self.dimension:
             raise manifest.other_dimension(self.manifest, queries[0].shape[1], self.path)
-        return self._read(lambda: self._found(queries, k, filter, max(k, candidates), probe))
+        return self._read(lambda: self._found(queries, wishes, k, self._store.allowed(chosen), candidates, probe))
 
     def _found(
-        self, queries: Sequence[Floats], k: int, chosen: Filter | None, candidates: int, probe: int
+        self,
+        queries: Sequence[Floats],
+        wishes: list[list[Wish]],
+        k: int,
+        alive: NDArray[np.bool_] | None,
+        candidates: int,
+        probe: int,
     ) -> list[list[Hit]]:
         with computing():
-            alive = self._store.allowed(chosen)
-            found = [self._best(query, k, alive, candidates, probe) for query in queries]
-            return self._store.hits([rows for rows, _ in found], [scores for _, scores in found])
+            deep = deep_enough(wishes, k)
+            found = [self._best(query, deep, alive, max(deep, candidates), probe) for query in queries]
+            return hits_of(self._store, [rows for rows, _ in found], [scores for _, scores in found], wishes, k)
 
     def _best(
         self, query: Floats, k: int, alive: NDArray[np.bool_] | None, candidates: int, probe: int

@@ -13,10 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from statistics import median
 
 TASK = "clinical-contrasts"
 # The kind whose passages differ in wording only: a good model does not tell them apart.
 CONTROL = "control"
+# changes when what counts as right does
+SCORING = "median-control"
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Contrasts:
 
 
 def revision() -> str:
-    """The hash of the suite: results of another revision are not comparable."""
-    return hashlib.sha256(_packed()).hexdigest()[:12]
+    """The hash of the suite and of its rules: results of another revision are not comparable."""
+    return hashlib.sha256(_packed() + SCORING.encode()).hexdigest()[:12]
 
 
 @cache
@@ -84,13 +87,15 @@ def margins(kind: Contrasts, scores: Mapping[str, Mapping[str, float]]) -> dict[
 def right(name: str, kind: Contrasts, scores: Mapping[str, Mapping[str, float]]) -> dict[str, bool]:
     """Tell for each query whether the model has it right.
 
-    A contrast is right where the passage that fits scores higher. A control is right where wording moves the score by less
-    than the claim does: both passages that fit lie nearer to each other than either lies to the one that differs.
+    A contrast is right where the passage that fits scores higher. A control is right where its two wordings lie nearer to each
+    other than the claims of half of the controls do: where wording moves the score by less than the median margin. Scores that
+    know nothing of claims have a median of 0 or less, and no control is right.
     """
     apart = margins(kind, scores)
     if name != CONTROL:
         return {query: margin > 0 for query, margin in apart.items()}
-    return {query: _wording(kind, query, scores) < margin for query, margin in apart.items()}
+    usual = median(apart.values())
+    return {query: _wording(kind, query, scores) < usual for query in apart}
 
 
 def interval(right: int, asked: int) -> tuple[float, float]:

@@ -30,7 +30,7 @@ def documents() -> list[Document]:
 
 def test_every_option_of_the_model_is_a_field_with_its_default() -> None:
     options, fields = inspect.signature(MedColBERT).parameters, MedColBERTRerank.model_fields
-    assert set(fields) - set(options) == {"top_n"}
+    assert set(fields) - set(options) == {"top_n", "assertion"}
     for name, option in options.items():
         if name != "model":
             assert fields[name].get_default(call_default_factory=True) == option.default, name
@@ -44,6 +44,16 @@ def test_the_best_come_first_as_copies_with_their_score(rerank: MedColBERTRerank
     assert kept[0].metadata["relevance_score"] > kept[1].metadata["relevance_score"]
     assert all("relevance_score" not in document.metadata for document in documents)
     assert rerank.compress_documents([], "kidney") == []
+
+
+def test_what_a_document_denies_falls_back(rerank: MedColBERTRerank) -> None:
+    texts = ["She denies chest pain.", "She reports chest pain."]
+    documents = [Document(page_content=text) for text in texts]
+    for asked, first in (("patient with chest pain", 1), ("patient without chest pain", 0)):
+        assert rerank.compress_documents(documents, asked)[0].page_content == texts[first]
+    strict = MedColBERTRerank(threads=1, assertion="negated")
+    assert strict.compress_documents(documents, "chest pain")[0].page_content == texts[0]
+    strict.client.close()
 
 
 def test_a_retriever_in_front(rerank: MedColBERTRerank, documents: list[Document]) -> None:

@@ -41,6 +41,10 @@ class MedColBERTRerank(BaseNodePostprocessor):
         le=1,
         description="What a node's score from the retriever counts; 0.3 after hybrid or lexical retrieval.",
     )
+    assertion: Literal["affirmed", "negated", "any"] | None = Field(
+        default=None,
+        description="What nodes have to say of the query's words; None reads it from the query, any for no matter.",
+    )
     device: str | list[str] = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps, or several of CUDA.")
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         default="auto", description="Number format of the computation."
@@ -98,6 +102,7 @@ class MedColBERTRerank(BaseNodePostprocessor):
             self.top_n,
             first_scores=self._first_scores(nodes) if self.first_share else None,
             share=self.first_share or None,
+            assertion=self.assertion,
         )
         return [NodeWithScore(node=nodes[item.index].node, score=item.score) for item in ranked]
 
@@ -115,5 +120,5 @@ class MedColBERTRerank(BaseNodePostprocessor):
 MEDCOLBERT_SETTINGS = tuple(
     name
     for name in MedColBERTRerank.model_fields
-    if name not in BaseNodePostprocessor.model_fields and name not in ("top_n", "first_share")
+    if name not in BaseNodePostprocessor.model_fields and name not in ("top_n", "first_share", "assertion")
 )

@@ -1,0 +1,1 @@
+"""Clinical text: what it asserts, of whom and when."""

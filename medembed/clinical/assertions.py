@@ -1,0 +1,366 @@
+"""What the words of a clinical text assert: spans that are negated, doubted, about somebody else, past or hypothetical.
+
+A phrase such as *denies* decides about the words after it, one such as *was ruled out* about the words before it, and a heading such as
+*Family history:* about all up to the next one. The phrases are in ``triggers.toml``; how well they do is in docs/guides/assertions.md.
+"""
+
+import itertools
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from medembed.clinical.triggers import AXES, Tree, Trigger, Vocabulary, vocabulary
+
+Kind = Literal["negated", "possible", "other", "past", "hypothetical"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_PUNCTUATION = frozenset(",:()-–")
+# Numbers stay whole, w/o and h/o too; a dash counts between blanks only
+_TOKEN = re.compile(
+    r"\d+(?:[.,/]\d+)*|(?:[whsrc]/[op]|and/or)\b|[^\W_]+(?:'[^\W_]+)*|(?<=\s)-ve\b|(?<=\s)[-–](?=\s)|[,:;()]"
+)
+# a line that goes on with a small letter is the same sentence
+_END = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\bmrs)(?<!\bvs)[.!?](?=\s|$)|\n(?=\s*\n)|\n(?![ \t]*[a-z])", re.IGNORECASE)
+_HEADING = re.compile(r"(?:(?:^|(?<=\n)|(?<=[.;] ))[ \t]*([A-Z][A-Za-z/&' -]{1,40})|\b([A-Z][A-Z/]{1,14})):(?=\s|$)")
+_SECTION_END = re.compile(r"\n\s*\n")
+_IN_YEAR = Trigger("past", forward=True, backward=True)
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_DETERMINERS = frozenset(["the", "a", "an", "his", "her", "their", "my", "our", "patient", "patients"])
+# what may stand between a negation and the word that it makes false: "denies any known", "has not yet developed"
+_BETWEEN = frozenset(
+    [
+        "any",
+        "yet",
+        "really",
+        "ever",
+        "been",
+        "other",
+        "recent",
+        "further",
+        "current",
+        "personal",
+        "had",
+        "that",
+        "he",
+        "she",
+        "they",
+        "having",
+    ]
+)
+# with one of these in it, what follows a comma is a clause of its own and no further item of a list
+_FINITE = frozenset(
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "has",
+        "had",
+        "have",
+        "reports",
+        "reported",
+        "states",
+        "endorses",
+        "admits",
+        "complains",
+        "does",
+        "did",
+        "will",
+        "should",
+        "can",
+        "appears",
+        "seems",
+        "shows",
+    ]
+)
+_LISTING = frozenset(("and", "or", ",", "two", "three", "his", "her", "the", "their", "one", "several"))
+_JOINING = frozenset(("and", "or", "nor", "and/or"))
+# after these words nothing is left in its clause that a phrase could decide about
+_AFTER = frozenset(
+    [
+        "on",
+        "in",
+        "at",
+        "by",
+        "overnight",
+        "today",
+        "during",
+        "since",
+        "for",
+        "as",
+        "with",
+        "to",
+        "this",
+        "upon",
+        "and",
+        "or",
+        "but",
+    ]
+)
+
+
+@dataclass(frozen=True, order=True)
+class Scope:
+    """A part of a text that does not simply assert what it says.
+
+    Attributes:
+        start: Its first character.
+        end: The character after its last.
+        kind: ``"negated"``, ``"possible"``, ``"other"`` (about somebody else), ``"past"`` or ``"hypothetical"`` (planned, or only if).
+        trigger_start: First character of the phrase that says so.
+        trigger_end: The character after its last.
+    """
+
+    start: int
+    end: int
+    kind: Kind
+    trigger_start: int
+    trigger_end: int
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A phrase in a sentence, by the numbers of its first token and the one after its last."""
+
+    trigger: Trigger
+    first: int
+    last: int
+
+
+def scopes(text: str) -> list[Scope]:
+    """Find the parts of a text that are not simply asserted. Pure.
+
+    Args:
+        text: A passage, English.
+
+    Returns:
+        By their start. Scopes of different kinds may overlap: *mother never had asthma*.
+
+    Example:
+        >>> text = "She denies chest pain but has a cough."
+        >>> [(scope.kind, text[scope.start : scope.end]) for scope in scopes(text)]
+        [('negated', 'chest pain')]
+    """
+    known = vocabulary()
+    lowered = _lowered(text)
+    found = list(_of_headings(text, lowered, known))
+    start = 0
+    for end in sentence_ends(lowered):
+        if not known.cues.isdisjoint(_words(lowered[start:end])):
+            found += _of_sentence(list(_TOKEN.finditer(lowered, start, end)), known)
+        start = end
+    return sorted(found)
+
+
+def _lowered(text: str) -> str:
+    """The text in small letters, character by character as long as it was."""
+    lowered = text.lower()
+    if len(lowered) != len(text):
+        lowered = "".join(small if len(small := char.lower()) == 1 else char for char in text)
+    return lowered.replace("’", "'")
+
+
+_BLANKS = str.maketrans(dict.fromkeys(".,:;!?()-–•", " "))
+
+
+def _words(sentence: str) -> set[str]:
+    """Its words, fast; enough to tell whether any phrase can be in it."""
+    words = set(sentence.translate(_BLANKS).split())
+    if "'s" in sentence:
+        words |= {word[:-2] for word in words if word.endswith("'s")}
+    if "/" in sentence:
+        words |= {part for word in words if "/" in word for part in word.split("/")}
+    return words
+
+
+def sentence_ends(text: str) -> Iterator[int]:
+    """Where each sentence of a text ends, the last at its end."""
+    yield from (match.end() for match in _END.finditer(text))
+    yield len(text)
+
+
+def _of_headings(text: str, lowered: str, known: Vocabulary) -> Iterator[Scope]:
+    """Scopes of headings: up to the next heading or the next blank line."""
+    places = [(match.start(match.lastindex or 0), match.end(match.lastindex or 0)) for match in _HEADING.finditer(text)]
+    for number, (start, end) in enumerate(places):
+        kind = known.headings.get(" ".join(lowered[start:end].split()))
+        if kind is None:
+            continue
+        after = places[number + 1][0] if number + 1 < len(places) else len(text)
+        section = _SECTION_END.search(text, end)
+        if section is not None and section.start() < after and text[end + 1 : section.start()].strip():
+            after = section.start()
+        body = text[end + 1 : after]
+        if inside := body.strip():
+            first = end + 1 + body.index(inside[0])
+            yield Scope(first, first + len(inside), kind, start, end)  # type: ignore[arg-type]
+
+
+def _of_sentence(tokens: Sequence[re.Match[str]], known: Vocabulary) -> Iterator[Scope]:
+    words = [token[0] for token in tokens]
+    if any("'" in word for word in words):
+        words = [word.removesuffix("'s") for word in words]
+    for axis in AXES:
+        phrases = _settled(list(_phrases(words, known, axis)), words, axis)
+        for number, found in enumerate(phrases):
+            if found.trigger.neutral:
+                continue
+            before = phrases[number - 1].last if number else 0
+            after = _next(phrases, number, words)
+            for first, last in _reach(found, words, (before, after), known.terminators[axis]):
+                if span := _trimmed(words, first, last):
+                    yield Scope(
+                        tokens[span[0]].start(),
+                        tokens[span[1] - 1].end(),
+                        found.trigger.kind,  # type: ignore[arg-type]  # the neutral kinds are left out above
+                        tokens[found.first].start(),
+                        tokens[found.last - 1].end(),
+                    )
+
+
+def _next(phrases: Sequence[_Found], number: int, words: Sequence[str]) -> int:
+    """Where the next phrase of the axis begins; persons in a list share what follows: *mother and two aunts with asthma*."""
+    for last, found in itertools.pairwise(phrases[number:]):
+        joined = all(word in _LISTING or word.isdigit() for word in words[last.last : found.first])
+        if found.trigger.kind != "other" or not joined:
+            return found.first
+    return len(words)
+
+
+def _phrases(words: Sequence[str], known: Vocabulary, axis: str) -> Iterator[_Found]:
+    """The phrases of one axis, the longest at each place, none overlapping."""
+    end, tree = 0, known.phrases[axis]
+    for place, word in enumerate(words):
+        if place < end:
+            continue
+        if word in tree.branches and (found := tree.longest(words, place)) is not None:
+            trigger, end = found
+            yield _Found(trigger, place, end)
+        elif axis == "time" and place and words[place - 1] == "in" and _YEAR.fullmatch(word):
+            yield _Found(_IN_YEAR, place - 1, place + 1)
+
+
+def _settled(phrases: list[_Found], words: Sequence[str], axis: str) -> list[_Found]:
+    """Phrases that stand beside each other as one: *denies having* negates, *no lack of* does not."""
+    kept: list[_Found] = []
+    for found in phrases:
+        last = kept[-1] if kept else None
+        if last is not None and _adjacent(last, found, words):
+            if axis == "existence" and last.trigger.kind == "negated" and last.trigger.forward:
+                twice = found.trigger.kind == "negated" and found.first == last.last and not found.trigger.backward
+                trigger = Trigger("affirmed", forward=True) if twice else last.trigger
+                if found.trigger.forward:
+                    kept[-1] = _Found(trigger, last.first, found.last)
+                    continue
+            if axis == "subject" and last.trigger.neutral and not found.trigger.neutral:
+                kept.pop()
+        kept.append(found)
+    return kept
+
+
+def _adjacent(last: _Found, found: _Found, words: Sequence[str]) -> bool:
+    between = words[last.last : found.first]
+    return len(between) <= 2 and all(word in _BETWEEN for word in between)
+
+
+def _reach(
+    found: _Found, words: Sequence[str], bounds: tuple[int, int], terminators: Tree
+) -> Iterator[tuple[int, int]]:
+    """The tokens that a phrase decides about: before it, after it, or both."""
+    before, after = bounds
+    ends = found.last == len(words) or words[found.last] in ",;:()" or words[found.last] in _AFTER
+    backward, forward = found.trigger.backward, found.trigger.forward
+    if found.trigger.kind == "other":
+        backward = _is_told_before(found, words)
+        forward = not backward
+    elif backward and forward:
+        forward = not ends or (found.last < len(words) and _opens(found, words))
+        backward = not forward or found.trigger.kind in ("past", "hypothetical")
+    elif (forward and found.last == len(words)) or (forward and words[found.last] == ";"):
+        backward = found.first > 0 and words[found.first - 1] == ":"  # "Smoker: no"
+    if backward:
+        yield _backward(found, words, before, terminators), found.first
+    if forward:
+        yield found.last, _forward(found, words, after, terminators)
+
+
+def _opens(found: _Found, words: Sequence[str]) -> bool:
+    return found.first == 0 or words[found.first - 1] in ",;:"
+
+
+def _is_told_before(found: _Found, words: Sequence[str]) -> bool:
+    """Whether a person is named after what they have: *diabetes in her mother*, *diabetes (mother)*."""
+    place = found.first - 1
+    while place >= 0 and words[place] in _DETERMINERS:
+        place -= 1
+    if place < 1:
+        return False
+    if words[place] in ("in", "on"):
+        # "on her mother's side there is gout, on her father's asthma" names the person first
+        return words[place - 1] not in ",;:"
+    return words[place] in "-–(:" and (found.last == len(words) or words[found.last] in ",;)")
+
+
+def _forward(found: _Found, words: Sequence[str], after: int, terminators: Tree) -> int:
+    subject = found.trigger.kind == "other"
+    for place in range(found.last, after):
+        word = words[place]
+        if place > found.last and word in terminators.branches and terminators.longest(words, place):
+            return place
+        if subject and (word != "," or words[place + 1 : place + 2] not in (["he"], ["she"], ["patient"], ["pt"])):
+            continue
+        if subject:
+            return place
+        if word == ";" or (word == "," and (found.trigger.kind == "possible" or _new_clause(words, place + 1))):
+            return place
+    return after
+
+
+def _backward(found: _Found, words: Sequence[str], before: int, terminators: Tree) -> int:
+    listed = words[found.first - 1] == ":" or found.trigger.kind == "other"
+    for place in range(found.first - 1, before - 1, -1):
+        word = words[place]
+        if word == ";":
+            return place + 1
+        if word in terminators.branches and (ended := terminators.longest(words, place)):
+            return ended[1]
+        if word == ",":
+            listed = listed or words[place + 1] in _JOINING
+            if not listed or words[place + 1] == "but":
+                return place + 1
+    return before
+
+
+def _new_clause(words: Sequence[str], place: int) -> bool:
+    """Whether a clause of its own begins here, and no further item of a list."""
+    if place < len(words) and words[place] in _JOINING:
+        place += 1
+        return place < len(words) and words[place] in _FINITE
+    for word in words[place:]:
+        if word in ",;":
+            return False
+        if word in _FINITE:
+            return True
+    return False
+
+
+def _trimmed(words: Sequence[str], first: int, last: int) -> tuple[int, int] | None:
+    """A span without punctuation and joining words at its ends; None where nothing is left."""
+    while first < last and (words[first] in _PUNCTUATION or words[first] == ";" or words[first] in _JOINING):
+        first += 1
+    while last > first and (words[last - 1] in _PUNCTUATION or words[last - 1] == ";" or words[last - 1] in _JOINING):
+        last -= 1
+    return (first, last) if first < last else None
+
+
+def kinds_at(found: Sequence[Scope], place: int) -> dict[Kind, Scope]:
+    """The shortest scope of each kind that covers a character.
+
+    Args:
+        found: From :func:`scopes`.
+        place: The character's number.
+    """
+    last = bisect_right(found, place, key=lambda scope: scope.start)
+    inside = [scope for scope in found[:last] if place < scope.end]
+    return {scope.kind: scope for scope in sorted(inside, key=lambda scope: scope.start - scope.end)}

@@ -1,0 +1,125 @@
+"""What clinical text asserts: the table of hard cases, real sentences, and the form of what is found."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medembed.clinical.assertions import KINDS, kinds_at, scopes
+
+GOLD = [json.loads(line) for line in (Path(__file__).parent / "gold.jsonl").read_text(encoding="utf-8").splitlines()]
+
+# a text, a word of it, and what is asserted of that word; the first occurrence of the word counts
+CASES = [
+    ("The patient does not deny chest pain.", "chest pain", ""),
+    ("She cannot be said to be free of cough.", "cough", ""),
+    ("He does not lack strength.", "strength", ""),
+    ("No change in cardiomegaly.", "cardiomegaly", ""),
+    ("No significant interval change in the effusion.", "effusion", ""),
+    ("Not only fever but also chills.", "fever", ""),
+    ("Not only fever but also chills.", "chills", ""),
+    ("We cannot rule out pneumonia.", "pneumonia", "possible"),
+    ("Pneumonia cannot be ruled out.", "Pneumonia", "possible"),
+    ("Pneumonia has been ruled out.", "Pneumonia", "negated"),
+    ("Denies cough but has fever.", "cough", "negated"),
+    ("Denies cough but has fever.", "fever", ""),
+    ("Denies having chest pain.", "chest pain", "negated"),
+    ("Denies he has ever been diagnosed with gout.", "gout", "negated"),
+    ("No fever, chills, nausea or vomiting.", "vomiting", "negated"),
+    ("No fever, cough is productive.", "cough", ""),
+    ("No fever; cough for two days.", "cough", ""),
+    ("No fever/chills/rash.", "rash", "negated"),
+    ("Neither fever nor chills were present.", "chills", "negated"),
+    ("Fever, chills, and cough are denied.", "Fever", "negated"),
+    ("Allergies: none", "Allergies", "negated"),
+    ("Chest pain: denied.", "Chest pain", "negated"),
+    ("Smoker: no", "Smoker", "negated"),
+    ("Negative frequency, negative dysuria.", "dysuria", "negated"),
+    ("Workup was negative for asthma.", "asthma", "negated"),
+    ("Signs of gout were seen, signs of asthma were not.", "gout", ""),
+    ("Signs of gout were seen, signs of asthma were not.", "asthma", "negated"),
+    ('She says "I don\'t have chest pain" and winces.', "chest pain", "negated"),
+    ("She says “I don’t have chest pain” and winces.", "chest pain", "negated"),
+    ("Mother reports she has had fever.", "fever", ""),
+    ("She came with her mother for evaluation of headache.", "headache", ""),
+    ("Family history of breast cancer.", "breast cancer", "other"),
+    ("Breast cancer (mother).", "Breast cancer", "other"),
+    ("Diabetes in the patient's mother and father.", "Diabetes", "other"),
+    ("Mother and two aunts with asthma.", "asthma", "other"),
+    ("FH: Father - asthma SH: smoker", "asthma", "other"),
+    ("FH: Father - asthma SH: smoker", "smoker", ""),
+    ("FAMILY HISTORY:\nasthma\n\nPLAN:\nstop aspirin", "asthma", "other"),
+    ("FAMILY HISTORY:\nasthma\n\nPLAN:\nstop aspirin", "aspirin", ""),
+    ("Mother never had asthma.", "asthma", "negated other"),
+    ("His sister came with gout, he with asthma.", "asthma", ""),
+    ("Her rash has resolved.", "rash", "past"),
+    ("In 2018 she had a stroke.", "stroke", "past"),
+    ("Fever over the past three days.", "days", ""),
+    ("Return if fever develops.", "fever", "hypothetical"),
+    ("Fever: report immediately if it starts.", "Fever", "hypothetical"),
+    ("She is on the waiting list for dialysis.", "dialysis", "hypothetical"),
+    ("Possible pneumonia.", "pneumonia", "possible"),
+    # known failures: what is found is not what is meant
+    pytest.param("Kein Fieber.", "Fieber", "negated", marks=pytest.mark.xfail(reason="English only")),
+    pytest.param("Niega fiebre.", "fiebre", "negated", marks=pytest.mark.xfail(reason="English only")),
+    pytest.param("It was thought gout could not be the case.", "gout", "negated", marks=pytest.mark.xfail(reason="no such phrase")),
+    pytest.param("He never had therapy for depression.", "depression", "", marks=pytest.mark.xfail(reason="the therapy is negated")),
+    pytest.param("No one else appears to have dementia.", "dementia", "negated other", marks=pytest.mark.xfail(reason="nobody is no person")),
+    pytest.param("Her mother had diabetes, she died of stroke.", "stroke", "other", marks=pytest.mark.xfail(reason="she is taken for the patient")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "word", "asserted"), CASES)
+def test_a_word_is_in_the_scopes_that_its_sentence_gives_it(text: str, word: str, asserted: str) -> None:
+    assert set(kinds_at(scopes(text), text.index(word))) == set(asserted.split())
+
+
+@pytest.mark.parametrize(("kind", "precision", "recall"), [("negated", 0.96, 0.96), ("other", 0.95, 0.85)])
+def test_real_sentences_reach_what_is_published(kind: str, precision: float, recall: float) -> None:
+    counts = Counter((kind in kinds_at(scopes(row["text"]), row["concept"][0]), kind in row["asserts"]) for row in GOLD)
+    assert len(GOLD) >= 300
+    assert counts[True, True] / (counts[True, True] + counts[True, False]) >= precision
+    assert counts[True, True] / (counts[True, True] + counts[False, True]) >= recall
+
+
+def test_a_phrase_is_told_with_its_scope() -> None:
+    text = "İ, she denies chest pain."  # the first letter is longer in small letters
+    (scope,) = scopes(text)
+    assert text[scope.start : scope.end] == "chest pain"
+    assert text[scope.trigger_start : scope.trigger_end] == "denies"
+
+
+WORDS = st.sampled_from(
+    [
+        "no",
+        "denies",
+        "fever",
+        ",",
+        ".",
+        ";",
+        ":",
+        "mother",
+        "but",
+        "was",
+        "not",
+        "\n",
+        "if",
+        "(",
+        "in",
+        "2018",
+        "FH:",
+        "'s",
+    ]
+)
+
+
+@given(st.one_of(st.text(max_size=80), st.lists(WORDS, max_size=25).map(" ".join)))
+def test_scopes_lie_in_any_text_and_hold_something(text: str) -> None:
+    for scope in scopes(text):
+        assert 0 <= scope.start < scope.end <= len(text)
+        assert 0 <= scope.trigger_start < scope.trigger_end <= len(text)
+        assert scope.kind in KINDS
+        assert text[scope.start : scope.end].strip()
