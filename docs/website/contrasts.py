@@ -23,7 +23,7 @@ KINDS = {
     "quantity": "dose, unit, laboratory value, age, duration",
     "drug": "look-alike drugs",
     "severity": "severity",
-    "control": "controls: wording moves the score by less than claims do",
+    "control": "controls: the claim in two wordings, both above another claim",
 }
 NAMES = {
     "mteb__baseline-bm25s": "BM25",

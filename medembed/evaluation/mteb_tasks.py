@@ -158,5 +158,5 @@ class ContrastTask(AbsTaskRetrieval):
     @staticmethod
     def per_query(results: Mapping[str, Mapping[str, float]], hf_subset: str) -> dict[str, list[float]]:
         """Measures of each query beside mteb's own, by sorted query id."""
-        right = contrasts.right(hf_subset, contrasts.read()[hf_subset], results)
+        right = contrasts.right(contrasts.read()[hf_subset], results)
         return {"right": [float(right[query]) for query in sorted(right)]}

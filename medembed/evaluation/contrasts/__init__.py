@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from statistics import median
 
 TASK = "clinical-contrasts"
-# The kind whose passages differ in wording only: a good model does not tell them apart.
+# The kind with two passages that fit, one in other words: both have to rank above the one that differs.
 CONTROL = "control"
-# changes when what counts as right does
-SCORING = "median-control"
+# Changes when what counts as right does.
+SCORING = "margins"
 
 
 @dataclass(frozen=True)
@@ -84,18 +83,13 @@ def margins(kind: Contrasts, scores: Mapping[str, Mapping[str, float]]) -> dict[
     return found
 
 
-def right(name: str, kind: Contrasts, scores: Mapping[str, Mapping[str, float]]) -> dict[str, bool]:
+def right(kind: Contrasts, scores: Mapping[str, Mapping[str, float]]) -> dict[str, bool]:
     """Tell for each query whether the model has it right.
 
-    A contrast is right where the passage that fits scores higher. A control is right where its two wordings lie nearer to each
-    other than the claims of half of the controls do: where wording moves the score by less than the median margin. Scores that
-    know nothing of claims have a median of 0 or less, and no control is right.
+    It is right where every passage that fits scores higher than the one that differs. A control has two of them, the same claim in
+    two wordings, so a coin has half of the contrasts right and a third of the controls.
     """
-    apart = margins(kind, scores)
-    if name != CONTROL:
-        return {query: margin > 0 for query, margin in apart.items()}
-    usual = median(apart.values())
-    return {query: _wording(kind, query, scores) < usual for query in apart}
+    return {query: margin > 0 for query, margin in margins(kind, scores).items()}
 
 
 def interval(right: int, asked: int) -> tuple[float, float]:
@@ -111,12 +105,6 @@ def interval(right: int, asked: int) -> tuple[float, float]:
     middle = (share + z * z / (2 * asked)) / (1 + z * z / asked)
     reach = z * math.sqrt(share * (1 - share) / asked + z * z / (4 * asked * asked)) / (1 + z * z / asked)
     return middle - reach, middle + reach
-
-
-def _wording(kind: Contrasts, query: str, scores: Mapping[str, Mapping[str, float]]) -> float:
-    """The distance between the scores of a control's two wordings."""
-    first, second = (scores.get(query, {}).get(passage, 0.0) for passage in kind.fitting[query])
-    return abs(first - second)
 
 
 def _packed() -> bytes:
