@@ -97,7 +97,7 @@ class TokenEncoder:
         """
         out: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(texts)
         tokens = np.zeros(len(texts), dtype=np.int64)
-        run = partial(self._run_unit, role, texts, how, out, tokens, progress, pool_factor, first_index)
+        run = partial(self._run_unit, role, texts, how, (out, tokens), progress, pool_factor, first_index)
         self._streams.run(run, self._streams.units(texts, how.prompt))
         return out, tokens
 
@@ -114,8 +114,7 @@ class TokenEncoder:
         role: Role,
         texts: Sequence[str],
         how: How,
-        out: list[Floats],
-        tokens: NDArray[np.int64],
+        into: tuple[list[Floats], NDArray[np.int64]],
         progress: Callable[[int], object],
         pool_factor: float,
         first_index: int,
@@ -124,6 +123,7 @@ class TokenEncoder:
         tokenizer, places = self._tokenizers[role], [first_index + i for i in unit]
         overlong = self.treatment(role, how)
         tokenized = tokenizer([texts[i] for i in unit], prompt=how.prompt, overlong=overlong, places=places)
+        out, tokens = into
         tokens[list(unit)] = tokenized.tokens
         parts: list[list[Floats]] = [[] for _ in unit]
         told = progress if len(tokenized.ids) == len(unit) else _nobody

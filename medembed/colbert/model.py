@@ -360,9 +360,7 @@ class MedColBERT(Session[TokenEncoder]):
     def _limit(self, role: Role) -> int:
         return self.query_length if role == "query" else self.document_length
 
-    def _run(
-        self, role: Role, texts: list[str], how: How, show: bool | None, pool_factor: float
-    ) -> EncodedTokens:
+    def _run(self, role: Role, texts: list[str], how: How, show: bool | None, pool_factor: float) -> EncodedTokens:
         encoder = self._encoder()
         out: list[Floats] = []
         tokens = np.empty(len(texts), dtype=np.int64)

@@ -141,7 +141,12 @@ class Encoder:
             tokenized = self.tokenizer(some, prompt=prompt, overlong=overlong or self._overlong, places=places)
             tokens[unit] = tokenized.tokens
             out[unit] = self._vectors(
-                tokenized, progress, places, alone=len(units) == 1, lead=self.tokenizer.lead(prompt), batch_size=batch_size
+                tokenized,
+                progress,
+                places,
+                alone=len(units) == 1,
+                lead=self.tokenizer.lead(prompt),
+                batch_size=batch_size,
             )
 
         self._streams.run(run, units)

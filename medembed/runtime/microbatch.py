@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from medembed.errors import EngineError, OverlongTextError
 
@@ -142,8 +142,7 @@ class MicroBatcher(Generic[K, T]):
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # calls started in the same turn of the loop join the first batch
-        task = asyncio.current_task()
-        assert task is not None
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         while pieces := self._next():
             self._running[task] = pieces
             await self._answer(pieces)
@@ -185,7 +184,12 @@ class MicroBatcher(Generic[K, T]):
         if not self._running:
             left, self._waiting = [*left, *self._waiting], deque()
         for call in left:
-            call.fail(0, EngineError(f"the task that batches calls ended by {cause} before this text was encoded: call it again"))
+            call.fail(
+                0,
+                EngineError(
+                    f"the task that batches calls ended by {cause} before this text was encoded: call it again"
+                ),
+            )
 
     async def _answer(self, pieces: list[Piece[K, T]]) -> None:
         texts, kind = [text for piece in pieces for text in piece.texts], pieces[0].call.kind
