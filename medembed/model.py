@@ -406,8 +406,8 @@ class MedEmbed(Session[Encoder]):
                 del self._batchers[loop]
             return self._batchers.setdefault(asyncio.get_running_loop(), MicroBatcher(self._encode_alike))
 
-    def _encode_alike(self, texts: list[str], prompt: str) -> Floats:
-        return self._encode(texts, How(prompt=prompt), False)
+    def _encode_alike(self, texts: list[str], prompt: str) -> list[Floats]:
+        return list(self._encode(texts, How(prompt=prompt), False))
 
     def similarity(self, embeddings1: Floats, embeddings2: Floats) -> Floats:
         """Compare every vector of one side with every vector of the other: the cosine, or a dot-product model's dot product.

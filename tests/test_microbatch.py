@@ -79,7 +79,8 @@ async def test_two_runs_overlap() -> None:
     encode = Recorded(seconds=0.2)
     batcher = MicroBatcher(encode, most=1, runs=2)
     started = time.perf_counter()
-    assert await asyncio.gather(batcher(["a"], ""), batcher(["b"], "")) == [["A"], ["B"]]
+    answers = list(await asyncio.gather(batcher(["a"], ""), batcher(["b"], "")))
+    assert answers == [["A"], ["B"]]
     assert time.perf_counter() - started < 0.35
 
 

@@ -80,7 +80,7 @@ class Piece(Generic[K, T]):
         return list(self.call.texts[self.start : self.end])
 
 
-def each_is_one(_: str) -> int:
+def each_is_one(_text: str, _kind: Hashable) -> int:
     """Count texts."""
     return 1
 
@@ -94,7 +94,7 @@ class MicroBatcher(Generic[K, T]):
 
     Args:
         encode: Runs a batch of one kind; called in a thread. It gives one result per text, in order.
-        cost: What a text counts towards ``most``.
+        cost: What a text of a kind counts towards ``most``.
         most: The cost of a batch; a text that costs more makes a batch of its own.
         runs: Batches that are in the hands of threads at a time.
         executor: The threads; None for those of the event loop.
@@ -104,7 +104,7 @@ class MicroBatcher(Generic[K, T]):
         self,
         encode: Callable[[list[str], K], Sequence[T]],
         *,
-        cost: Callable[[str], int] = each_is_one,
+        cost: Callable[[str, K], int] = each_is_one,
         most: int = MOST,
         runs: int = 1,
         executor: Executor | None = None,
@@ -131,7 +131,7 @@ class MicroBatcher(Generic[K, T]):
         """
         if not texts:
             return []
-        call: Call[K, T] = Call(texts, [min(self._most, self._cost(text)) for text in texts], kind)
+        call: Call[K, T] = Call(texts, [min(self._most, self._cost(text, kind)) for text in texts], kind)
         self._waiting.append(call)
         if len(self._running) < self._runs:
             task = asyncio.create_task(self._run())

@@ -149,6 +149,11 @@ class Session(ClosedByWith, Generic[Running]):
         return self._encoder().engine.name
 
     @property
+    def concurrency(self) -> int:
+        """Batches that the engine computes at a time."""
+        return self._encoder().engine.concurrency
+
+    @property
     def overlong(self) -> Overlong:
         """The treatment of texts above the limit."""
         overlong: Overlong = self._settings["overlong"]
