@@ -1,8 +1,11 @@
 """Small models, a corpus of two patients, and servers of them: in this process, or as a command."""
 
 import re
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,9 +18,11 @@ import pytest
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("pyarrow")
 
+import uvicorn
 from starlette.testclient import TestClient
 
 from medembed import Columns, EmbeddedCorpus, MedEmbed, Settings
+from medembed.serving import run
 from medembed.serving.app import application
 from medembed.serving.served import Served
 from medembed.serving.settings import Limits, Serving
@@ -79,6 +84,42 @@ def serve(tiny_folder: Path) -> Iterator[Serve]:
 def client(serve: Serve, notes: Path, colbert_folder: Path) -> TestClient:
     """A server of everything, without keys."""
     return serve(corpora={"notes": notes}, late_interaction=str(colbert_folder))
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A server in a thread, reached over a socket."""
+
+    served: Served
+    port: int
+
+    @property
+    def address(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self) -> socket.socket:
+        """A connection to it."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+
+@contextmanager
+def listening(serving: Serving) -> Iterator[Listening]:
+    """A server in a thread, until the end of the block."""
+    served = Served(serving)
+    server = uvicorn.Server(run._config(application(lambda: served), serving, None))
+    listener = run.listen("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield Listening(served, listener.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 @dataclass(frozen=True)
