@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from medembed.errors import MedEmbedError, ServingError
@@ -48,10 +49,7 @@ def serve(serving: Serving, *, workers: int = 1, certificate: tuple[str, str] | 
     """
     check(serving)
     listening = listen(serving.host, serving.port)
-    port = int(listening.getsockname()[1])
-    address = (
-        f"{'https' if certificate else 'http'}://{f'[{serving.host}]' if ':' in serving.host else serving.host}:{port}"
-    )
+    address = _address(serving, listening, certificate)
     if workers == 1:
         _alone(serving, listening, address, certificate)
     else:
@@ -82,6 +80,46 @@ def _together(
         Multiprocess(config, sockets=[listening]).run()
 
 
+def serve_mcp(serving: Serving, made: Callable[[Served], ASGIApp]) -> None:
+    """Serve an application over HTTP until a signal says to stop.
+
+    Args:
+        serving: What to serve.
+        made: Makes the application.
+
+    Raises:
+        MedEmbedError: As :func:`serve`.
+    """
+    check(serving)
+    listening = listen(serving.host, serving.port)
+    _set_process()
+    served = Served(serving)
+    say(f"{_told(serving)} on {_address(serving, listening, None)}/mcp", error=True)
+    try:
+        uvicorn.Server(_config(made(served), serving, None)).run(sockets=[listening])
+    finally:
+        served.close()
+
+
+def serve_stdio(serving: Serving, run: Callable[[Served], object]) -> None:
+    """Serve what speaks over standard input and output until it ends.
+
+    Args:
+        serving: What to serve.
+        run: Runs it.
+
+    Raises:
+        MedEmbedError: As :func:`serve`.
+    """
+    check(serving)
+    _set_process()
+    served = Served(serving)
+    try:
+        run(served)
+    finally:
+        served.close()
+
+
 def worker(serving: Serving) -> Starlette:
     """The application of one worker process, made there."""
     _set_process()
@@ -89,7 +127,7 @@ def worker(serving: Serving) -> Starlette:
 
 
 def _config(
-    made: Starlette | Callable[[], Starlette], serving: Serving, certificate: tuple[str, str] | None, workers: int = 1
+    made: ASGIApp | Callable[[], Starlette], serving: Serving, certificate: tuple[str, str] | None, workers: int = 1
 ) -> uvicorn.Config:
     limits = serving.limits
     patient: Any = partial(PatientProtocol, header_s=limits.header_s)  # uvicorn calls it for each connection
@@ -169,6 +207,11 @@ def reload_on_hangup(served: Served) -> None:
             log.info("at SIGHUP: keys read, audit log opened")
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+
+
+def _address(serving: Serving, listening: socket.socket, certificate: tuple[str, str] | None) -> str:
+    host = f"[{serving.host}]" if ":" in serving.host else serving.host
+    return f"{'https' if certificate else 'http'}://{host}:{listening.getsockname()[1]}"
 
 
 def _told(serving: Serving) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -254,13 +253,8 @@ def test_a_changed_file_counts_once_it_is_read_again(tmp_path: Path) -> None:
     assert ring.find(f"Bearer {second}").name == "second"
 
 
-@pytest.fixture
-def hosts() -> Iterator[list[str]]:
-    yield ["0.0.0.0", "192.168.1.17", "::", "ward.example.org"]
-
-
-def test_other_machines_are_served_with_keys_or_when_it_is_said(hosts: list[str]) -> None:
-    for host in hosts:
+def test_other_machines_are_served_with_keys_or_when_it_is_said() -> None:
+    for host in ("0.0.0.0", "192.168.1.17", "::", "ward.example.org"):
         with pytest.raises(SettingError, match="medembed keys add"):
             settings.check_open(host, None, open_to_all=False)
         settings.check_open(host, Path("keys.json"), open_to_all=False)
