@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks.serving`: the server beside sentence-transformers behind FastAPI, and infinity where INFINITY names its program.
 
-`make bench-serve` is the same in the environment it needs. Every side serves the same weights on the same machine in the same run, in turn. The load comes from
-this process: a closed loop of 32 clients, then a query alone, then a query beside clients that send passages, then four times what the server manages.
+`make bench-serve` is the same in the environment it needs. Every side serves the same weights on the same machine in the same run, in turn.
+The load comes from this process: a closed loop of 32 clients, then a query alone, then a query beside clients that send passages, then four
+times what the server manages.
 """
 
 import argparse

@@ -116,7 +116,7 @@ async def over_http(tiny_folder: Path, notes: Path, tmp_path: Path) -> AsyncIter
     listener = run.listen("127.0.0.1", 0)
     server = uvicorn.Server(run._config(mcp_server.http_application(served, {}), serving, None))
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", key
     server.should_exit = True
