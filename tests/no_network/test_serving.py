@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(tracing.missing() is not None, reason=tracing.mi
 
 SERVED = """
 import json, pathlib, re, subprocess, sys, urllib.request
-server = subprocess.Popen([sys.executable, "-m", "medembed", "serve", "--port", "0", "--threads", "1", "--audit", "audit.jsonl"], stderr=subprocess.PIPE, text=True)
+words = ["-m", "medembed", "serve", "--port", "0", "--threads", "1", "--audit", "audit.jsonl"]
+server = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
 told = server.stderr.readline()
 address = re.search(r"on (http://[\\d.:]+)", told)[1]
 body = json.dumps({"input": ["pain"]}).encode()
