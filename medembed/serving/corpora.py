@@ -124,12 +124,13 @@ class Corpora:
         chosen = allowed(corpus, query)
         texts = list(query.texts)
         if isinstance(corpus, EmbeddedCorpus):
-            return name, corpus.search(texts, query.k, filter=chosen, scan=query.scan, hybrid=query.hybrid)
+            named = divided(corpus, query.scope)
+            return name, corpus.search(texts, query.k, filter=chosen, scan=query.scan, hybrid=query.hybrid, **named)
         if query.hybrid is not None or query.scan != "auto":
             raise RefusedError(
                 400, "hybrid and scan are for embedded corpora, and this is a token index: leave them out"
             )
-        return name, corpus.search(texts, query.k, filter=chosen)
+        return name, corpus.search(texts, query.k, filter=chosen, **divided(corpus, query.scope))
 
     def row(self, name: str | None, row_id: str, scope: Scope, key: Key) -> dict[str, Any]:
         """A row by its id.
@@ -147,11 +148,14 @@ class Corpora:
         key.check_scope(scope)
         _, corpus = self.get(name, key)
         chosen = Every(({"id": row_id}, dict(scope)))
-        mask = corpus.store.allowed(chosen)
-        found = np.flatnonzero(mask) if mask is not None else np.empty(0, np.int64)
+        store: Any = corpus.store
+        if named := divided(corpus, scope):
+            store = store.within(named["scope"])
+        found = np.flatnonzero(store.allowed(chosen))
         if not len(found):
             raise RefusedError(404, "there is no row of this id in this scope")
-        return corpus.store.rows(found[:1])[0]
+        row: dict[str, Any] = store.rows(found[:1])[0]
+        return row
 
     def filters(self, name: str | None, key: Key) -> dict[str, Any]:
         """Columns that a search may filter by, with their types, and which of them the key has to name."""
@@ -182,6 +186,22 @@ def _open(path: Path, model: MedEmbed, device: str, threads: int | None) -> Eith
         corpus = EmbeddedCorpus.open(path, device=device, threads=threads)
         corpus.model.warm_up()
         return corpus
+
+
+def divided(corpus: Either, scope: Scope | None) -> dict[str, Any]:
+    """The scope that a corpus with a scope column asks for, as an argument of its methods. Empty for others.
+
+    Several values are a filter, which :func:`allowed` makes of any scope, within all of the corpus.
+
+    Args:
+        corpus: The corpus.
+        scope: The request's own.
+    """
+    column = getattr(corpus.manifest, "scope", None)
+    values = (scope or {}).get(column) if column is not None else None
+    if not values:
+        return {}
+    return {"scope": {column: values[0]} if len(values) == 1 else "all"}
 
 
 def allowed(corpus: Either, query: Query) -> Filter | None:
