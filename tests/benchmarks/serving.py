@@ -33,7 +33,7 @@ from tests.benchmarks.report import Claim, Result
 CLIENTS, BULK_CLIENTS = 32, 4
 PASSAGES_A_REQUEST, BULK_PASSAGES = 8, 64
 OVERLOAD = 4
-READY_S = 120
+READY_S = 300
 PACKAGES = ("medembed", "uvicorn", "starlette", "fastapi", "sentence-transformers", "torch", "openvino")
 
 
