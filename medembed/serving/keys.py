@@ -54,7 +54,7 @@ class Key:
     Attributes:
         name: Its name, which the audit log has.
         corpora: Corpora that it reaches; None for all.
-        scope: Columns that each search has to name a value of. None as values: any value, but one has to be named.
+        scope: Columns that each search has to name a value of. None as values: any, one at a time.
         may: What it may be used for.
     """
 
@@ -89,6 +89,8 @@ class Key:
                     403,
                     f'this key is bound to a scope: name it in each search, for instance "scope": {{"{column}": "…"}}',
                 )
+            if values is None and len(asked[column]) > 1:
+                raise RefusedError(403, f"this key reaches one value of {column!r} at a time: name one")
             if values is not None and not set(asked[column]) <= set(values):
                 raise RefusedError(403, f"this key does not reach what the scope names in {column!r}")
 

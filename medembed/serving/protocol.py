@@ -1,4 +1,4 @@
-"""Connections that are closed where a request's head is long, or long in coming."""
+"""Connections that are closed where a request's head is long or long in coming, or its answer is not taken."""
 
 import asyncio
 from typing import Any
@@ -12,13 +12,14 @@ MOST_HEAD_BYTES = 64 << 10
 class PatientProtocol(HttpToolsProtocol):
     """Uvicorn's protocol, whose patience ends.
 
-    Uvicorn waits for ever for a connection's first request, and for the rest of one that has begun.
+    Uvicorn waits for ever for a connection's first request, for the rest of one that has begun, and for clients that do not read.
     """
 
-    def __init__(self, *args: Any, header_s: float, **settings: Any) -> None:
-        """Take what uvicorn gives, and the seconds in which a head has to arrive."""
+    def __init__(self, *args: Any, header_s: float, answer_s: float, **settings: Any) -> None:
+        """Take what uvicorn gives, and the seconds for a head to arrive and for an answer to be taken further."""
         super().__init__(*args, **settings)
-        self._header_s = header_s
+        self._header_s, self._answer_s = header_s, answer_s
+        self._unread: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
 
@@ -30,7 +31,23 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._stop_waiting()
+        self._stop_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that does not read."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._answer_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        self._stop_writing()
+        super().resume_writing()
+
+    def _stop_writing(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def data_received(self, data: bytes) -> None:
         """Read bytes. Outside a request they belong to a head, which has to end in time."""

@@ -130,7 +130,9 @@ def _config(
     made: ASGIApp | Callable[[], Starlette], serving: Serving, certificate: tuple[str, str] | None, workers: int = 1
 ) -> uvicorn.Config:
     limits = serving.limits
-    patient: Any = partial(PatientProtocol, header_s=limits.header_s)  # uvicorn calls it for each connection
+    patient: Any = partial(
+        PatientProtocol, header_s=limits.header_s, answer_s=limits.answer_s
+    )  # uvicorn calls it for each connection
     try:
         config = uvicorn.Config(
             made,

@@ -24,7 +24,7 @@ class Limits:
         queue_s: Seconds that the tokens which wait already would take.
         header_s: Seconds in which a request's head has to arrive.
         body_s: Seconds in which its body has to arrive.
-        answer_s: Seconds in which it is answered, the sending of the answer included.
+        answer_s: Seconds in which it is answered, and in which a client has to go on reading the answer.
         stop_s: Seconds that requests have to end in after the server was told to stop.
     """
 

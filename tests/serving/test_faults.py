@@ -13,11 +13,13 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from uvicorn.server import ServerState
 
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.errors import EngineError
 from medembed.model import Encoded
-from medembed.serving import corpora
+from medembed.serving import corpora, run
+from medembed.serving.app import application
 from medembed.serving.settings import Limits, Serving
 from tests.serving.conftest import Listening, build, listening, rows
 
@@ -162,6 +164,32 @@ def test_half_closed_connections_are_given_up(fine: Listening) -> None:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
             assert b"200 OK" not in until_closed(connection)
+
+
+class Stuck(asyncio.Transport):
+    """A transport whose client does not read."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_a_client_that_does_not_read_is_given_up(server: Listening) -> None:
+    config = run._config(
+        application(lambda: server.served), Serving("model", limits=replace(LIMITS, answer_s=0.05)), None
+    )
+    config.load()
+    states: Any = (config, ServerState(), {})
+    reads, stuck = Stuck(), Stuck()
+    for transport in (reads, stuck):
+        made = config.http_protocol_class(*states)  # type: ignore[call-arg]
+        made.connection_made(transport)
+        made.pause_writing()
+        if transport is reads:
+            made.resume_writing()
+    await asyncio.sleep(0.2)
+    assert (reads.aborted, stuck.aborted) == (False, True)
 
 
 Replace = Callable[[Any], None]

@@ -116,6 +116,7 @@ def test_a_scope_finds_what_is_in_it(ward: Ward) -> None:
     assert len(ward.search("patient-0", scope={"patient": "p0"}).json()["results"][0]["hits"]) == 20
     assert found(ward.search("all")) == {"p0", "p1"}
     assert ward.search("any-one").status_code == 403
+    assert ward.search("any-one", scope={"patient": ["p0", "p1"]}).status_code == 403
 
 
 def test_a_key_reaches_its_corpora_and_uses_alone(ward: Ward) -> None:
