@@ -21,7 +21,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._header_s, self._answer_s = header_s, answer_s
         self._unread: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
+        self._head_bytes, self._in_body = 0, False
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first head."""
@@ -56,7 +56,8 @@ class PatientProtocol(HttpToolsProtocol):
         if not answering:
             if self._timer is None:
                 self._wait()
-            self._head_bytes += len(data)
+            if not self._in_body:  # of a request that was refused before its body was read: the rest of it is let go
+                self._head_bytes += len(data)
         super().data_received(data)
         # a body may follow the head in the same bytes, so the size is looked at where no head has ended in them
         if self._timer is not None and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
@@ -66,7 +67,14 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin the request."""
         self._stop_waiting()
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self._stop_waiting()
+        self._in_body = False
+        super().on_message_complete()
 
     def _wait(self) -> None:
         self._head_bytes = 0

@@ -29,6 +29,8 @@ from medembed.terminal import say
 
 # A thread of ours that computes in Python hands over to the event loop after so long; the usual 5 ms show in each query.
 SWITCH_S = 0.0005
+# Clients keep idle connections for 5 s, which is uvicorn's usual time too: who closes first would be a matter of luck.
+KEEP_ALIVE_S = 30
 # connections beyond the requests that are answered: what waits or idles costs memory too
 CONNECTIONS_A_REQUEST = 4
 
@@ -147,6 +149,7 @@ def _config(
             server_header=False,
             proxy_headers=False,
             limit_concurrency=CONNECTIONS_A_REQUEST * limits.requests,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(limits.stop_s),
             ssl_certfile=certificate[0] if certificate else None,
             ssl_keyfile=certificate[1] if certificate else None,

@@ -100,6 +100,17 @@ def test_nor_a_second_request_that_does_not_come(hasty: Listening) -> None:
         assert time.monotonic() - started < 10
 
 
+def test_a_request_refused_before_its_body_leaves_the_connection_usable(fine: Listening) -> None:
+    body = json.dumps({"input": "a" * 90_000}).encode()
+    with fine.connect() as connection:
+        for host, status in ((b"evil.example.org", b"403"), (b"localhost", b"200")):
+            connection.sendall(HEAD.replace(b"localhost", host) + b"content-length: %d\r\n\r\n" % len(body))
+            for start in range(0, len(body), 30_000):
+                time.sleep(0.05)
+                connection.sendall(body[start : start + 30_000])
+            assert status in connection.recv(65536).split(b"\r\n")[0]
+
+
 def test_an_endless_head_is_cut(fine: Listening) -> None:
     sent = 0
     with fine.connect() as connection:
