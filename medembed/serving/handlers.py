@@ -224,7 +224,7 @@ def _query(body: SearchBody, k: int, asked: Asked) -> Query:
 
 def _hybrid(asked: bool | HybridBody) -> Hybrid | None:
     if isinstance(asked, HybridBody):
-        return Hybrid(asked.fusion, asked.weight, asked.depth)
+        return Hybrid(asked.weight, asked.depth)
     return Hybrid() if asked else None
 
 

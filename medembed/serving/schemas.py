@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from medembed.corpus.hybrid import Fusion, Hybrid
+from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.search import ScanKind
 from medembed.runtime.tokenizer import Overlong
 
@@ -179,8 +179,9 @@ class TeiInfo(BaseModel):
 class HybridBody(Body):
     """Fusion with BM25."""
 
-    fusion: Fusion = "weighted"
-    weight: Annotated[float, Field(ge=0, le=1, strict=False)] = Hybrid.weight
+    weight: Annotated[float, Field(ge=0, le=100, strict=False, description="What a point of BM25 counts.")] = (
+        Hybrid.weight
+    )
     depth: Annotated[int, Field(ge=1, le=10_000)] = Hybrid.depth
 
 
