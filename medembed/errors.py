@@ -216,6 +216,7 @@ class RefusedError(ServingError):
 
     Args:
         status: HTTP status of the answer.
+        message: What happened, what was expected, what to do.
         retry_after: Seconds after which it may be sent again; None where that would not help.
     """
 

@@ -103,15 +103,15 @@ def test_a_killed_worker_is_started_again_and_the_other_goes_on(tiny_folder: Pat
             if "spawn_main" in " ".join(one.cmdline())
         ]
         assert len(workers) == 2
-        stop, seen = time.monotonic() + 8, []
         os.kill(workers[0].pid, signal.SIGKILL)
-        while time.monotonic() < stop:
+        answered, failed, until = [], 0, time.monotonic() + 120  # the other may still be starting on a busy machine
+        while len(answered) < 20 and time.monotonic() < until:
             try:
-                seen.append(httpx.post(f"{server.address}/v1/embeddings", json={"input": "pain"}, timeout=20).json())
+                told = httpx.post(f"{server.address}/v1/embeddings", json={"input": "pain"}, timeout=60).json()
+                answered.append(told["data"][0]["embedding"])
             except (httpx.HTTPError, json.JSONDecodeError):
-                seen.append(None)
-        answered = [told["data"][0]["embedding"] for told in seen if told is not None]
-        assert len(answered) > 0.9 * len(seen)
+                failed += 1
+        assert (len(answered), failed <= 3) == (20, True)
         assert all(row == answered[0] for row in answered)
         assert "medembed_requests_total" in httpx.get(f"{server.address}/metrics").text
 
