@@ -31,6 +31,8 @@ from medembed.terminal import say
 SWITCH_S = 0.0005
 # Clients keep idle connections for 5 s, which is uvicorn's usual time too: who closes first would be a matter of luck.
 KEEP_ALIVE_S = 30
+# A worker that loads its models on a busy machine answers nothing for a while; uvicorn's own 5 s would kill it and start another.
+WORKER_S = 60
 # connections beyond the requests that are answered: what waits or idles costs memory too
 CONNECTIONS_A_REQUEST = 4
 
@@ -150,6 +152,7 @@ def _config(
             proxy_headers=False,
             limit_concurrency=CONNECTIONS_A_REQUEST * limits.requests,
             timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_worker_healthcheck=WORKER_S,
             timeout_graceful_shutdown=int(limits.stop_s),
             ssl_certfile=certificate[0] if certificate else None,
             ssl_keyfile=certificate[1] if certificate else None,

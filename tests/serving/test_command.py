@@ -96,7 +96,7 @@ def test_tls(tiny_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_worker_is_started_again_and_the_other_goes_on(tiny_folder: Path) -> None:
     with running(str(tiny_folder), "--workers", "2") as server:
-        _until(lambda: _answers(server), 60)
+        _until(lambda: _answers(server), 300)  # two processes start, on a machine that may be busy
         workers = [
             one
             for one in psutil.Process(server.process.pid).children(recursive=True)
