@@ -63,7 +63,7 @@ def own(server: Running, key: str) -> openai.OpenAI:
 
 def test_openai(own: openai.OpenAI, tiny: MedEmbed) -> None:
     for how in ({}, {"encoding_format": "float"}, {"user": "ward 7"}, {"dimensions": 64}):
-        told = own.embeddings.create(model="model", input=TEXTS, **how)  # type: ignore[call-overload]
+        told = own.embeddings.create(model="model", input=TEXTS, **how)
         np.testing.assert_allclose([one.embedding for one in told.data], tiny.encode(TEXTS), atol=1e-6)
     query = own.embeddings.create(model="model", input="pain", extra_body={"input_type": "query"})
     np.testing.assert_allclose(query.data[0].embedding, tiny.encode_query("pain"), atol=1e-6)
@@ -73,7 +73,7 @@ def test_openai(own: openai.OpenAI, tiny: MedEmbed) -> None:
 def test_openai_is_told_what_is_cut_and_why_it_is_refused(own: openai.OpenAI, server: Running) -> None:
     raw = own.embeddings.with_raw_response.create(model="model", input=[LONG, "pain"])
     assert raw.headers["x-truncated-texts"] == "1"
-    assert raw.parse().usage.model_extra["truncated_texts"] == 1  # type: ignore[index]
+    assert raw.parse().usage.model_extra["truncated_texts"] == 1
     with pytest.raises(openai.UnprocessableEntityError, match="text 0 has"):
         own.embeddings.create(model="model", input=[LONG], extra_body={"overlong": "error"})
     with pytest.raises(openai.UnprocessableEntityError, match="token ids"):
