@@ -104,7 +104,8 @@ def test_a_killed_worker_is_started_again_and_the_other_goes_on(tiny_folder: Pat
         ]
         assert len(workers) == 2
         os.kill(workers[0].pid, signal.SIGKILL)
-        answered, failed, until = [], 0, time.monotonic() + 120  # the other may still be starting on a busy machine
+        answered: list[list[float]] = []
+        failed, until = 0, time.monotonic() + 120  # the other may still be starting on a busy machine
         while len(answered) < 20 and time.monotonic() < until:
             try:
                 told = httpx.post(f"{server.address}/v1/embeddings", json={"input": "pain"}, timeout=60).json()

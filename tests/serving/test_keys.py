@@ -30,7 +30,7 @@ class Ward:
 
     def __init__(self, serve: Serve, notes: Path, colbert: Path, folder: Path) -> None:
         path, self.log = folder / "keys.json", folder / "audit.jsonl"
-        settings = {"corpora": None, "scope": {}, "may": keys.USES}
+        settings: dict[str, Any] = {"corpora": None, "scope": {}, "may": keys.USES}
         self.keys = {name: keys.add(path, name, **{**settings, **given}) for name, given in KEYS.items()}
         self.file = path
         self.client: TestClient = serve(
@@ -60,7 +60,7 @@ def found(answer: Any) -> set[str]:
 
 def test_a_request_without_a_key_or_with_an_unknown_one_is_refused(ward: Ward) -> None:
     for key in (None, "me_unknown", "x" * 100_000, "ä"):
-        headers = {} if key is None else {"authorization": f"Bearer {key}".encode()}
+        headers = [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
         for path in ("/v1/models", "/metrics", "/info"):
             answer = ward.client.get(path, headers=headers)
             assert answer.status_code == 401
@@ -231,7 +231,7 @@ def test_keys_are_made_listed_and_removed_by_command(tmp_path: Path) -> None:
     )
     key = made.stdout.strip()
     found = keys.Keyring(Path(file)).find(f"Bearer {key}")
-    assert (found.name, found.corpora, found.may) == ("ward", {"notes"}, {"search"})
+    assert (found.name, found.corpora, found.may) == ("ward", frozenset({"notes"}), frozenset({"search"}))
     assert found.scope == {"patient": ["p0"], "ward": None}
     assert "patient=p0, ward=…" in runner.invoke(app, ["keys", "list", file]).stdout
     assert isinstance(runner.invoke(app, ["keys", "add", file, "ward"]).exception, ServingError)
