@@ -194,7 +194,7 @@ async def test_a_client_that_does_not_read_is_given_up(server: Listening) -> Non
     states: Any = (config, ServerState(), {})
     reads, stuck = Stuck(), Stuck()
     for transport in (reads, stuck):
-        made = config.http_protocol_class(*states)  # type: ignore[call-arg]
+        made = config.http_protocol_class(*states)
         made.connection_made(transport)
         made.pause_writing()
         if transport is reads:
@@ -302,7 +302,7 @@ async def test_what_nobody_waits_for_is_not_done(fine: Listening, encoding: Repl
 
     def counted(texts: list[str], **how: Any) -> Encoded:
         done.append(len(texts))
-        return slow(texts, **how)  # type: ignore[no-any-return]
+        return slow(texts, **how)
 
     encoding(counted)
     body = json.dumps({"input": BULK}).encode()
