@@ -179,9 +179,7 @@ class TeiInfo(BaseModel):
 class HybridBody(Body):
     """Fusion with BM25."""
 
-    weight: Annotated[float, Field(ge=0, le=100, strict=False, description="What a point of BM25 counts.")] = (
-        Hybrid.weight
-    )
+    weight: Annotated[float, Field(ge=0, le=100, description="What a point of BM25 counts.")] = Hybrid.weight
     depth: Annotated[int, Field(ge=1, le=10_000)] = Hybrid.depth
 
 

@@ -148,6 +148,11 @@ def test_hits_are_those_of_search(client: TestClient, notes: Path, tiny: MedEmbe
     assert told["usage"]["prompt_tokens"] > 0
 
 
+def test_a_truth_value_is_no_weight_and_a_whole_number_is_one(client: TestClient) -> None:
+    assert refusal(client, "/v1/search", {"query": "fever", "hybrid": {"weight": False}})[0] == 422
+    assert ask(client, "/v1/search", query="fever", hybrid={"weight": 1})["results"][0]["hits"]
+
+
 def test_search_in_a_new_order_by_late_interaction(client: TestClient) -> None:
     told = ask(client, "/v1/search", query="swollen calf", k=3, rerank={"depth": 10}, return_text=False)
     hits = told["results"][0]["hits"]
