@@ -89,12 +89,19 @@ async def test_two_runs_overlap() -> None:
 
 
 async def test_a_cancelled_runner_answers_with_an_error() -> None:
-    batcher = MicroBatcher(Recorded(), most=1)
+    free = threading.Event()
+
+    def encode(texts: list[str], kind: str) -> list[str]:
+        free.wait(20)  # the runner is cancelled while a batch runs
+        return [text.upper() + kind for text in texts]
+
+    batcher = MicroBatcher(encode, most=1)
     calls = [asyncio.create_task(batcher([text], "")) for text in "abc"]
     await asyncio.sleep(0.005)
     for task in list(batcher._running):
         task.cancel()
     answers = await asyncio.gather(*calls, return_exceptions=True)
+    free.set()
     assert all(isinstance(answer, EngineError) for answer in answers)
     assert await batcher(["d"], "") == ["D"]
 
