@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters docs mini golden wheel hashes audit test-lowest attack clean
+.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,12 +10,14 @@ VLLM ?= .venv-vllm
 ADAPTERS ?= .venv-adapters
 ADAPTERS_PEERS ?= .venv-adapters-peers
 AUDIT ?= .venv-audit
+SERVE ?= .venv-serve
+SERVE_PEERS ?= .venv-serve-peers
 LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 # Twice quiet: errors only. Build back ends are pinned like everything else.
 PIP := -m pip --disable-pip-version-check -qq install
 CONSTRAIN := --constraint constraints.txt --build-constraint constraints.txt
-EXTRAS := torch,recipes,evaluation,corpus
+EXTRAS := torch,recipes,evaluation,corpus,mcp
 # What CI installs, each file by its hash. torch is left out, with what only its CUDA build needs: a CPU build, which has
 # another hash, serves as well. pip refuses hashes beside an editable package, hence a step of its own.
 HASHED := --require-hashes --no-deps --requirement constraints-hashed.txt
@@ -52,6 +54,9 @@ test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' 
 	@cd integrations/llamaindex && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
 	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/no_network/test_adapters.py
+
+test-serve: $(SERVE)/.ready ## Try the server with the clients of OpenAI, Cohere, Hugging Face, LangChain, LlamaIndex, and with schemathesis
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(SERVE)/bin/python -m pytest -q tests/serving/test_clients.py -m "" -o filterwarnings=default $(ARGS)
 
 # Two browsers load the pages; what is timed, such as the try-out, has the machine to itself.
 test-site: docs ## Test the built site in a real browser (chromium and chromedriver must be there)
@@ -91,6 +96,9 @@ bench: $(VENV)/.full $(PEERS)/.ready ## Measure speed, memory and fidelity besid
 bench-adapters: $(ADAPTERS_PEERS)/.ready ## Measure the adapters beside those of Hugging Face, in an environment of their own
 	@HF_HUB_OFFLINE=1 $(ADAPTERS_PEERS)/bin/python -m tests.benchmarks.adapters $(ARGS)
 
+bench-serve: $(SERVE_PEERS)/.ready ## Measure the server beside sentence-transformers behind FastAPI, and infinity where it is there
+	@HF_HUB_OFFLINE=1 $(SERVE_PEERS)/bin/python -m tests.benchmarks.serving $(ARGS)
+
 docs: $(VENV)/.docs ## Build the documentation site into site/; a broken link is an error
 	@$(BIN)/python -m docs.website
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -113,7 +121,7 @@ wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/, with
 
 hashes: $(VENV)/.full ## Write constraints-hashed.txt anew from constraints.txt
 	@$(BIN)/uv pip compile $(COMPILE) --universal --python-version 3.11 --constraint constraints.txt \
-	  --extra torch --extra recipes --extra evaluation --extra corpus --group test --group check pyproject.toml \
+	  --extra torch --extra recipes --extra evaluation --extra corpus --extra mcp --group test --group check pyproject.toml \
 	  | awk -F== 'NR==FNR {pinned[$$1]; next} /^[a-z]/ {keep = $$1 in pinned && $$1 != "torch"} keep || /^#/' constraints.txt - > constraints-hashed.txt.new
 	@mv constraints-hashed.txt.new constraints-hashed.txt
 
@@ -130,7 +138,7 @@ attack: $(VENV)/.full ## Meet hostile inputs by the thousand, traced, and write 
 	@OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.hostile $(ARGS)
 
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) dist build site
+	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) $(SERVE) $(SERVE_PEERS) dist build site
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
@@ -201,6 +209,22 @@ $(ADAPTERS_PEERS)/.ready: pyproject.toml integrations/langchain/pyproject.toml i
 	@$(ADAPTERS_PEERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
 	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . --editable integrations/langchain --editable integrations/llamaindex \
 	  --requirement tests/benchmarks/adapters_peers.txt
+	@touch $@
+
+$(SERVE)/.ready: pyproject.toml constraints.txt tests/serving/clients.txt
+	@echo "Installing the server and the clients that it is tried with into $(SERVE) ..."
+	@$(PYTHON) -m venv $(SERVE)
+	@$(SERVE)/bin/python $(PIP) --upgrade 'pip>=25.3'
+	@$(SERVE)/bin/python $(PIP) $(CONSTRAIN) --editable '.[mcp]'
+	@$(SERVE)/bin/python $(PIP) --requirement tests/serving/clients.txt
+	@touch $@
+
+$(SERVE_PEERS)/.ready: pyproject.toml constraints.txt tests/benchmarks/serving_peers.txt
+	@echo "Installing the server and those to compare it with into $(SERVE_PEERS) ..."
+	@$(PYTHON) -m venv $(SERVE_PEERS)
+	@$(SERVE_PEERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
+	@$(SERVE_PEERS)/bin/python $(PIP) $(CONSTRAIN) --editable '.[serve,torch]'
+	@$(SERVE_PEERS)/bin/python $(PIP) --requirement tests/benchmarks/serving_peers.txt
 	@touch $@
 
 # vLLM pins a transformers of its own, hence no constraints here. Its image, sound and video companions are taken out

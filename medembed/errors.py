@@ -34,6 +34,8 @@
     │   ├── CorpusUnfinishedError             indexing it has not come to its end
     │   └── CorpusBusyError                   another process writes to it
     ├── IndexingStoppedError (RuntimeError)   indexing was asked to stop; what is done is kept
+    ├── ServingError (RuntimeError)           a server that cannot start
+    │   └── RefusedError                      a request that is refused, with its HTTP status
     ├── VectorError (ValueError)              vectors or quantization ranges that do not fit
     └── RecipeError (ValueError)              a recipe that cannot run
         ├── UnknownRecipeError                no recipe of that name
@@ -203,6 +205,25 @@ class CorpusBusyError(CorpusError):
 
 class IndexingStoppedError(MedEmbedError, RuntimeError):
     """Indexing was asked to stop and did, between two shards. Running it again goes on from there."""
+
+
+class ServingError(MedEmbedError, RuntimeError):
+    """A server that cannot start with what it was given, or cannot go on."""
+
+
+class RefusedError(ServingError):
+    """A request that is refused.
+
+    Args:
+        status: HTTP status of the answer.
+        message: What happened, what was expected, what to do.
+        retry_after: Seconds after which it may be sent again; None where that would not help.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+        """Hold what is given."""
+        super().__init__(message)
+        self.status, self.retry_after = status, retry_after
 
 
 class RecipeError(MedEmbedError, ValueError):

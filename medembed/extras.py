@@ -31,8 +31,14 @@ EXTRAS = {
     "accelerate": "recipes",
     "httpx2": "recipes",
     "matplotlib": "evaluation",
+    "mcp": "mcp",
     "mteb": "evaluation",
+    "orjson": "serve",
+    "prometheus_client": "serve",
     "scipy": "colbert",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "httptools": "serve",
     "vllm": "vllm",
 }
 

@@ -17,7 +17,7 @@ from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import CheckpointError, SettingError, VectorError
 from medembed.runtime import inputs as texts_of
 from medembed.runtime import options
-from medembed.runtime.encoding import Cut, Encoder, load_tokenizer
+from medembed.runtime.encoding import Cut, Encoder, cut_of, load_tokenizer
 from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.head import Head
@@ -27,7 +27,7 @@ from medembed.runtime.session import WINDOW, Session, warn_of, within
 from medembed.runtime.tokenizer import WHOLE, Overlong
 
 Floats = NDArray[np.float32]
-Batchers = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, MicroBatcher]]
+Batchers = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[str, Floats]]
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,12 @@ class Encoded:
     Attributes:
         vectors: float32, in input order. *Shape:* ``(n, dimension)``.
         cut: Texts that were cut, and the tokens left out of them.
+        tokens: Tokens of each text before anything was cut, prompt and special tokens included. *Shape:* ``(n,)``.
     """
 
     vectors: Floats
     cut: Cut
+    tokens: NDArray[np.int64]
 
 
 class MedEmbed(Session[Encoder]):
@@ -220,7 +222,7 @@ class MedEmbed(Session[Encoder]):
         options.check_elsewhere(given)
         how = How(
             prompt=self._before(prompt_name, prompt),
-            dimension=None if truncate_dim is None else within("truncate_dim", truncate_dim, 0, self._full_dimension),
+            dimension=self._within_full(truncate_dim),
             batch_size=options.checked_batch_size(batch_size),
             unit=normalize_embeddings,
         )
@@ -290,6 +292,8 @@ class MedEmbed(Session[Encoder]):
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
+        truncate_dim: int | None = None,
+        overlong: Overlong | None = None,
         show_progress_bar: bool | None = None,
     ) -> Encoded:
         """Encode texts and count what is cut, in place of a warning.
@@ -298,16 +302,25 @@ class MedEmbed(Session[Encoder]):
             inputs: A sequence of texts.
             prompt_name: The name of one of the model's own prompts.
             prompt: A prompt of your own; it wins over ``prompt_name``.
+            truncate_dim: Components of a vector; None for what the model was made with.
+            overlong: What to do with texts above the limit in this call; None for what the model was made with.
             show_progress_bar: As for :meth:`encode`.
 
         Returns:
-            The vectors, and the texts and tokens that were cut in this call.
+            The vectors, the texts and tokens that were cut in this call, and each text's tokens.
 
         Raises:
             MedEmbedError: As :meth:`encode`.
         """
-        how = How(prompt=self._before(prompt_name, prompt))
-        return Encoded(*self._run(texts_of.checked_texts(inputs), how, show_progress_bar))
+        how = How(
+            prompt=self._before(prompt_name, prompt),
+            dimension=self._within_full(truncate_dim),
+            overlong=options.checked_overlong(overlong),
+        )
+        return self._run(texts_of.checked_texts(inputs), how, show_progress_bar)
+
+    def _within_full(self, truncate_dim: int | None) -> int | None:
+        return None if truncate_dim is None else within("truncate_dim", truncate_dim, 0, self._full_dimension)
 
     def encode_stream(
         self, inputs: Iterable[str], *, prompt_name: str | None = None, prompt: str | None = None, window: int = WINDOW
@@ -336,28 +349,31 @@ class MedEmbed(Session[Encoder]):
             start += len(group)
 
     def _encode(self, texts: list[str], how: How, show: bool | None, *, first_index: int = 0) -> Floats:
-        rows, cut = self._run(texts, how, show, first_index=first_index)
-        warn_of(cut, self.max_seq_length, WHOLE)
-        return rows
+        encoded = self._run(texts, how, show, first_index=first_index)
+        warn_of(encoded.cut, self.max_seq_length, WHOLE)
+        return encoded.vectors
 
-    def _run(self, texts: list[str], how: How, show: bool | None, *, first_index: int = 0) -> tuple[Floats, Cut]:
+    def _run(self, texts: list[str], how: How, show: bool | None, *, first_index: int = 0) -> Encoded:
         encoder, dimension = self._encoder(), how.dimension or self.dimension
         self._check_directions(dimension)
         out = np.empty((len(texts), dimension), dtype=np.float32)
+        tokens = np.empty(len(texts), dtype=np.int64)
+        cuts = (how.overlong or self.overlong) == "truncate"
 
         def encode_window(window: slice, advance: Any) -> Cut:
-            rows, cut = encoder(
+            rows, tokens[window] = encoder(
                 texts[window],
                 how.prompt,
                 advance,
                 first_index=first_index + window.start,
                 batch_size=how.batch_size,
+                overlong=how.overlong,
             )
             rows = shortening.shorten(rows, dimension, self._directions)
             out[window] = vectors.normalize(rows) if how.unit and not self.spec.normalized else rows
-            return cut
+            return cut_of(tokens[window], self.max_seq_length) if cuts else Cut()
 
-        return out, self._in_windows(len(texts), show, encode_window)
+        return Encoded(out, self._in_windows(len(texts), show, encode_window), tokens)
 
     async def aencode(
         self, inputs: str | Sequence[str], *, prompt_name: str | None = None, prompt: str | None = None
@@ -372,7 +388,7 @@ class MedEmbed(Session[Encoder]):
         """
         before = self._before(prompt_name, prompt)
         if isinstance(inputs, str):
-            return await self._batcher(before)(inputs)
+            return (await self._batcher()([inputs], before))[0]
         return await asyncio.to_thread(partial(self.encode, inputs, prompt=before, show_progress_bar=False))
 
     async def aencode_query(self, inputs: str | Sequence[str]) -> Floats:
@@ -383,15 +399,15 @@ class MedEmbed(Session[Encoder]):
         """``encode_document`` without blocking the event loop. See ``aencode``."""
         return await self.aencode(inputs, prompt_name="document")
 
-    def _batcher(self, prompt: str) -> MicroBatcher:
-        """The batcher of this event loop and prompt. The loop's own thread is the only one that uses it."""
+    def _batcher(self) -> MicroBatcher[str, Floats]:
+        """The batcher of this event loop. The loop's own thread is the only one that uses it."""
         with self._lifecycle.lock:
             for loop in [loop for loop in self._batchers if loop.is_closed()]:
                 del self._batchers[loop]
-            of_loop = self._batchers.setdefault(asyncio.get_running_loop(), {})
-        if prompt not in of_loop:
-            of_loop[prompt] = MicroBatcher(lambda texts: self._encode(texts, How(prompt=prompt), False))
-        return of_loop[prompt]
+            return self._batchers.setdefault(asyncio.get_running_loop(), MicroBatcher(self._encode_alike))
+
+    def _encode_alike(self, texts: list[str], prompt: str) -> list[Floats]:
+        return list(self._encode(texts, How(prompt=prompt), False))
 
     def similarity(self, embeddings1: Floats, embeddings2: Floats) -> Floats:
         """Compare every vector of one side with every vector of the other: the cosine, or a dot-product model's dot product.

@@ -13,10 +13,13 @@ from medembed.cli.doctor import doctor
 from medembed.cli.encode import encode
 from medembed.cli.evaluate import evaluate
 from medembed.cli.index import index, token_index
+from medembed.cli.keys import keys_app
 from medembed.cli.leaderboard import leaderboard_app
+from medembed.cli.mcp import mcp
 from medembed.cli.models import models_app
 from medembed.cli.recipes import recipes_app
 from medembed.cli.search import search
+from medembed.cli.serve import serve
 from medembed.errors import MedEmbedError
 from medembed.terminal import say
 
@@ -36,6 +39,9 @@ app.command()(index)
 app.command("token-index")(token_index)
 app.command()(search)
 app.add_typer(corpus_app, name="corpus")
+app.command()(serve)
+app.command()(mcp)
+app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.command()(evaluate)
 app.command()(compare)

@@ -17,7 +17,7 @@ from medembed.colbert.layouts import Layout
 from medembed.colbert.token_pooling import pool_tokens
 from medembed.errors import EngineError, InputTypeError, UnsupportedModelError
 from medembed.runtime import batching
-from medembed.runtime.encoding import Cut, cut_of, load_tokenizer
+from medembed.runtime.encoding import load_tokenizer
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.options import How
 from medembed.runtime.streams import Streams
@@ -76,19 +76,19 @@ class TokenEncoder:
         *,
         pool_factor: float = 1.0,
         first_index: int = 0,
-    ) -> tuple[list[Floats], Cut]:
+    ) -> tuple[list[Floats], NDArray[np.int64]]:
         """Encode one window of texts.
 
         Args:
             role: What the texts are.
             texts: Already checked to be strings.
-            how: Prompt and batch size.
+            how: Prompt, batch size, and what to do with texts above the limit.
             progress: Called with a number of texts as they are done, from any thread.
             pool_factor: Token pooling on top of the model's own.
             first_index: Where the window begins in the caller's input, for error messages.
 
         Returns:
-            Token vectors in input order, each *Shape:* ``(tokens, dimension)``, and what was cut.
+            Token vectors in input order, each *Shape:* ``(tokens, dimension)``, and the tokens of each text before anything is cut.
 
         Raises:
             OverlongTextError: A text is too long and may not be cut.
@@ -96,25 +96,35 @@ class TokenEncoder:
             EngineError: The engine failed, or gave a vector that is not finite.
         """
         out: list[Floats] = [np.empty((0, 0), dtype=np.float32)] * len(texts)
-        run = partial(self._run_unit, role, texts, how, out, progress, pool_factor, first_index)
-        units = self._streams.units(texts, how.prompt)
-        return out, sum(self._streams.run(run, units), Cut())
+        tokens = np.zeros(len(texts), dtype=np.int64)
+        run = partial(self._run_unit, role, texts, how, (out, tokens), progress, pool_factor, first_index)
+        self._streams.run(run, self._streams.units(texts, how.prompt))
+        return out, tokens
+
+    def treatment(self, role: Role, how: How) -> Overlong:
+        """The treatment of texts above the limit.
+
+        Windows of a query overlap, and its score is a sum over tokens: some would count twice, so a long query is refused.
+        """
+        asked = how.overlong or self._overlong
+        return "error" if role == "query" and asked == "chunk" else asked
 
     def _run_unit(
         self,
         role: Role,
         texts: Sequence[str],
         how: How,
-        out: list[Floats],
+        into: tuple[list[Floats], NDArray[np.int64]],
         progress: Callable[[int], object],
         pool_factor: float,
         first_index: int,
         unit: Sequence[int],
-    ) -> Cut:
+    ) -> None:
         tokenizer, places = self._tokenizers[role], [first_index + i for i in unit]
-        # windows of a query overlap, and its score is a sum over tokens: some would count twice
-        overlong: Overlong = "error" if role == "query" and self._overlong == "chunk" else self._overlong
+        overlong = self.treatment(role, how)
         tokenized = tokenizer([texts[i] for i in unit], prompt=how.prompt, overlong=overlong, places=places)
+        out, tokens = into
+        tokens[list(unit)] = tokenized.tokens
         parts: list[list[Floats]] = [[] for _ in unit]
         told = progress if len(tokenized.ids) == len(unit) else _nobody
         rows = self._rows(role, tokenized, told, how.batch_size)
@@ -126,7 +136,6 @@ class TokenEncoder:
             out[index] = self._pooled(row, pool_factor) if role == "document" else row
         if len(tokenized.ids) > len(unit):
             progress(len(unit))
-        return cut_of(tokenized, tokenizer.max_seq_length) if overlong == "truncate" else Cut()
 
     def _rows(
         self, role: Role, tokenized: Tokenized, progress: Callable[[int], object], batch_size: int | None

@@ -25,7 +25,7 @@ from medembed.colbert.token_pooling import check_factor
 from medembed.errors import InputTypeError, SettingError
 from medembed.runtime import inputs as texts_of
 from medembed.runtime import options
-from medembed.runtime.encoding import Cut
+from medembed.runtime.encoding import Cut, cut_of
 from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.options import How
@@ -63,10 +63,12 @@ class EncodedTokens:
     Attributes:
         vectors: float32, one array per text in input order. *Shape:* ``(tokens, dimension)`` each.
         cut: Texts that were cut, and the tokens left out of them.
+        tokens: Tokens of each text before anything was cut, prompt and special tokens included. *Shape:* ``(n,)``.
     """
 
     vectors: list[Floats]
     cut: Cut
+    tokens: NDArray[np.int64]
 
 
 class MedColBERT(Session[TokenEncoder]):
@@ -312,6 +314,7 @@ class MedColBERT(Session[TokenEncoder]):
         *,
         role: Role = "document",
         pool_factor: float = 1.0,
+        overlong: Overlong | None = None,
         show_progress_bar: bool | None = None,
     ) -> EncodedTokens:
         """Encode texts and count what is cut, in place of a warning.
@@ -320,18 +323,21 @@ class MedColBERT(Session[TokenEncoder]):
             inputs: A sequence of texts.
             role: ``"query"`` or ``"document"``.
             pool_factor: As for :meth:`encode_document`; documents only.
+            overlong: What to do with texts above the limit in this call; None for what the model was made with.
             show_progress_bar: As for :meth:`encode_query`.
 
         Returns:
-            The vectors, and the texts and tokens that were cut in this call.
+            The vectors, the texts and tokens that were cut in this call, and each text's tokens.
 
         Raises:
             SettingError: Another ``role``.
             MedEmbedError: As :meth:`encode_query` and :meth:`encode_document`.
         """
         check_factor(pool_factor)
-        how = self._how(_checked_role(role), None, None, None, unit=False)
-        return EncodedTokens(*self._run(role, texts_of.checked_texts(inputs), how, show_progress_bar, pool_factor))
+        how = replace(
+            self._how(_checked_role(role), None, None, None, unit=False), overlong=options.checked_overlong(overlong)
+        )
+        return self._run(role, texts_of.checked_texts(inputs), how, show_progress_bar, pool_factor)
 
     def _how(
         self, role: Role, prompt_name: str | None, prompt: str | None, batch_size: int | None, *, unit: bool
@@ -347,24 +353,28 @@ class MedColBERT(Session[TokenEncoder]):
     def _encode(
         self, role: Role, texts: list[str], how: How, show: bool | None, pool_factor: float = 1.0
     ) -> list[Floats]:
-        rows, cut = self._run(role, texts, how, show, pool_factor)
-        warn_of(cut, self.query_length if role == "query" else self.document_length, REMEDIES[role])
-        return rows
+        encoded = self._run(role, texts, how, show, pool_factor)
+        warn_of(encoded.cut, self._limit(role), REMEDIES[role])
+        return encoded.vectors
 
-    def _run(
-        self, role: Role, texts: list[str], how: How, show: bool | None, pool_factor: float
-    ) -> tuple[list[Floats], Cut]:
+    def _limit(self, role: Role) -> int:
+        return self.query_length if role == "query" else self.document_length
+
+    def _run(self, role: Role, texts: list[str], how: How, show: bool | None, pool_factor: float) -> EncodedTokens:
         encoder = self._encoder()
         out: list[Floats] = []
+        tokens = np.empty(len(texts), dtype=np.int64)
+        cuts = encoder.treatment(role, how) == "truncate"
 
         def encode_window(window: slice, advance: Any) -> Cut:
-            rows, cut = encoder(role, texts[window], how, advance, pool_factor=pool_factor, first_index=window.start)
+            rows, tokens[window] = encoder(
+                role, texts[window], how, advance, pool_factor=pool_factor, first_index=window.start
+            )
             scaled = how.unit and not self._layout.normalized
             out.extend(map(vectors.normalize, rows) if scaled else rows)
-            return cut
+            return cut_of(tokens[window], self._limit(role)) if cuts else Cut()
 
-        cut = self._in_windows(len(texts), show, encode_window)
-        return out, cut
+        return EncodedTokens(out, self._in_windows(len(texts), show, encode_window), tokens)
 
     def similarity(self, queries: Sequence[Floats], documents: Sequence[Floats]) -> Floats:
         """Score every document for every query.

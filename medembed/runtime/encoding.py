@@ -3,7 +3,6 @@
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +38,15 @@ class Cut:
         return Cut(self.texts + other.texts, self.tokens + other.tokens)
 
 
-def cut_of(tokenized: Tokenized, limit: int) -> Cut:
-    """Count what a limit leaves out of a group of texts."""
-    beyond = [tokens - limit for tokens in tokenized.tokens if tokens > limit]
-    return Cut(len(beyond), sum(beyond))
+def cut_of(tokens: NDArray[np.int64], limit: int) -> Cut:
+    """Count what a limit leaves out of texts.
+
+    Args:
+        tokens: Tokens of each text before anything is cut. *Shape:* ``(n,)``.
+        limit: Tokens that are read of each.
+    """
+    beyond = tokens[tokens > limit] - limit
+    return Cut(len(beyond), int(beyond.sum()))
 
 
 def load_tokenizer(checkpoint: Checkpoint, max_seq_length: int) -> Tokenizer:
@@ -109,7 +113,8 @@ class Encoder:
         *,
         first_index: int = 0,
         batch_size: int | None = None,
-    ) -> tuple[NDArray[np.float32], Cut]:
+        overlong: Overlong | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Encode one window of texts.
 
         Args:
@@ -118,38 +123,47 @@ class Encoder:
             progress: Called with a number of texts as they are done, from any thread.
             first_index: Where the window begins in the caller's input, for error messages.
             batch_size: Most texts of a batch; None for as many as fit the engine's budget.
+            overlong: What to do with texts above the limit; None for the encoder's own way.
 
         Returns:
-            Vectors in input order, *Shape:* ``(len(texts), dimension)``, and what was cut.
+            Vectors in input order, *Shape:* ``(len(texts), dimension)``, and the tokens of each text before anything is cut.
 
         Raises:
             OverlongTextError: ``overlong="error"`` and a text is too long.
             EngineError: The engine failed, or gave a vector that is not finite.
         """
         out = np.empty((len(texts), self.head.dimension), dtype=np.float32)
+        tokens = np.zeros(len(texts), dtype=np.int64)
         units = self._streams.units(texts, prompt)
-        alone = len(units) == 1
-        run = partial(
-            self._run_unit, texts, prompt, out, progress, alone=alone, first_index=first_index, batch_size=batch_size
-        )
-        return out, sum(self._streams.run(run, units), Cut())
 
-    def _run_unit(
+        def run(unit: list[int]) -> None:
+            some, places = [texts[i] for i in unit], [first_index + i for i in unit]
+            tokenized = self.tokenizer(some, prompt=prompt, overlong=overlong or self._overlong, places=places)
+            tokens[unit] = tokenized.tokens
+            out[unit] = self._vectors(
+                tokenized,
+                progress,
+                places,
+                alone=len(units) == 1,
+                lead=self.tokenizer.lead(prompt),
+                batch_size=batch_size,
+            )
+
+        self._streams.run(run, units)
+        return out, tokens
+
+    def _vectors(
         self,
-        texts: Sequence[str],
-        prompt: str,
-        out: NDArray[np.float32],
+        tokenized: Tokenized,
         progress: Progress,
-        unit: Sequence[int],
+        places: Sequence[int],
         *,
         alone: bool,
-        first_index: int,
+        lead: int,
         batch_size: int | None,
-    ) -> Cut:
-        places = [first_index + i for i in unit]
-        tokenized = self.tokenizer([texts[i] for i in unit], prompt=prompt, overlong=self._overlong, places=places)
-        each = progress if len(tokenized.ids) == len(unit) else None
-        lead = self.tokenizer.lead(prompt)
+    ) -> NDArray[np.float32]:
+        """A vector for each text of a unit. *Shape:* ``(len(places), dimension)``."""
+        each = progress if len(tokenized.ids) == len(places) else None
         rows = self._rows(tokenized, each, alone=alone, lead=lead, batch_size=batch_size)
         if not np.isfinite(rows).all():
             owner = places[tokenized.owners[int(np.argmin(np.isfinite(rows).all(axis=1)))]]
@@ -158,11 +172,10 @@ class Encoder:
             )
         if self._normalized:
             rows = vectors.normalize(rows)
-        if len(rows) > len(unit):
-            rows = self._joined(rows, tokenized, len(unit))
-            progress(len(unit))
-        out[list(unit)] = rows
-        return cut_of(tokenized, self.tokenizer.max_seq_length) if self._overlong == "truncate" else Cut()
+        if len(rows) > len(places):
+            rows = self._joined(rows, tokenized, len(places))
+            progress(len(places))
+        return rows
 
     def _rows(
         self, tokenized: Tokenized, progress: Progress | None, *, alone: bool, lead: int, batch_size: int | None

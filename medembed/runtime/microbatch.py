@@ -1,90 +1,219 @@
-"""Many single async calls at once → few batches: while one batch computes, the calls that arrive form the next."""
+"""Many async calls at once → few batches: while one batch computes, the calls that arrive form the next."""
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor
+from typing import Generic, TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
+from medembed.errors import EngineError, OverlongTextError
 
-from medembed.errors import EngineError
-
-Encode = Callable[[list[str]], NDArray[np.float32]]
-Call = tuple[str, "asyncio.Future[NDArray[np.float32]]"]
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 # texts per batch: beyond this a batch only makes its first caller wait longer
 MOST = 256
 
 
-class MicroBatcher:
-    """Concurrent single-text calls of one event loop, run together.
-
-    There is no timer: the first call starts at once, and whatever arrives while it computes shares the next run. A lone
-    call therefore pays nothing, and two hundred at a time cost a few batches. Between runs nothing here holds the loop.
+class Call(Generic[K, T]):
+    """Texts that one caller waits for.
 
     Args:
-        encode: Runs a batch; called in a worker thread.
+        texts: The texts.
+        costs: What each counts towards a batch.
+        kind: Texts of one kind can share a batch.
     """
 
-    def __init__(self, encode: Encode) -> None:
-        """Nothing runs until the first call."""
-        self._encode = encode
-        self._waiting: list[Call] = []
-        self._running: list[Call] = []
-        self._runner: asyncio.Task[None] | None = None
+    def __init__(self, texts: Sequence[str], costs: Sequence[int], kind: K) -> None:
+        """Nothing is taken yet."""
+        self.texts, self.costs, self.kind = texts, costs, kind
+        self.taken = 0
+        self.found: dict[int, Sequence[T]] = {}
+        self.future: asyncio.Future[list[T]] = asyncio.get_running_loop().create_future()
 
-    async def __call__(self, text: str) -> NDArray[np.float32]:
-        """Encode one text. *Shape:* ``(dimension,)``. Cancelling leaves the others of its batch untouched.
+    @property
+    def left(self) -> int:
+        """Cost of the texts that are in no batch yet. A call that was answered or cancelled has none."""
+        return 0 if self.future.done() else sum(self.costs[self.taken :])
+
+    def take(self, room: int) -> "Piece[K, T] | None":
+        """The next texts that fit, at least one where the room is whole. None where none fit."""
+        start, spent = self.taken, 0
+        while self.taken < len(self.texts) and spent + self.costs[self.taken] <= room:
+            spent += self.costs[self.taken]
+            self.taken += 1
+        return Piece(self, start, self.taken, spent) if self.taken > start else None
+
+    def answer(self, start: int, found: Sequence[T]) -> None:
+        """Note results. The caller goes on once all are there."""
+        self.found[start] = found
+        if not self.future.done() and sum(map(len, self.found.values())) == len(self.texts):
+            self.future.set_result([one for _, some in sorted(self.found.items()) for one in some])
+
+    def fail(self, start: int, error: Exception) -> None:
+        """Hand an error to the caller, with the text's place in the call and not in the batch."""
+        if isinstance(error, OverlongTextError) and start:
+            moved = error.at(f"text {start + error.index}")
+            moved.index = start + error.index
+            error = moved
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Piece(Generic[K, T]):
+    """A call's part of a batch.
+
+    Args:
+        call: The call.
+        start: Its first text here.
+        end: One after its last.
+        cost: What they count.
+    """
+
+    def __init__(self, call: Call[K, T], start: int, end: int, cost: int) -> None:
+        """Hold what is given."""
+        self.call, self.start, self.end, self.cost = call, start, end, cost
+
+    @property
+    def texts(self) -> list[str]:
+        """Its texts."""
+        return list(self.call.texts[self.start : self.end])
+
+
+def each_is_one(_text: str, _kind: Hashable) -> int:
+    """Count texts."""
+    return 1
+
+
+class MicroBatcher(Generic[K, T]):
+    """Concurrent calls of one event loop, run together.
+
+    There is no timer: the first call starts at once, and whatever arrives while it computes shares the next run. A lone call
+    therefore pays nothing, and two hundred at a time cost a few batches. A call of many texts takes turns with the others,
+    a batch at a time. Between runs nothing here holds the loop.
+
+    Args:
+        encode: Runs a batch of one kind; called in a thread. It gives one result per text, in order.
+        cost: What a text of a kind counts towards ``most``.
+        most: The cost of a batch; a text that costs more makes a batch of its own.
+        runs: Batches that are in the hands of threads at a time.
+        executor: The threads; None for those of the event loop.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[list[str], K], Sequence[T]],
+        *,
+        cost: Callable[[str, K], int] = each_is_one,
+        most: int = MOST,
+        runs: int = 1,
+        executor: Executor | None = None,
+    ) -> None:
+        """Nothing runs until the first call."""
+        self._encode, self._cost, self._most, self._runs, self._executor = encode, cost, most, runs, executor
+        self._waiting: deque[Call[K, T]] = deque()
+        self._running: dict[asyncio.Task[None], list[Piece[K, T]]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Cost of the texts that are in no batch yet."""
+        return sum(call.left for call in self._waiting)
+
+    async def __call__(self, texts: Sequence[str], kind: K) -> list[T]:
+        """Encode texts. One result per text, in order. Cancelling leaves the others of a batch untouched.
+
+        Args:
+            texts: The texts.
+            kind: Texts of one kind share batches.
 
         Raises:
             EngineError: The task that runs the batches was cancelled, or ended by something that is not an error.
         """
-        future: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((text, future))
-        if self._runner is None:
-            self._runner = asyncio.create_task(self._run())
+        if not texts:
+            return []
+        call: Call[K, T] = Call(texts, [min(self._most, self._cost(text, kind)) for text in texts], kind)
+        self._waiting.append(call)
+        if len(self._running) < self._runs:
+            task = asyncio.create_task(self._run())
+            self._running[task] = []
             # a callback, and not a clause in the task: one that is cancelled before its first step never runs
-            self._runner.add_done_callback(self._runner_ended)
-        return await future
+            task.add_done_callback(self._ended)
+        return await call.future
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # calls started in the same turn of the loop join the first batch
-        while self._waiting:
-            self._running, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            wanted = [call for call in self._running if not call[1].done()]
-            if wanted:
-                await self._answer(wanted)
-        self._running, self._runner = [], None
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        while pieces := self._next():
+            self._running[task] = pieces
+            await self._answer(pieces)
+        # here and not in the callback, which runs a turn of the loop later: a call of that turn needs a task of its own
+        del self._running[task]
 
-    def _runner_ended(self, runner: "asyncio.Task[None]") -> None:
+    def _next(self) -> list[Piece[K, T]]:
+        """The next batch: texts of the oldest call, and of others of its kind as far as there is room."""
+        pieces: list[Piece[K, T]] = []
+        passed: list[Call[K, T]] = []
+        room, kind = self._most, None
+        while self._waiting and room > 0:
+            call = self._waiting.popleft()
+            if call.future.done():
+                continue
+            if pieces and call.kind != kind:
+                passed.append(call)
+                continue
+            piece = call.take(room)
+            if piece is None:
+                passed.append(call)
+                break
+            pieces.append(piece)
+            kind, room = call.kind, room - piece.cost
+            if call.taken < len(call.texts):
+                self._waiting.append(call)  # behind the others: they take turns
+                if room <= 0 or self._waiting[0] is call:
+                    break
+        self._waiting.extendleft(reversed(passed))
+        return pieces
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
         """Give the calls that nobody will answer an error in place of a wait for ever."""
-        if not runner.cancelled() and runner.exception() is None:
+        pieces = self._running.pop(task, [])
+        if not task.cancelled() and task.exception() is None:
             return
-        cause = "being cancelled" if runner.cancelled() else type(runner.exception()).__name__
-        left, self._running, self._waiting, self._runner = [*self._running, *self._waiting], [], [], None
-        for _, future in left:
-            if not future.done():
-                future.set_exception(
-                    EngineError(
-                        f"the task that batches aencode() ended by {cause} before this text was encoded: call it again"
-                    )
-                )
+        cause = "being cancelled" if task.cancelled() else type(task.exception()).__name__
+        left = [piece.call for piece in pieces]
+        if not self._running:
+            left, self._waiting = [*left, *self._waiting], deque()
+        for call in left:
+            call.fail(
+                0,
+                EngineError(
+                    f"the task that batches calls ended by {cause} before this text was encoded: call it again"
+                ),
+            )
 
-    async def _answer(self, calls: list[Call]) -> None:
+    async def _answer(self, pieces: list[Piece[K, T]]) -> None:
+        texts, kind = [text for piece in pieces for text in piece.texts], pieces[0].call.kind
         try:
-            rows = await asyncio.to_thread(self._encode, [text for text, _ in calls])
+            found = await self._in_thread(texts, kind)
         except Exception as error:  # noqa: BLE001 - handed on to whoever asked
-            await self._answer_apart(calls, error)
+            await self._answer_apart(pieces, error)
             return
-        for (_, future), row in zip(calls, rows, strict=True):
-            if not future.done():
-                future.set_result(row)
+        done = 0
+        for piece in pieces:
+            length = piece.end - piece.start
+            piece.call.answer(piece.start, found[done : done + length])
+            done += length
 
-    async def _answer_apart(self, calls: list[Call], error: Exception) -> None:
-        """Try each text alone after an error, so that one bad text does not fail its neighbors."""
-        if len(calls) == 1:
-            future = calls[0][1]
-            if not future.done():
-                future.set_exception(error)
+    async def _in_thread(self, texts: list[str], kind: K) -> Sequence[T]:
+        if self._executor is None:
+            return await asyncio.to_thread(self._encode, texts, kind)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, texts, kind)
+
+    async def _answer_apart(self, pieces: list[Piece[K, T]], error: Exception) -> None:
+        """Try each call alone after an error, so that one bad text does not fail its neighbors."""
+        if len(pieces) == 1:
+            pieces[0].call.fail(pieces[0].start, error)
             return
-        for call in calls:
-            await self._answer([call])
+        for piece in pieces:
+            if not piece.call.future.done():
+                await self._answer([piece])

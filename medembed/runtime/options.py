@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from medembed.errors import SettingError
+from medembed.runtime.tokenizer import Overlong
 
 TENSOR = "vectors come as numpy arrays: torch.from_numpy(model.encode(...)) makes a tensor of them"
 WORKERS = "MedEmbed(device=['cuda:0', 'cuda:1']) uses several devices, EmbeddedCorpus several processes"
@@ -29,12 +31,14 @@ class How:
         dimension: Components of a vector; None for the model's own.
         batch_size: Most texts of a batch; None for as many as fit the engine's budget of tokens.
         unit: Whether vectors are scaled to unit length, also where the model leaves theirs as they are.
+        overlong: Treatment of texts above the limit; None for the model's own.
     """
 
     prompt: str = ""
     dimension: int | None = None
     batch_size: int | None = None
     unit: bool = False
+    overlong: Overlong | None = None
 
 
 def check_elsewhere(given: Mapping[str, object]) -> None:
@@ -62,6 +66,17 @@ def checked_batch_size(batch_size: int | None) -> int | None:
     if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
         raise SettingError(f"batch_size={batch_size!r}: give a whole number from 1, or None for the engine's own")
     return batch_size
+
+
+def checked_overlong(overlong: Overlong | None) -> Overlong | None:
+    """The same treatment of texts above the limit.
+
+    Raises:
+        SettingError: None of those there are.
+    """
+    if overlong is not None and overlong not in get_args(Overlong):
+        raise SettingError(f"overlong={overlong!r}: choose one of {', '.join(get_args(Overlong))}")
+    return overlong
 
 
 def prompt_of(prompts: Mapping[str, str], prompt_name: str | None, prompt: str | None, default: str = "") -> str:

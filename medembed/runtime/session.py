@@ -12,7 +12,7 @@ from medembed import progress
 from medembed.checkpoints import checkpoint as checkpoints
 from medembed.checkpoints.registry import ModelSpec
 from medembed.errors import ModelChangedError, SettingError
-from medembed.runtime import callers
+from medembed.runtime import callers, options
 from medembed.runtime.encoding import Cut
 from medembed.runtime.engines import load_engine
 from medembed.runtime.engines.interface import Engine
@@ -54,8 +54,9 @@ class Session(ClosedByWith, Generic[Running]):
 
     def __init__(self, settings: Mapping[str, Any], *, late_interaction: bool) -> None:
         """Find the model's files."""
-        if settings["overlong"] not in get_args(Overlong):
-            raise SettingError(f"overlong={settings['overlong']!r}: choose one of {', '.join(get_args(Overlong))}")
+        if settings["overlong"] is None:
+            raise SettingError(f"overlong=None: choose one of {', '.join(get_args(Overlong))}")
+        options.checked_overlong(settings["overlong"])
         cache_dir, revision = settings["cache_dir"], settings["revision"]
         self._settings = {
             **settings,
@@ -146,6 +147,11 @@ class Session(ClosedByWith, Generic[Running]):
     def engine_name(self) -> str:
         """The engine's name: ``"openvino"``, ``"torch"``, or that of one that was passed in."""
         return self._encoder().engine.name
+
+    @property
+    def concurrency(self) -> int:
+        """Batches that the engine computes at a time."""
+        return self._encoder().engine.concurrency
 
     @property
     def overlong(self) -> Overlong:

@@ -36,8 +36,21 @@ class Condition:
     value: Any
 
 
-Filter = Mapping[str, Any] | Sequence[Condition] | Any
-"""A mapping such as ``{"ward": "icu", "year": [2024, 2025]}``, conditions, or a ``pyarrow.compute`` expression.
+@dataclass(frozen=True)
+class Every:
+    """Filters that must all hold, each as it reads alone.
+
+    Two conditions on one column let through what fits both of them. In one list they would let through what fits either.
+
+    Attributes:
+        parts: The filters.
+    """
+
+    parts: tuple[Any, ...]
+
+
+Filter = Mapping[str, Any] | Sequence[Condition] | Every | Any
+"""A mapping such as ``{"ward": "icu", "year": [2024, 2025]}``, conditions, several filters, or a ``pyarrow.compute`` expression.
 
 All of a mapping must hold. A list means any of it, None means no value.
 """
@@ -111,6 +124,8 @@ def _unfit(why: str, columns: Mapping[str, str]) -> CorpusError:
 
 
 def _expression(chosen: Filter, columns: Mapping[str, str]) -> Any:
+    if isinstance(chosen, Every):
+        return _all([_expression(part, columns) for part in chosen.parts])
     if isinstance(chosen, Mapping):
         return _all([_any_of(name, _listed(value), columns) for name, value in chosen.items()])
     if not isinstance(chosen, Sequence):
@@ -129,6 +144,9 @@ def _expression(chosen: Filter, columns: Mapping[str, str]) -> Any:
 
 def _names(chosen: Filter) -> list[str] | None:
     """Columns that a filter reads. None where it does not say."""
+    if isinstance(chosen, Every):
+        named = [_names(part) for part in chosen.parts]
+        return None if None in named else list(dict.fromkeys(name for some in named for name in some or ()))
     if isinstance(chosen, Mapping):
         return list(chosen)
     return list(dict.fromkeys(item.name for item in chosen)) if isinstance(chosen, Sequence) else None

@@ -149,6 +149,20 @@ class Opened(ABC, Generic[E, M]):
         """Its rows and files, for handing them over to other engines."""
         return self._store
 
+    def newest(self) -> Self:
+        """The store as it is now, opened beside this one, which goes on as it was.
+
+        What was hashed is not hashed again. This very object where nothing has changed.
+
+        Raises:
+            CorpusError: The store is gone or damaged.
+        """
+        return (
+            type(self)(self._store.newest(), self._model, self._device, self._threads)
+            if self._store.changed()
+            else self
+        )
+
     def append(self, rows: Iterable[Mapping[str, Any]]) -> Summary:
         """Add rows, encoded with the store's model. A row whose id is there already is refused.
 

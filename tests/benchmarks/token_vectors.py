@@ -45,7 +45,8 @@ class Encoded:
         return [self.one(int(number)) for number in numbers]
 
     def encode_counted(self, numbers: Sequence[str], **_: Any) -> EncodedTokens:
-        return EncodedTokens(self.encode_document(numbers), Cut(0, 0))
+        found = self.encode_document(numbers)
+        return EncodedTokens(found, Cut(0, 0), np.array([len(one) for one in found], dtype=np.int64))
 
     def one(self, number: int) -> Floats:
         return self._documents[number]

@@ -1,0 +1,1 @@
+"""A server of embeddings, rankings and search, for clients that speak HTTP or MCP."""
