@@ -19,7 +19,8 @@ from medembed.cli.stores import open_store
 from medembed.clinical.asked import Assertion
 from medembed.colbert.carried import Carried
 from medembed.colbert.index.store import TokenIndex
-from medembed.colbert.model import FIRST_SHARE, MedColBERT
+from medembed.colbert.model import MedColBERT
+from medembed.colbert.reranking import FIRST_SHARE
 from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.layout import CORPUS
 from medembed.errors import SettingError

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from medembed import vectors
 from medembed.checkpoints import model_files
 from medembed.checkpoints.registry import BUNDLED
-from medembed.clinical.agreement import lowered, verdict
 from medembed.clinical.asked import Assertion, asked
 from medembed.colbert.carried import Carried, carried
 from medembed.colbert.encoding import Role, TokenEncoder
 from medembed.colbert.layouts import Layout, read_layout
 from medembed.colbert.maxsim import maxsim
+from medembed.colbert.reranking import FIRST_SHARE, Ranked, checked_first, ranked
 from medembed.colbert.token_pooling import check_factor
 from medembed.errors import InputTypeError, SettingError
 from medembed.runtime import inputs as texts_of
@@ -31,29 +31,13 @@ from medembed.runtime.engines.interface import Engine
 from medembed.runtime.options import How
 from medembed.runtime.session import Session, warn_of, within
 from medembed.runtime.tokenizer import Overlong, TruncationWarning
-from medembed.search.ranking import weighted
 
 Floats = NDArray[np.float32]
 
-# share of a hybrid first stage's scores beside MaxSim: between .2 and .5 the mean of three sets hardly moves (docs/experiments.md)
-FIRST_SHARE = 0.3
 REMEDIES = {
     "query": "Shorten them, or raise query_length where the model can read more",
     "document": "MedColBERT(..., overlong='chunk') reads them whole",
 }
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A document's place in a ranking.
-
-    Attributes:
-        index: Its position in the documents that were given.
-        score: Its MaxSim with the query, or that and the first stage's score together, 0 to 1; higher is more alike.
-    """
-
-    index: int
-    score: float
 
 
 @dataclass(frozen=True)
@@ -432,7 +416,7 @@ class MedColBERT(Session[TokenEncoder]):
         if k is not None and (type(k) is not int or k < 1):
             raise SettingError(f"k={k!r}: give a whole number from 1, or None for all")
         texts = texts_of.checked_texts(documents)
-        first = _checked_first(first_scores, share, len(texts))
+        first = checked_first(first_scores, share, len(texts))
         wishes = asked(query, assertion)
         if not texts:
             return []
@@ -440,15 +424,8 @@ class MedColBERT(Session[TokenEncoder]):
         scores = self.similarity(
             [self.encode_query(query)], self.encode_document(list(places), show_progress_bar=False)
         )
-        of_each = scores[0][[places[text] for text in texts]]
-        if first is not None:
-            of_each = weighted(of_each, first, FIRST_SHARE if share is None else share)
-        if wishes:
-            of_each = np.array(
-                [lowered(float(score), verdict(wishes, text).wrong) for score, text in zip(of_each, texts, strict=True)]
-            )
-        order = np.argsort(-of_each, kind="stable")[:k]
-        return [Ranked(int(i), float(of_each[i])) for i in order]
+        own = scores[0][[places[text] for text in texts]]
+        return ranked(own, texts, k, first, FIRST_SHARE if share is None else share, wishes)
 
     def explain(self, query: str, document: str) -> list[Carried]:
         """The words of a document that carry its MaxSim with a query.
@@ -506,21 +483,3 @@ def _checked_role(role: Role) -> Role:
     if role not in get_args(Role):
         raise SettingError(f"role={role!r}: choose one of {', '.join(get_args(Role))}")
     return role
-
-
-def _checked_first(scores: Sequence[float] | None, share: float | None, count: int) -> Floats | None:
-    if scores is None:
-        if share is not None:
-            raise SettingError(f"share={share}: a share of what? Give first_scores too, or leave it out")
-        return None
-    if share is not None and not 0 <= share <= 1:
-        raise SettingError(f"share={share}: give a share of the first stage's score, from 0 to 1")
-    wanted = f"first_scores: give one finite number for each of {count} documents"
-    try:
-        first = np.asarray(scores, dtype=np.float32)
-    except (TypeError, ValueError):
-        # numpy's own message quotes what it was given, which may be a text
-        raise SettingError(f"{wanted}; some of these are no numbers") from None
-    if first.shape != (count,) or not np.isfinite(first).all():
-        raise SettingError(f"{wanted}; these have shape {first.shape}, {np.isfinite(first).sum()} of them finite")
-    return first

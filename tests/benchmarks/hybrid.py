@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
-from medembed.colbert.model import FIRST_SHARE
+from medembed.colbert.reranking import FIRST_SHARE
 from medembed.corpus.embed import Settings, index_rows
 from medembed.corpus.hybrid import WEIGHT, WEIGHTS, Hybrid
 from medembed.recipes import retrieval
