@@ -94,6 +94,9 @@ def index(
     encoding: options.Encoding = "utf-8",
     header: options.Header = True,
     vectors: Annotated[VectorsName | None, typer.Option(help="How vectors are stored. [default: float32]")] = None,
+    split: options.Split = False,
+    max_tokens: options.MaxTokens = None,
+    overlap: options.Overlap = None,
     batch_rows: options.BatchRows = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray actors, each with a model of its own.")] = 1,
     ray: Annotated[
@@ -134,7 +137,12 @@ def index(
     Exit code 3 says that rows or files were left out; rejects.jsonl in the folder says which rows and why.
     """
     mode = options.mode(append=append, upsert=upsert, overwrite=overwrite)
-    changes = {"shard_rows": batch_rows, "store_text": store_text, "assertions": assertions}
+    changes = {
+        "shard_rows": batch_rows,
+        "store_text": store_text,
+        "assertions": assertions,
+        "splitting": options.splitting(max_tokens, overlap, split=split),
+    }
     chosen = None if format is None else format.value
     id_name = None if number_rows else id_column
     dialect = options.dialect(delimiter, quote, encoding, header=header)
@@ -181,6 +189,9 @@ def token_index(
     header: options.Header = True,
     bits: options.Bits = None,
     pool_factor: options.PoolFactor = None,
+    split: options.Split = False,
+    max_tokens: options.MaxTokens = None,
+    overlap: options.Overlap = None,
     batch_rows: options.BatchRows = None,
     append: options.Append = False,
     upsert: options.Upsert = False,
@@ -203,8 +214,9 @@ def token_index(
     """
     index(
         inputs, output, text_column=text_column, id_column=id_column, number_rows=number_rows, keep=keep, format=format,
-        delimiter=delimiter, quote=quote, encoding=encoding, header=header, batch_rows=batch_rows, append=append, upsert=upsert,
-        overwrite=overwrite, store_text=store_text, assertions=assertions, late_interaction=model, bits=bits, pool_factor=pool_factor,
+        delimiter=delimiter, quote=quote, encoding=encoding, header=header, split=split, max_tokens=max_tokens, overlap=overlap,
+        batch_rows=batch_rows, append=append, upsert=upsert, overwrite=overwrite, store_text=store_text, assertions=assertions,
+        late_interaction=model, bits=bits, pool_factor=pool_factor,
         document_length=document_length, precision=precision, device=device, threads=threads, overlong=overlong,
     )  # fmt: skip
 
@@ -218,7 +230,12 @@ def _index_texts(run: _Run, model: MedEmbed, runner: Runner | None) -> None:
             run.found, run.output, model, settings,
             runner=runner, progress=progress, stop=lambda: bool(stopped),
         )  # fmt: skip
-    _tell(run, summary, time.perf_counter() - started, "--overlong chunk embeds them whole, or index passages")
+    _tell(
+        run,
+        summary,
+        time.perf_counter() - started,
+        "--split makes passages of them, --overlong chunk embeds them whole",
+    )
 
 
 def _index_tokens(run: _Run, model: MedColBERT) -> None:
@@ -231,7 +248,7 @@ def _index_tokens(run: _Run, model: MedColBERT) -> None:
         run,
         summary,
         time.perf_counter() - started,
-        "--overlong chunk reads them whole, or index passages",
+        "--split makes passages of them, --overlong chunk reads them whole",
         of_tokens=True,
     )
 

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import vectors
+from medembed.clinical import passages as cutting
 from medembed.clinical.hits import scope_columns
+from medembed.clinical.split import Splitting
 from medembed.corpus import layout
 from medembed.corpus.layout import CORPUS, Embedding, Stored
 from medembed.errors import CorpusError, SettingError
@@ -40,6 +42,7 @@ class Settings:
         shard_rows: Rows per shard: what is embedded at a time, and lost at most when the process is killed.
         store_text: Whether shards hold the texts; without, hits name file and line, and hybrid search is not possible.
         assertions: Whether shards hold what each text negates, doubts, tells of others, of the past or of the future.
+        splitting: How notes are cut into passages, which become the rows; None to embed rows as they are.
         mode: ``"new"`` makes or finishes a corpus of these inputs, ``"append"`` adds to one, ``"upsert"`` adds and replaces what
             has changed, ``"overwrite"`` replaces the whole.
     """
@@ -49,6 +52,7 @@ class Settings:
     shard_rows: int = SHARD_ROWS
     store_text: bool = True
     assertions: bool = False
+    splitting: Splitting | None = None
     mode: Mode = "new"
 
     def __post_init__(self) -> None:
@@ -59,9 +63,15 @@ class Settings:
 
 def settings_of(manifest: Manifest[Embedding], mode: Mode) -> Settings:
     """Settings that continue a corpus."""
-    columns = Columns(kept=manifest.kept)
+    columns, splitting = cutting.settings_of(manifest)
     return Settings(
-        columns, manifest.encoding.vectors, manifest.shard_rows, manifest.text_stored, manifest.assertions, mode
+        columns,
+        manifest.encoding.vectors,
+        manifest.shard_rows,
+        manifest.text_stored,
+        manifest.assertions,
+        splitting,
+        mode=mode,
     )
 
 
@@ -142,8 +152,9 @@ def plan_of(
         encoding=layout.embedding_of(model, settings.vectors),
         engine=f"{model.engine_name} {model.precision} on {model.device}",
         text_stored=settings.store_text,
-        kept=dict(settings.columns.kept),
+        kept=cutting.columns_of(settings.columns.kept, settings.splitting),
         assertions=settings.assertions,
+        splitting=cutting.told(settings.splitting, model),
         shard_rows=settings.shard_rows,
         inputs=inputs,
     )
@@ -154,6 +165,7 @@ def plan_of(
         runner or local(partial(encode, model, on_rows=told.advance)),
         indexing.refused,
         settings.mode,
+        cutting.cutter(settings.splitting, model),
         progress=told,
         runner_tells=runner is None,
         stop=stop,

@@ -197,7 +197,8 @@ class Opened(ABC, Generic[E, M]):
         """Leave rows out from now on. Their bytes go with :meth:`compact`.
 
         Args:
-            ids: Looked up in the store as it is now, whatever other processes have written.
+            ids: Looked up in the store as it is now, whatever other processes have written. Where rows are passages of notes, the
+                id of a note stands for all of them.
 
         Returns:
             How many rows were deleted.

@@ -219,8 +219,12 @@ class Store(Generic[E]):
         fetched = iter(self.rows(np.concatenate(numbers) if len(numbers) else np.empty(0, np.int64)))
         return [[_hit(next(fetched), float(score)) for score in values] for values in scores]
 
-    def numbers(self, ids: Sequence[str]) -> Integers:
+    def numbers(self, ids: Sequence[str], *, notes: bool = False) -> Integers:
         """Numbers of the live rows with these ids, in the order asked.
+
+        Args:
+            ids: Ids of rows.
+            notes: Whether the id of a note stands for all its passages, where rows are passages.
 
         Raises:
             CorpusError: An id that is not there; the message says which by its place.
@@ -234,19 +238,20 @@ class Store(Generic[E]):
         # half of a surrogate pair, as an argument that is not UTF-8 has, is in no store and in no Arrow array
         known = [name for name in ids if border.is_text(name)]
         compute, wanted = require("pyarrow.compute"), require("pyarrow").array(known, type="string")
-        result: dict[str, int] = {}
+        result: dict[str, list[int]] = {}
         live = self.live()
+        names = ("id", manifest.NOTE) if notes and self.manifest.splitting is not None else ("id",)
         for start, table in zip(self.starts, self.tables(), strict=False):
-            column = table.column("id")
-            for place in np.flatnonzero(compute.is_in(column, value_set=wanted).to_numpy()):
-                if live[start + place]:
-                    result[column[int(place)].as_py()] = int(start + place)
+            for column in map(table.column, names):
+                for place in np.flatnonzero(compute.is_in(column, value_set=wanted).to_numpy()):
+                    if live[start + place]:
+                        result.setdefault(column[int(place)].as_py(), []).append(int(start + place))
         if missing := [place for place, name in enumerate(ids) if name not in result]:
             raise CorpusError(
                 f"{len(missing)} of {len(ids)} ids are not in {self.path}; the first of these is number {missing[0]} of those given, "
                 "counted from 0"
             )
-        return np.array([result[name] for name in ids], dtype=np.int64)
+        return np.array([number for name in ids for number in result[name]], dtype=np.int64)
 
     def allowed(self, chosen: Filter | None) -> NDArray[np.bool_] | None:
         """Rows that may be found, or None for all.
@@ -331,6 +336,8 @@ def with_deleted(store: Store[E], numbers: Iterable[int]) -> Deleted | None:
 def delete(store: Store[Any], ids: Sequence[str]) -> int:
     """Leave rows out from now on. They are looked up in the newest state of the store.
 
+    In a store of passages, the id of a note stands for all passages of it.
+
     Returns:
         How many rows were deleted.
 
@@ -340,7 +347,7 @@ def delete(store: Store[Any], ids: Sequence[str]) -> int:
     """
     with manifest.writing(store.path, store.kind):
         newest = store.newest()
-        now = set(newest.numbers(ids).tolist())
+        now = set(newest.numbers(ids, notes=True).tolist())
         if now:
             deleted = with_deleted(newest, now)
             publish(store.path, newest.manifest.model_copy(update={"deleted": deleted, "edited": True}))
