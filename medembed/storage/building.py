@@ -17,6 +17,7 @@ from medembed.storage import shards
 from medembed.storage.known import KnownRows, Notes
 from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, check_encoding, count_rows, read_manifest
 from medembed.storage.places import MANIFEST, SHARDS, discard, entries
+from medembed.storage.repeats import Repeats
 from medembed.storage.shards import Job, Record, Runner
 from medembed.storage.tables import Store, publish, with_deleted
 
@@ -43,6 +44,9 @@ class Summary:
         new: Rows whose ids were not there.
         rejected: Rows left out, by reason.
         truncated: Texts of the store that were longer than the model reads.
+        repeated: Rows of this run whose text was there before, and was not encoded again.
+        repeated_share: Share of this run's text that they are, from 0 to 1.
+        seconds_saved: Time that encoding them would have taken.
     """
 
     n_rows: int
@@ -54,6 +58,9 @@ class Summary:
     new: int
     rejected: Mapping[str, int]
     truncated: int
+    repeated: int = 0
+    repeated_share: float = 0.0
+    seconds_saved: float = 0.0
 
 
 Prepare = Callable[[Path, Manifest[Any], Iterator[Record]], tuple[Manifest[Any], Iterator[Record]]]
@@ -202,6 +209,7 @@ class _Run(Generic[E]):
             gone = [*self._replaced, *(self._notes.left(self._store) if self._plan.mode == "upsert" else ())]
             if gone:
                 update["deleted"] = with_deleted(self._store, gone)
+        repeats = self._plan.runner if isinstance(self._plan.runner, Repeats) else None
         manifest = publish(self._folder, self.base.model_copy(update=update))
         return Summary(
             n_rows=manifest.n_rows - manifest.n_deleted,
@@ -213,6 +221,9 @@ class _Run(Generic[E]):
             new=self._embedded + self._resumed - len(self._replaced),
             rejected=manifest.rejected,
             truncated=sum(shard.truncated for shard in manifest.shards),
+            repeated=repeats.rows if repeats else 0,
+            repeated_share=repeats.share if repeats else 0.0,
+            seconds_saved=repeats.saved if repeats else 0.0,
         )
 
 

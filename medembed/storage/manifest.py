@@ -41,6 +41,8 @@ from medembed.typed import KEPT_TYPES
 FORMAT = 2
 # the column of a store of passages that holds the id of each one's note
 NOTE = "note"
+RepeatedText = Literal["each", "once"]
+"""Whether each row is encoded, or each text once. Search then shows the first row of a text and names the others."""
 Mode = Literal["new", "append", "upsert", "overwrite"]
 FileName = Annotated[str, AfterValidator(plain_name)]
 """A manifest's name of a file below its folder. A name that leads out of it makes the manifest unreadable."""
@@ -134,6 +136,7 @@ class Manifest(BaseModel, Generic[E]):
         kept: Further columns and their types.
         assertions: Whether shards hold what the texts assert, in a column of scopes.
         splitting: How notes were cut into the passages that are its rows; None where rows are what was read.
+        repeated_text: Whether search shows each row, or the first of those with the same text.
         shard_rows: Rows of a full shard.
         inputs: What was indexed, as it was named.
         edited: Whether rows were added or deleted since, so that ``inputs`` no longer tell the content.
@@ -153,6 +156,7 @@ class Manifest(BaseModel, Generic[E]):
     kept: dict[str, ColumnKind]
     assertions: bool = False
     splitting: dict[str, int] | None = None
+    repeated_text: RepeatedText = "each"
     shard_rows: Annotated[Count, Field(ge=1)]
     inputs: list[str]
     edited: bool = False

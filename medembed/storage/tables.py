@@ -62,6 +62,8 @@ class Hit:
         line: Line or row in that file, from 1.
         kept: Values of kept columns.
         asserts: What its text says of the query's words, where that is more than that they hold; empty where nothing was asked.
+        others: Further rows of its group, where hits are grouped: those that are as good as the last hit.
+        also_in: Ids of rows with the same text, where repeated text was embedded once.
     """
 
     id: str
@@ -71,6 +73,8 @@ class Hit:
     line: int
     kept: dict[str, Any]
     asserts: tuple[Asserted, ...] = ()
+    others: int = 0
+    also_in: tuple[str, ...] = ()
 
 
 class Store(Generic[E]):
