@@ -17,7 +17,7 @@ class Bound(IntEnum):
 
 # a paragraph's end, a line's end, or blanks behind the end of a sentence, with closing quotes and brackets before them
 _PLACE = re.compile(
-    r"(?P<lines>[ \t\r]*\n[ \t\r]*(?:\n\s*)?)|(?<=[.!?])[\"')\]]*[ \t]+(?=[\"'(\[]*(?:[A-Z0-9]|_{2}|[-*•] ))"
+    r"(?P<lines>(?<![ \t\r])[ \t\r]*\n[ \t\r]*(?:\n\s*)?)|(?<=[.!?])[\"')\]]*[ \t]+(?=[\"'(\[]*(?:[A-Z0-9]|_{2}|[-*•] ))"
 )
 # letters before a full stop that ends no sentence: titles, Latin, units, ways of giving a drug, initials
 _ABBREVIATION = re.compile(
@@ -28,6 +28,7 @@ _ABBREVIATION = re.compile(
 # a number that begins an item: at the beginning of a line, or behind the end of a clause
 _NUMBER = re.compile(r"(?:^|[\n:;,.!?])[ \t]*\(?\d{1,2}[.)]$")
 _ITEM = re.compile(r"[ \t]*(?:\d{1,2}[.)]|[-*•#]|\(?[a-z][.)])[ \t]")
+_MARK = re.compile(r"\S")
 _NEGATION = re.compile(
     r"\b(?:denie[sd]|denying|negative|no|not|none|never|without|absen\w+|free of|rule[sd]? out)\b", re.IGNORECASE
 )
@@ -58,7 +59,7 @@ def bounds(text: str, start: int, end: int) -> Iterator[tuple[int, Bound]]:
     begun, negated = start, False
     for match in _PLACE.finditer(text, start, end):
         place = match.end()
-        if place >= end or not text[begun : match.start()].strip():
+        if place >= end or _MARK.search(text, begun, match.start()) is None:
             continue
         lines = match["lines"]
         if lines is None and _is_inside(text, begun, match.start()):
