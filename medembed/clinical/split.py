@@ -30,7 +30,7 @@ class Tokens(Protocol):
         """Tokens of a document's text that the model reads."""
 
     def token_ends(self, text: str) -> NDArray[np.int64]:
-        """Where each token of a text ends, in characters."""
+        """The end of each token of a text, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +246,6 @@ class _Stretch:
         return max(range(half, end + 1), key=lambda place: (self.kinds[place], place))
 
     def _overlapped(self, start: int, end: int, limit: int, overlap: int) -> int:
-        """Where the next window begins: whole pieces back, so far as they fit."""
+        """Beginning of the next window: whole pieces back, so far as they fit."""
         back = bisect_left(self.tokens, self.tokens[end] - overlap, start + 1, end)
         return back if self._count(back, end + 1) <= limit else end

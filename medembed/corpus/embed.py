@@ -179,7 +179,7 @@ def plan_of(
 
 
 def _here(model: MedEmbed, settings: Settings, told: RowBar) -> Runner:
-    """What embeds in this process."""
+    """The runner that embeds in this process."""
     work = partial(encode, model, on_rows=told.advance)
     return local(work) if settings.repeated_text == "each" else Repeats(work, told.advance)
 

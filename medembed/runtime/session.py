@@ -103,7 +103,7 @@ class Session(ClosedByWith, Generic[Running]):
         return tokenizer.max_seq_length - tokenizer.count([""], prompt)[0]
 
     def token_ends(self, text: str) -> NDArray[np.int64]:
-        """Where each token of a text ends, in characters, without prompt and special tokens.
+        """The end of each token of a text, in characters, without prompt and special tokens.
 
         Args:
             text: The text.

@@ -244,7 +244,7 @@ class Tokenizer:
         return [[*lead, *body[start : start + width]] for start in starts]
 
     def ends(self, text: str) -> NDArray[np.int64]:
-        """Where each token of a text ends in it, in characters. *Shape:* ``(tokens,)``, ascending."""
+        """The end of each token in a text, in characters. *Shape:* ``(tokens,)``, ascending."""
         whole = _HALVES.sub("\ufffd", text)  # a character each, so that places stay
         found = [np.zeros(0, dtype=np.int64)]
         for start, block in _blocks(whole):

@@ -1,4 +1,4 @@
-"""Words of a query where they stand in a text."""
+"""Places of a query's words in a text."""
 
 import re
 
@@ -8,7 +8,7 @@ _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
 
 
 def marks(query: str, text: str) -> list[tuple[int, int]]:
-    """Where words of a query stand in a text, whatever their ending, as BM25 takes them for the same.
+    """Places of a query's words in a text, whatever their ending, as BM25 takes them for the same.
 
     Args:
         query: The query.

@@ -38,7 +38,7 @@ class Around:
 
 
 def around(store: Store[Any], hits: Sequence[Hit], n: int) -> list[Around]:
-    """What stands around passages that were found.
+    """The passages beside those that were found, in their notes.
 
     Args:
         store: A store of passages.

@@ -23,7 +23,7 @@ SHARD_BITS = 32
 
 
 class Places:
-    """Where texts stood first, in 24 bytes each. Texts are known by 128-bit hashes.
+    """First places of texts, in 24 bytes each. Texts are known by 128-bit hashes.
 
     Example:
         >>> places = Places()

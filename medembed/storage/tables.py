@@ -242,20 +242,25 @@ class Store(Generic[E]):
         # half of a surrogate pair, as an argument that is not UTF-8 has, is in no store and in no Arrow array
         known = [name for name in ids if border.is_text(name)]
         compute, wanted = require("pyarrow.compute"), require("pyarrow").array(known, type="string")
-        result: dict[str, list[int]] = {}
-        live = self.live()
         names = ("id", manifest.NOTE) if notes and self.manifest.splitting is not None else ("id",)
-        for start, table in zip(self.starts, self.tables(), strict=False):
-            for column in map(table.column, names):
-                for place in np.flatnonzero(compute.is_in(column, value_set=wanted).to_numpy()):
-                    if live[start + place]:
-                        result.setdefault(column[int(place)].as_py(), []).append(int(start + place))
+        result = self._live_by(names, wanted, compute)
         if missing := [place for place, name in enumerate(ids) if name not in result]:
             raise CorpusError(
                 f"{len(missing)} of {len(ids)} ids are not in {self.path}; the first of these is number {missing[0]} of those given, "
                 "counted from 0"
             )
         return np.array([number for name in ids for number in result[name]], dtype=np.int64)
+
+    def _live_by(self, names: Sequence[str], wanted: Any, compute: Any) -> dict[str, list[int]]:
+        """Numbers of live rows by the values of columns, where these are wanted."""
+        result: dict[str, list[int]] = {}
+        live = self.live()
+        for start, table in zip(self.starts, self.tables(), strict=False):
+            for column in map(table.column, names):
+                for place in np.flatnonzero(compute.is_in(column, value_set=wanted).to_numpy()):
+                    if live[start + place]:
+                        result.setdefault(column[int(place)].as_py(), []).append(int(start + place))
+        return result
 
     def allowed(self, chosen: Filter | None) -> NDArray[np.bool_] | None:
         """Rows that may be found, or None for all.

@@ -68,7 +68,7 @@ def main(folder: Path, count: int | None) -> None:
             rows.append(
                 {"engine": f"{length} tokens", "passages": len(owned), "nDCG@10": score(owned, found, judged, model)}
             )
-    best = [row["nDCG@10"] for row in rows]
+    best = [float(str(row["nDCG@10"])) for row in rows]
     claims = [Claim("256 tokens less as given", best[2] - best[0], at_least=-0.01)]
     settings = {"queries": len(judged), "articles": len(by_article)}
     report.conclude(
