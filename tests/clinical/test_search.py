@@ -126,7 +126,19 @@ def test_json_has_everything(indexed: Path) -> None:
     hits = json.loads(ran.output)["hits"]
     assert len(hits) == 2
     for hit in hits:
-        assert {"id", "score", "text", "source", "line", "kept", "others", "also_in", "marks", "around"} == set(hit)
+        assert {
+            "id",
+            "score",
+            "text",
+            "source",
+            "line",
+            "kept",
+            "asserts",
+            "others",
+            "also_in",
+            "marks",
+            "around",
+        } == set(hit)
         note = NOTES[hit["kept"]["note"]]
         assert note[hit["kept"]["start"] : hit["kept"]["end"]] == hit["text"]
         assert next(hit["text"][start:end] for start, end in hit["marks"]) == "walk"
