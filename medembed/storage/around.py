@@ -31,7 +31,12 @@ class Neighbor:
 
 @dataclass(frozen=True)
 class Around:
-    """Passages of the same note before and after one that was found, in the order of the note."""
+    """Passages of the same note beside one that was found, in the order of the note.
+
+    Attributes:
+        before: Those that stand before it.
+        after: Those that stand behind it.
+    """
 
     before: tuple[Neighbor, ...]
     after: tuple[Neighbor, ...]
