@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medembed import errors, vectors
     from medembed.checkpoints.registry import MODELS, ModelSpec
+    from medembed.clinical.split import Passage, Splitting, split
     from medembed.colbert.index.build import TokenSettings
     from medembed.colbert.index.store import TokenIndex
     from medembed.colbert.model import EncodedTokens, MedColBERT
@@ -41,11 +42,14 @@ _HOMES = {
     "MedColBERT": "medembed.colbert.model",
     "MedEmbed": "medembed.model",
     "ModelSpec": "medembed.checkpoints.registry",
+    "Passage": "medembed.clinical.split",
     "Settings": "medembed.corpus.embed",
+    "Splitting": "medembed.clinical.split",
     "TokenIndex": "medembed.colbert.index.store",
     "TokenSettings": "medembed.colbert.index.build",
     "TruncationWarning": "medembed.runtime.tokenizer",
     "errors": "medembed",
+    "split": "medembed.clinical.split",
     "vectors": "medembed",
 }
 
@@ -62,12 +66,15 @@ __all__ = [
     "MedColBERT",
     "MedEmbed",
     "ModelSpec",
+    "Passage",
     "Settings",
+    "Splitting",
     "TokenIndex",
     "TokenSettings",
     "TruncationWarning",
     "__version__",
     "errors",
+    "split",
     "vectors",
 ]
 

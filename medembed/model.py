@@ -24,7 +24,7 @@ from medembed.runtime.head import Head
 from medembed.runtime.microbatch import MicroBatcher
 from medembed.runtime.options import How
 from medembed.runtime.session import WINDOW, Session, warn_of, within
-from medembed.runtime.tokenizer import WHOLE, Overlong
+from medembed.runtime.tokenizer import WHOLE, Overlong, Tokenizer
 
 Floats = NDArray[np.float32]
 Batchers = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[str, Floats]]
@@ -128,6 +128,9 @@ class MedEmbed(Session[Encoder]):
         engine = self._engine()
         head = Head(self._checkpoint.steps, self._checkpoint.width, engine)
         return Encoder(tokenizer, engine, head, overlong=self.overlong, normalized=self.spec.normalized)
+
+    def _documents(self) -> tuple[Tokenizer, str]:
+        return self._encoder().tokenizer, self.spec.prompts["document"]
 
     def _facts(self) -> dict[str, object]:
         return {"dimension": self.dimension, "max_seq_length": self.max_seq_length}

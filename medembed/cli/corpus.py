@@ -3,6 +3,7 @@
 They show it, check it, take rows out and hand it over.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,9 @@ def info(folder: Folder) -> None:
             "vectors": vectors,
             "texts": "stored" if manifest.text_stored else "file and line only",
             "kept columns": ", ".join(f"{name}:{kind}" for name, kind in manifest.kept.items()) or "none",
+            "rows are": "as they were read"
+            if manifest.splitting is None
+            else f"passages of notes, {_told(manifest.splitting)}",
             "made of": ", ".join(manifest.inputs),
             "written by": f"medembed {manifest.medembed}, {manifest.engine}",
         }.items():
@@ -141,3 +145,7 @@ def import_earlier(
     check_apart(output, folder)
     count = take_over(folder, output)
     say(f"{output}: {count} rows taken over from {folder}, which is as it was", error=True)
+
+
+def _told(splitting: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in splitting.items())

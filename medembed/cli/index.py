@@ -44,6 +44,13 @@ class VectorsName(StrEnum):
     binary = "binary"
 
 
+class RepeatedTextName(StrEnum):
+    """Choices for texts that come again."""
+
+    each = "each"
+    once = "once"
+
+
 @dataclass(frozen=True)
 class _Run:
     """The settings that both kinds of store have in common.
@@ -94,6 +101,15 @@ def index(
     encoding: options.Encoding = "utf-8",
     header: options.Header = True,
     vectors: Annotated[VectorsName | None, typer.Option(help="How vectors are stored. [default: float32]")] = None,
+    split: options.Split = False,
+    max_tokens: options.MaxTokens = None,
+    overlap: options.Overlap = None,
+    repeated_text: Annotated[
+        RepeatedTextName | None,
+        typer.Option(
+            help="once: embed each text once, however often it comes, and show the first of its rows in a search. [default: each]"
+        ),
+    ] = None,
     batch_rows: options.BatchRows = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, or Ray actors, each with a model of its own.")] = 1,
     ray: Annotated[
@@ -134,7 +150,12 @@ def index(
     Exit code 3 says that rows or files were left out; rejects.jsonl in the folder says which rows and why.
     """
     mode = options.mode(append=append, upsert=upsert, overwrite=overwrite)
-    changes = {"shard_rows": batch_rows, "store_text": store_text, "assertions": assertions}
+    changes = {
+        "shard_rows": batch_rows,
+        "store_text": store_text,
+        "assertions": assertions,
+        "splitting": options.splitting(max_tokens, overlap, split=split),
+    }
     chosen = None if format is None else format.value
     id_name = None if number_rows else id_column
     dialect = options.dialect(delimiter, quote, encoding, header=header)
@@ -142,7 +163,14 @@ def index(
     run = _Run(found, output, mode, changes, text_column or ["text"], id_name, _kept(keep))
     if late_interaction is not None:
         options.refuse(
-            {"vectors": vectors, "ray": ray, "truncate-dim": truncate_dim, "workers": workers > 1, "gpus": gpus > 0},
+            {
+                "vectors": vectors,
+                "repeated-text": repeated_text,
+                "ray": ray,
+                "truncate-dim": truncate_dim,
+                "workers": workers > 1,
+                "gpus": gpus > 0,
+            },
             "for embedded corpora only, and --late-interaction makes a token index",
         )
         run.changes.update(bits=bits, pool_factor=pool_factor)
@@ -155,7 +183,10 @@ def index(
     options.refuse(
         {"bits": bits, "pool-factor": pool_factor, "document-length": document_length}, "only with --late-interaction"
     )
-    run.changes.update(vectors=None if vectors is None else vectors.value)
+    run.changes.update(
+        vectors=None if vectors is None else vectors.value,
+        repeated_text=None if repeated_text is None else repeated_text.value,
+    )
     devices = device.split(",")
     with MedEmbed(
         model, precision=precision.value, device=devices if len(devices) > 1 else device, threads=threads,
@@ -181,6 +212,9 @@ def token_index(
     header: options.Header = True,
     bits: options.Bits = None,
     pool_factor: options.PoolFactor = None,
+    split: options.Split = False,
+    max_tokens: options.MaxTokens = None,
+    overlap: options.Overlap = None,
     batch_rows: options.BatchRows = None,
     append: options.Append = False,
     upsert: options.Upsert = False,
@@ -203,8 +237,9 @@ def token_index(
     """
     index(
         inputs, output, text_column=text_column, id_column=id_column, number_rows=number_rows, keep=keep, format=format,
-        delimiter=delimiter, quote=quote, encoding=encoding, header=header, batch_rows=batch_rows, append=append, upsert=upsert,
-        overwrite=overwrite, store_text=store_text, assertions=assertions, late_interaction=model, bits=bits, pool_factor=pool_factor,
+        delimiter=delimiter, quote=quote, encoding=encoding, header=header, split=split, max_tokens=max_tokens, overlap=overlap,
+        batch_rows=batch_rows, append=append, upsert=upsert, overwrite=overwrite, store_text=store_text, assertions=assertions,
+        late_interaction=model, bits=bits, pool_factor=pool_factor,
         document_length=document_length, precision=precision, device=device, threads=threads, overlong=overlong,
     )  # fmt: skip
 
@@ -218,7 +253,12 @@ def _index_texts(run: _Run, model: MedEmbed, runner: Runner | None) -> None:
             run.found, run.output, model, settings,
             runner=runner, progress=progress, stop=lambda: bool(stopped),
         )  # fmt: skip
-    _tell(run, summary, time.perf_counter() - started, "--overlong chunk embeds them whole, or index passages")
+    _tell(
+        run,
+        summary,
+        time.perf_counter() - started,
+        "--split makes passages of them, --overlong chunk embeds them whole",
+    )
 
 
 def _index_tokens(run: _Run, model: MedColBERT) -> None:
@@ -231,7 +271,7 @@ def _index_tokens(run: _Run, model: MedColBERT) -> None:
         run,
         summary,
         time.perf_counter() - started,
-        "--overlong chunk reads them whole, or index passages",
+        "--split makes passages of them, --overlong chunk reads them whole",
         of_tokens=True,
     )
 
@@ -262,6 +302,12 @@ def _tell(run: _Run, summary: Summary, seconds: float, remedy: str, *, of_tokens
         f"{run.output}: {summary.n_rows} rows{vectors} ({summary.embedded} embedded now in {seconds:.1f} s{rate}; {there})",
         error=True,
     )
+    if summary.repeated:
+        say(
+            f"{summary.repeated} texts were there before, {summary.repeated_share:.0%} of what was read: they were not embedded again, "
+            f"which saved about {summary.seconds_saved:.0f} s",
+            error=True,
+        )
     if summary.truncated:
         say(f"{summary.truncated} texts are longer than the model reads and were cut: {remedy}", error=True)
     options.tell_rejected(run.found, summary.rejected, run.output / REJECTS, indexed=summary.n_rows)

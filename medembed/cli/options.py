@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medembed.clinical.split import Splitting
 from medembed.errors import SettingError
 from medembed.rows.dialect import Dialect
 from medembed.rows.readers import known_endings
@@ -139,6 +140,22 @@ PoolFactor = Annotated[
 ]
 DocumentLength = Annotated[int | None, typer.Option(min=3, help="With late interaction: tokens to read of each text.")]
 
+Split = Annotated[
+    bool,
+    typer.Option(
+        "--split",
+        help="Cut notes into passages, which become the rows: at sections, paragraphs and sentences. They keep note, start, end, "
+        "section and heading.",
+    ),
+]
+MaxTokens = Annotated[int | None, typer.Option(min=8, help="With --split: tokens of a passage at most. [default: 256]")]
+Overlap = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="With --split: tokens that a passage repeats of the one before, in whole sentences. [default: 0]"
+    ),
+]
+
 # all rows are there: 0; some were rejected: 3; stopped by a signal: 128 and its number
 SOME_REJECTED = 3
 
@@ -162,6 +179,18 @@ def refuse(given: Mapping[str, object], why: str) -> None:
     """
     if names := [f"--{name}" for name, value in given.items() if value is not None and value is not False]:
         raise SettingError(f"{', '.join(names)}: {why}; leave it out")
+
+
+def splitting(max_tokens: int | None, overlap: int | None, *, split: bool) -> Splitting | None:
+    """The settings that --split, --max-tokens and --overlap mean together. None for rows as they are.
+
+    Raises:
+        SettingError: One of the others without --split, or tokens that do not go together.
+    """
+    if not split:
+        refuse({"max-tokens": max_tokens, "overlap": overlap}, "only with --split")
+        return None
+    return Splitting(max_tokens, overlap or 0)
 
 
 def dialect(delimiter: str | None, quote: str, encoding: str, *, header: bool) -> Dialect:

@@ -1,23 +1,19 @@
 """`medembed search`: the best rows for a question. They come from an embedded corpus or a token index."""
 
-import json
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from medembed import border
 from medembed.checkpoints.registry import BUNDLED
-from medembed.cli import explaining, options
+from medembed.cli import explaining, hits, options
 from medembed.cli.stores import open_store
 from medembed.clinical.asked import Assertion
-from medembed.colbert.carried import Carried
 from medembed.colbert.index.store import TokenIndex
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.reranking import FIRST_SHARE
@@ -27,14 +23,12 @@ from medembed.errors import SettingError
 from medembed.rows.read import lines_of
 from medembed.rows.sources import STDIN
 from medembed.runtime.tokenizer import TruncationWarning
-from medembed.storage import filters
+from medembed.storage import filters, grouped
 from medembed.storage.manifest import kind_of
-from medembed.storage.tables import Asserted, Hit
-from medembed.terminal import Terminal, say
+from medembed.storage.tables import Hit
+from medembed.terminal import say
 
 Form = Literal["table", "json", "html"]
-SHOWN = 300
-SAID = 80
 # what papers on late interaction put in a new order
 DEPTH = 100
 
@@ -113,6 +107,16 @@ def search(
         ),
     ] = False,
     as_html: Annotated[bool, typer.Option("--html", help="With --explain: a page of HTML.")] = False,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Show the best row of each value of a kept column alone, and count the others: note for passages, or one of --keep."
+        ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(min=1, help="Show so many passages of the note before and after each one that is found."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a query, with all hits.")] = False,
     model: Annotated[
         str | None,
@@ -131,6 +135,8 @@ def search(
     asked = _asked(queries)
     if as_html and (as_json or not explain):
         raise SettingError("--html is the form of --explain for a browser: give --explain too, and no --json")
+    if explain and context is not None and not as_json:
+        raise SettingError("--context: --explain shows the passage alone; give --json too, or leave one out")
     form: Form = "html" if as_html else "json" if as_json else "table"
     wanted: Assertion | None = None if assertion is None else assertion.value
     late = {"late-interaction": late_interaction, "first-share": first_share}
@@ -142,53 +148,47 @@ def search(
         if isinstance(opened, TokenIndex):
             dense = {"scan": scan != ScanName.auto, "hybrid": hybrid, **late}
             options.refuse(dense, "for embedded corpora only, and this is a token index")
-            answers = opened.search(asked, k, filter=chosen, assertion=wanted)
+            answers = opened.search(asked, k, filter=chosen, group_by=group_by, assertion=wanted)
         else:
+            grouped.check_column(opened.manifest, group_by)
             deep = k if late_interaction is None else max(k, depth)
             how = Hybrid(weight) if hybrid else None
-            answers = opened.search(asked, deep, filter=chosen, scan=scan.value, hybrid=how, assertion=wanted)
+            at_once = group_by if late_interaction is None else None
+            answers = opened.search(
+                asked, deep, filter=chosen, group_by=at_once, scan=scan.value, hybrid=how, assertion=wanted
+            )
+        if late_interaction is not None:
+            share = first_share if first_share is not None else FIRST_SHARE if hybrid else 0.0
+            with MedColBERT(late_interaction, device=device, threads=threads) as reranker:
+                answers = [
+                    _reranked(reranker, query, some, k, share, wanted, group_by)
+                    for query, some in zip(asked, answers, strict=True)
+                ]
+        found = [
+            hits.Answer(query, some, opened.around(some, context) if context else [])
+            for query, some in zip(asked, answers, strict=True)
+        ]
+        kept = opened.manifest.kept
     if chosen is not None and not any(answers):
         say("no rows match --where", error=True)
-    if late_interaction is not None:
-        share = first_share if first_share is not None else FIRST_SHARE if hybrid else 0.0
-        with MedColBERT(late_interaction, device=device, threads=threads) as reranker:
-            answers = [
-                _reranked(reranker, query, some, k, share, wanted) for query, some in zip(asked, answers, strict=True)
-            ]
-    _answer(list(zip(asked, answers, strict=True)), explainer if explain else None, device, threads, form)
+    if explain:
+        with MedColBERT(**explainer, device=device, threads=threads) as by:
+            found = [replace(each, carried=explaining.words_of(by, each.query, each.hits)) for each in found]
+    _print(found, form, kept, grouped=group_by is not None)
 
 
-def _answer(
-    answers: list[tuple[str, list[Hit]]],
-    explainer: dict[str, Any] | None,
-    device: str,
-    threads: int | None,
-    form: Form,
-) -> None:
-    """Print what was found, explained by a late-interaction model where its settings are given."""
-    if explainer is None:
-        _tell([(query, hits, None) for query, hits in answers], as_json=form == "json")
-        return
-    with MedColBERT(**explainer, device=device, threads=threads) as by:
-        told = [(query, hits, explaining.words_of(by, query, hits)) for query, hits in answers]
+def _print(answers: Sequence[hits.Answer], form: Form, kept: Mapping[str, str], *, grouped: bool) -> None:
+    """Print what was found, with the words that carried it where those are given."""
     if form == "html":
-        say(explaining.page(told))
-    else:
-        _tell(told, as_json=form == "json")
-
-
-def _tell(answers: Sequence[tuple[str, list[Hit], list[list[Carried]] | None]], *, as_json: bool) -> None:
-    """Print the hits of each query, with the words that carried them where those are given."""
-    for query, hits, words in answers:
-        if as_json:
-            found = [asdict(hit) for hit in hits]
-            for hit, carried in zip(found, words or [], strict=words is not None):
-                hit["carried"] = [asdict(word) for word in carried]
-            say(json.dumps({"query": query, "hits": found}, ensure_ascii=False, default=str))
-        elif words is None:
-            _print(query, hits)
+        say(explaining.page([(each.query, each.hits, each.carried or []) for each in answers]))
+        return
+    for each in answers:
+        if form == "json":
+            say(hits.as_json(each))
+        elif each.carried is None:
+            hits.show(each, kept, grouped=grouped)
         else:
-            explaining.show(query, hits, words)
+            explaining.show(each.query, each.hits, each.carried)
 
 
 def _asked(queries: Sequence[str]) -> list[str]:
@@ -216,37 +216,27 @@ def _asked(queries: Sequence[str]) -> list[str]:
 
 
 def _reranked(
-    reranker: MedColBERT, query: str, hits: list[Hit], k: int, share: float, assertion: Assertion | None
+    reranker: MedColBERT,
+    query: str,
+    first: list[Hit],
+    k: int,
+    share: float,
+    assertion: Assertion | None,
+    group_by: str | None,
 ) -> list[Hit]:
-    """The best hits, ordered anew with MaxSim.
+    """The best hits, ordered anew with MaxSim. With ``group_by`` they are the best of each group.
 
     Their score is MaxSim alone, or MaxSim together with the score they were found by.
     """
-    texts = [hit.text for hit in hits if hit.text is not None]
-    if len(texts) < len(hits):
+    texts = [hit.text for hit in first if hit.text is not None]
+    if len(texts) < len(first):
         raise SettingError(
             "--late-interaction reads the texts, and this corpus does not store them: index it again without --no-store-text"
         )
-    first = [hit.score for hit in hits] if share else None
+    scores = [hit.score for hit in first] if share else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)  # as `medembed index` reads them; it has said how many
-        ranked = reranker.rerank(query, texts, k, first_scores=first, share=share or None, assertion=assertion)
-    return [replace(hits[item.index], score=item.score) for item in ranked]
-
-
-def _says(part: Asserted) -> str:
-    """What a hit asserts, in a line: *negated: "denies chest pain"*."""
-    text = " ".join(part.text.split())
-    return f'{part.kind}: "{text if len(text) <= SAID else text[:SAID] + " …"}"'
-
-
-def _print(query: str, hits: Sequence[Hit]) -> None:
-    kept = list(hits[0].kept) if hits else []
-    table = Table("", "score", "id", *map(escape, kept), "text", title=escape(query), title_justify="left")
-    for place, hit in enumerate(hits, 1):
-        text = hit.text if hit.text is not None else f"{hit.source}, line {hit.line}"
-        short = text if len(text) <= SHOWN else text[:SHOWN] + " …"
-        short = "\n".join([" ".join(short.split()), *map(_says, hit.asserts)])
-        values = ["" if hit.kept[name] is None else escape(str(hit.kept[name])) for name in kept]
-        table.add_row(str(place), f"{hit.score:.3f}", escape(hit.id), *values, escape(short))
-    Terminal().print(table)
+        most = k if group_by is None else max(1, len(texts))
+        ranked = reranker.rerank(query, texts, most, first_scores=scores, share=share or None, assertion=assertion)
+    found = [replace(first[item.index], score=item.score) for item in ranked]
+    return found if group_by is None else grouped.by_column(found, group_by)[:k]

@@ -1,1 +1,1 @@
-"""Clinical text: what it asserts, of whom and when."""
+"""Clinical text: sections, sentence ends and passages of notes. What it asserts, of whom and when."""

@@ -54,6 +54,10 @@ class TokenEncoder:
         self._skipped = np.array([i for i in found if i is not None and i != unknown], dtype=np.int64)
         self._streams = Streams(engine)
 
+    def tokenizer(self, role: Role) -> Tokenizer:
+        """The tokenizer of queries or documents."""
+        return self._tokenizers[role]
+
     def count(self, role: Role, texts: Sequence[str]) -> list[int]:
         """Tokens of each text with its prompt and special tokens.
 

@@ -30,7 +30,7 @@ from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.options import How
 from medembed.runtime.session import Session, warn_of, within
-from medembed.runtime.tokenizer import Overlong, TruncationWarning
+from medembed.runtime.tokenizer import Overlong, Tokenizer, TruncationWarning
 
 Floats = NDArray[np.float32]
 
@@ -125,6 +125,9 @@ class MedColBERT(Session[TokenEncoder]):
 
     def _start(self) -> TokenEncoder:
         return TokenEncoder(self._checkpoint, self._layout, self._engine(), overlong=self.overlong)
+
+    def _documents(self) -> tuple[Tokenizer, str]:
+        return self._encoder().tokenizer("document"), self._layout.prompts["document"]
 
     def _facts(self) -> dict[str, object]:
         return {

@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medembed import vectors
+from medembed.clinical import passages as cutting
 from medembed.clinical.hits import scope_columns
+from medembed.clinical.split import Splitting
 from medembed.corpus import layout
 from medembed.corpus.layout import CORPUS, Embedding, Stored
 from medembed.errors import CorpusError, SettingError
@@ -22,7 +24,8 @@ from medembed.rows.sources import Found
 from medembed.storage import arrow_files, indexing
 from medembed.storage.building import Plan, Summary, never
 from medembed.storage.indexing import Rows
-from medembed.storage.manifest import Manifest, Mode
+from medembed.storage.manifest import Manifest, Mode, RepeatedText
+from medembed.storage.repeats import Repeats
 from medembed.storage.shards import Encoded, Job, Runner, local, naming_rows
 
 SHARD_ROWS = 4096
@@ -40,6 +43,9 @@ class Settings:
         shard_rows: Rows per shard: what is embedded at a time, and lost at most when the process is killed.
         store_text: Whether shards hold the texts; without, hits name file and line, and hybrid search is not possible.
         assertions: Whether shards hold what each text negates, doubts, tells of others, of the past or of the future.
+        splitting: How notes are cut into passages, which become the rows; None to embed rows as they are.
+        repeated_text: ``"once"`` embeds each text once, however often it comes, and search shows the first of its rows, which
+            names the others in ``also_in``; ``"each"`` embeds and shows every row.
         mode: ``"new"`` makes or finishes a corpus of these inputs, ``"append"`` adds to one, ``"upsert"`` adds and replaces what
             has changed, ``"overwrite"`` replaces the whole.
     """
@@ -49,20 +55,27 @@ class Settings:
     shard_rows: int = SHARD_ROWS
     store_text: bool = True
     assertions: bool = False
+    splitting: Splitting | None = None
+    repeated_text: RepeatedText = "each"
     mode: Mode = "new"
 
     def __post_init__(self) -> None:
         """Check the values."""
         if self.shard_rows < 1:
             raise CorpusError(f"shard_rows={self.shard_rows}: give at least 1")
+        if self.repeated_text not in get_args(RepeatedText):
+            raise SettingError(
+                f"repeated_text={self.repeated_text!r}: choose one of {', '.join(get_args(RepeatedText))}"
+            )
+        if self.repeated_text == "once" and not self.store_text:
+            raise SettingError("repeated_text='once' compares the texts of rows: keep them, without --no-store-text")
 
 
 def settings_of(manifest: Manifest[Embedding], mode: Mode) -> Settings:
     """Settings that continue a corpus."""
-    columns = Columns(kept=manifest.kept)
-    return Settings(
-        columns, manifest.encoding.vectors, manifest.shard_rows, manifest.text_stored, manifest.assertions, mode
-    )
+    columns, splitting = cutting.settings_of(manifest)
+    told = manifest.encoding.vectors, manifest.shard_rows, manifest.text_stored, manifest.assertions
+    return Settings(columns, *told, splitting, manifest.repeated_text, mode)
 
 
 def index(
@@ -137,13 +150,17 @@ def plan_of(
         raise SettingError(
             f"an embedded corpus needs a MedEmbed, and this is a {type(model).__name__}: TokenIndex takes that"
         )
+    if runner is not None and settings.repeated_text == "once":
+        raise SettingError("repeated_text='once' embeds in one process: leave --workers and --ray out")
     fresh = Manifest[Embedding](
         kind=CORPUS.name,
         encoding=layout.embedding_of(model, settings.vectors),
         engine=f"{model.engine_name} {model.precision} on {model.device}",
         text_stored=settings.store_text,
-        kept=dict(settings.columns.kept),
+        kept=cutting.columns_of(settings.columns.kept, settings.splitting),
         assertions=settings.assertions,
+        splitting=cutting.told(settings.splitting, model),
+        repeated_text=settings.repeated_text,
         shard_rows=settings.shard_rows,
         inputs=inputs,
     )
@@ -151,13 +168,20 @@ def plan_of(
     return Plan(
         CORPUS,
         fresh,
-        runner or local(partial(encode, model, on_rows=told.advance)),
+        runner or _here(model, settings, told),
         indexing.refused,
         settings.mode,
+        cutting.cutter(settings.splitting, model),
         progress=told,
         runner_tells=runner is None,
         stop=stop,
     )
+
+
+def _here(model: MedEmbed, settings: Settings, told: RowBar) -> Runner:
+    """The runner that embeds in this process."""
+    work = partial(encode, model, on_rows=told.advance)
+    return local(work) if settings.repeated_text == "each" else Repeats(work, told.advance)
 
 
 def _no_progress(_: int) -> None:

@@ -134,6 +134,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         k: int = 10,
         *,
         filter: Filter | None = None,
+        group_by: str | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
@@ -145,6 +146,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         k: int = 10,
         *,
         filter: Filter | None = None,
+        group_by: str | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
@@ -156,6 +158,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         k: int = 10,
         *,
         filter: Filter | None = None,  # noqa: A002 - what it is called everywhere
+        group_by: str | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
@@ -167,6 +170,8 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             k: Rows per query.
             filter: Which rows may be found: ``{"ward": "icu", "year": [2024, 2025]}``, or a ``pyarrow.compute`` expression
                 over ``id``, ``source``, ``line`` and kept columns.
+            group_by: Kept column, such as ``"note"`` of passages: only the best row of each of its values is given, and ``others``
+                of a hit counts the rest; None for every row.
             scan: ``"int8"`` or ``"binary"`` choose candidates over smaller vectors and score those in floats: faster, and
                 nearly always the same rows. ``"auto"`` is exact for float vectors, and the stored kind for others.
             hybrid: Fuse with BM25 over the same texts; None for vectors alone. See the guide for when it helps.
@@ -179,7 +184,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
 
         Raises:
             SettingError: ``k`` below 1.
-            CorpusError: The filter does not fit, the corpus stores less than ``scan`` needs, or no texts for ``hybrid``.
+            CorpusError: The filter or ``group_by`` does not fit, the corpus stores less than ``scan`` needs, or no texts for ``hybrid``.
             CorpusModelError: Vectors of another dimension, or the model is not the corpus's.
         """
         if k < 1:
@@ -187,8 +192,8 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         requested = [queries] if isinstance(queries, str) else queries
         matrix = self._query_vectors(requested)
         hits = self._read(
-            lambda: self._found(
-                requested, matrix, min(k, max(1, self.manifest.n_rows)), filter, scan, hybrid, assertion
+            lambda: self._grouped(
+                lambda n: self._found(requested, matrix, n, filter, scan, hybrid, assertion), k, group_by
             )
         )
         return hits[0] if isinstance(queries, str) else hits
@@ -200,6 +205,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         k: int = 10,
         *,
         filter: Filter | None = None,
+        group_by: str | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
@@ -211,6 +217,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         k: int = 10,
         *,
         filter: Filter | None = None,
+        group_by: str | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
@@ -222,13 +229,16 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         k: int = 10,
         *,
         filter: Filter | None = None,  # noqa: A002
+        group_by: str | None = None,
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """``search`` without blocking the event loop. Arguments and their shapes, hits and errors are the same."""
         return await asyncio.to_thread(
-            partial(self.search, queries, k, filter=filter, scan=scan, hybrid=hybrid, assertion=assertion)
+            partial(
+                self.search, queries, k, filter=filter, group_by=group_by, scan=scan, hybrid=hybrid, assertion=assertion
+            )
         )
 
     def _found(

@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medembed import progress
 from medembed.checkpoints import checkpoint as checkpoints
 from medembed.checkpoints.registry import ModelSpec
@@ -17,7 +20,7 @@ from medembed.runtime.encoding import Cut
 from medembed.runtime.engines import load_engine
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.lifecycle import ClosedByWith, Lifecycle
-from medembed.runtime.tokenizer import Overlong, TruncationWarning
+from medembed.runtime.tokenizer import Overlong, Tokenizer, TruncationWarning
 
 # texts tokenized and computed at a time: memory stays flat, and sorting by length still finds alike texts
 WINDOW = 10_000
@@ -88,6 +91,27 @@ class Session(ClosedByWith, Generic[Running]):
     @abstractmethod
     def _facts(self) -> dict[str, object]:
         """The numbers that the repr tells beside the engine's."""
+
+    @abstractmethod
+    def _documents(self) -> tuple[Tokenizer, str]:
+        """The tokenizer of documents, and the prompt before each."""
+
+    @property
+    def room(self) -> int:
+        """Tokens of a document's text that the model reads, beside prompt and special tokens."""
+        tokenizer, prompt = self._documents()
+        return tokenizer.max_seq_length - tokenizer.count([""], prompt)[0]
+
+    def token_ends(self, text: str) -> NDArray[np.int64]:
+        """The end of each token of a text, in characters, without prompt and special tokens.
+
+        Args:
+            text: The text.
+
+        Returns:
+            *Shape:* ``(tokens,)``, ascending.
+        """
+        return self._documents()[0].ends(text)
 
     def _engine(self) -> Engine:
         """The caller's own engine, or the one that runs this model best here."""

@@ -1,10 +1,14 @@
 """Texts → token ids, unpadded, and what was too long for the model."""
 
 import copy
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from medembed.checkpoints.files import ModelFiles
 from medembed.checkpoints.tokenizer_settings import TokenizerSettings
@@ -17,6 +21,9 @@ Overlong = Literal["truncate", "error", "chunk"]
 # a quarter of each window is seen again in the next, so that a sentence cut at one edge stands whole in the other
 OVERLAP_SHARE = 4
 AS_IT_IS = TokenizerSettings()
+# characters whose tokens are held at a time where their places are asked for: a token's takes about 300 bytes
+BLOCK = 1 << 18
+_HALVES = re.compile("[\ud800-\udfff]")
 WHOLE = "MedEmbed(..., overlong='chunk') embeds them whole"
 
 
@@ -236,6 +243,15 @@ class Tokenizer:
         starts = range(0, max(1, len(body) - width + step), step)
         return [[*lead, *body[start : start + width]] for start in starts]
 
+    def ends(self, text: str) -> NDArray[np.int64]:
+        """The end of each token in a text, in characters. *Shape:* ``(tokens,)``, ascending."""
+        whole = _HALVES.sub("\ufffd", text)  # a character each, so that places stay
+        found = [np.zeros(0, dtype=np.int64)]
+        for start, block in _blocks(whole):
+            offsets = self._fast.encode(block, add_special_tokens=False).offsets
+            found.append(np.fromiter((end for _, end in offsets), np.int64, len(offsets)) + start)
+        return np.concatenate(found)
+
     def _bare(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids without special tokens."""
         try:
@@ -249,3 +265,15 @@ class Tokenizer:
         # tokenize side by side and never use more cores than they were given.
         encode: Any = self._fast.encode_batch_fast
         return [encode([text], add_special_tokens=False)[0].ids for text in texts]
+
+
+def _blocks(text: str) -> Iterator[tuple[int, str]]:
+    """A text in parts that begin at a blank, and where each begins."""
+    start = 0
+    while len(text) - start > BLOCK:
+        blank = next(re.compile(r"\s").finditer(text, start + BLOCK), None)
+        if blank is None:
+            break
+        yield start, text[start : blank.start()]
+        start = blank.start()
+    yield start, text[start:]

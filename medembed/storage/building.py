@@ -14,9 +14,10 @@ import numpy as np
 from medembed.errors import CorpusError, IndexingStoppedError
 from medembed.progress import RowBar
 from medembed.storage import shards
-from medembed.storage.known import KnownRows
+from medembed.storage.known import KnownRows, Notes
 from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, check_encoding, count_rows, read_manifest
 from medembed.storage.places import MANIFEST, SHARDS, discard, entries
+from medembed.storage.repeats import Repeats
 from medembed.storage.shards import Job, Record, Runner
 from medembed.storage.tables import Store, publish, with_deleted
 
@@ -43,6 +44,9 @@ class Summary:
         new: Rows whose ids were not there.
         rejected: Rows left out, by reason.
         truncated: Texts of the store that were longer than the model reads.
+        repeated: Rows of this run whose text was there before, and was not encoded again.
+        repeated_share: Share of this run's text that they are, from 0 to 1.
+        seconds_saved: Time that encoding them would have taken.
     """
 
     n_rows: int
@@ -54,6 +58,9 @@ class Summary:
     new: int
     rejected: Mapping[str, int]
     truncated: int
+    repeated: int = 0
+    repeated_share: float = 0.0
+    seconds_saved: float = 0.0
 
 
 Prepare = Callable[[Path, Manifest[Any], Iterator[Record]], tuple[Manifest[Any], Iterator[Record]]]
@@ -72,6 +79,7 @@ class Plan(Generic[E]):
         fresh: Manifest of an empty store with the model and settings of this run.
         runner: Who encodes.
         mode: ``"new"`` makes or finishes a store, ``"append"`` adds to one, ``"upsert"`` adds and replaces, ``"overwrite"`` replaces it.
+        cut: Makes the rows of the store of those that are given, such as passages of notes; None to take them as they are.
         prepare: Makes further files from the first rows; None where the kind has none.
         refuse: Takes a row whose id the store has already, and why; it may raise.
         rejected: Counts of rows that were left out, by reason, read when the run is done.
@@ -85,6 +93,7 @@ class Plan(Generic[E]):
     runner: Runner
     refuse: Callable[[Record, str], None]
     mode: Mode = "new"
+    cut: Callable[[Iterator[Record]], Iterator[Record]] | None = None
     prepare: Prepare | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
     progress: RowBar = field(default_factory=lambda: RowBar(None, None))
@@ -108,6 +117,7 @@ def build(folder: Path, records: Iterator[Record], plan: Plan[E]) -> Summary:
     for path in entries(folder, SHARDS):
         if path.name == STAGING:
             discard(folder, path)
+    records = records if plan.cut is None else plan.cut(records)
     changes = plan.mode in ("append", "upsert")
     store = Store.open(folder, plan.kind) if changes else None
     base = _fresh(folder, plan) if store is None else _changed(store, plan)
@@ -135,15 +145,20 @@ class _Run(Generic[E]):
         self._folder, self._plan, self._store = folder, plan, store
         self._made: dict[int, Shard] = {}
         self._replaced: list[int] = []
+        self._notes = Notes(base)
         self._embedded, self._resumed, self._kept = 0, 0, 0
 
     def unknown(self, records: Iterator[Record], known: KnownRows) -> Iterator[Record]:
         """Rows to encode: new ones, and with an upsert changed ones."""
         for record in records:
             number = known.number(record.id)
+            self._notes.add(record, number)
+            if self._plan.mode == "append" and self._notes.refused(record):
+                continue
             if number is None:
                 yield record
             elif self._plan.mode == "append":
+                self._notes.refuse(record)
                 self._plan.refuse(record, f"{KNOWN}: an upsert replaces it")
             elif known.holds(number, shards.text_hash(record.text, record.kept)):
                 self._kept += 1
@@ -190,8 +205,11 @@ class _Run(Generic[E]):
             raise CorpusError(f"{self._folder}: some shards were not made; run the same command again")
         made = [self._made[number] for number in sorted(self._made)]
         update: dict[str, Any] = {"shards": [*self.base.shards, *made], "rejected": dict(self._plan.rejected)}
-        if self._store is not None and self._replaced:
-            update["deleted"] = with_deleted(self._store, self._replaced)
+        if self._store is not None:
+            gone = [*self._replaced, *(self._notes.left(self._store) if self._plan.mode == "upsert" else ())]
+            if gone:
+                update["deleted"] = with_deleted(self._store, gone)
+        repeats = self._plan.runner if isinstance(self._plan.runner, Repeats) else None
         manifest = publish(self._folder, self.base.model_copy(update=update))
         return Summary(
             n_rows=manifest.n_rows - manifest.n_deleted,
@@ -203,6 +221,9 @@ class _Run(Generic[E]):
             new=self._embedded + self._resumed - len(self._replaced),
             rejected=manifest.rejected,
             truncated=sum(shard.truncated for shard in manifest.shards),
+            repeated=repeats.rows if repeats else 0,
+            repeated_share=repeats.share if repeats else 0.0,
+            seconds_saved=repeats.saved if repeats else 0.0,
         )
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from medembed.storage.shards import HASH_BYTES
+from medembed.extras import require
+from medembed.storage.manifest import NOTE, Manifest
+from medembed.storage.shards import HASH_BYTES, Record
 from medembed.storage.tables import Store
 
 
@@ -46,6 +48,49 @@ class KnownRows:
     def holds(self, number: int, text_hash: bytes) -> bool:
         """Tell whether a row's text and kept values have this hash. False for a row whose hash is unknown."""
         return bool(self._hashes[number].tobytes() == text_hash)
+
+
+class Notes:
+    """Notes whose passages come in a run. Passages of one note are added, replaced and refused together.
+
+    Args:
+        base: The manifest of the store; one whose rows are no passages has no notes.
+    """
+
+    def __init__(self, base: Manifest[Any]) -> None:
+        self._place = None if base.splitting is None else list(base.kept).index(NOTE)
+        self._seen: set[str] = set()
+        self._numbers: set[int] = set()
+        self._refused: str | None = None
+
+    def _of(self, record: Record) -> str | None:
+        return None if self._place is None else record.kept[self._place]
+
+    def add(self, record: Record, number: int | None) -> None:
+        """Remember a passage, and the row of the store that has its id."""
+        if (note := self._of(record)) is not None:
+            self._seen.add(note)
+            if number is not None:
+                self._numbers.add(number)
+
+    def refuse(self, record: Record) -> None:
+        """Remember that a passage's note is refused."""
+        self._refused = self._of(record)
+
+    def refused(self, record: Record) -> bool:
+        """Tell whether the passage before was refused and is of the same note."""
+        return self._refused is not None and self._refused == self._of(record)
+
+    def left(self, store: Store[Any]) -> list[int]:
+        """Live rows of the notes that came, whose passages did not: the note is shorter now."""
+        if not self._seen:
+            return []
+        compute, arrow = require("pyarrow.compute"), require("pyarrow")
+        wanted = arrow.array(sorted(self._seen), type="string")
+        columns = (table.column(NOTE) for table in store.tables())
+        of_notes = [np.asarray(compute.is_in(column, value_set=wanted)) for column in columns]
+        found = np.flatnonzero(np.concatenate([np.zeros(0, dtype=bool), *of_notes]) & store.live())
+        return [number for number in found.tolist() if number not in self._numbers]
 
 
 def _key(name: str) -> bytes:

@@ -39,6 +39,10 @@ from medembed.storage.places import HOLDER, LOCK, MANIFEST, REJECTS, SHARDS, is_
 from medembed.typed import KEPT_TYPES
 
 FORMAT = 2
+# the column of a store of passages that holds the id of each one's note
+NOTE = "note"
+RepeatedText = Literal["each", "once"]
+"""Whether each row is encoded, or each text once. Search then shows the first row of a text and names the others."""
 Mode = Literal["new", "append", "upsert", "overwrite"]
 FileName = Annotated[str, AfterValidator(plain_name)]
 """A manifest's name of a file below its folder. A name that leads out of it makes the manifest unreadable."""
@@ -131,6 +135,8 @@ class Manifest(BaseModel, Generic[E]):
         text_stored: Whether shards hold the texts, or only source and line.
         kept: Further columns and their types.
         assertions: Whether shards hold what the texts assert, in a column of scopes.
+        splitting: How notes were cut into the passages that are its rows; None where rows are what was read.
+        repeated_text: Whether search shows each row, or the first of those with the same text.
         shard_rows: Rows of a full shard.
         inputs: What was indexed, as it was named.
         edited: Whether rows were added or deleted since, so that ``inputs`` no longer tell the content.
@@ -149,6 +155,8 @@ class Manifest(BaseModel, Generic[E]):
     text_stored: bool
     kept: dict[str, ColumnKind]
     assertions: bool = False
+    splitting: dict[str, int] | None = None
+    repeated_text: RepeatedText = "each"
     shard_rows: Annotated[Count, Field(ge=1)]
     inputs: list[str]
     edited: bool = False
@@ -189,6 +197,7 @@ class Manifest(BaseModel, Generic[E]):
             "text": self.text_stored,
             "kept": self.kept,
             "parts": {name: part.sha256 for name, part in self.parts.items()} if parts else {},
+            **({} if self.splitting is None else {"splitting": self.splitting}),
         }
         if self.assertions:  # shards without them are the same shards as before there were any
             settings["assertions"] = True
@@ -199,12 +208,17 @@ class Manifest(BaseModel, Generic[E]):
         text = "with texts" if self.text_stored else "without texts"
         text += ", with assertions" if self.assertions else ""
         kept = "".join(f", column {name}:{kind}" for name, kind in self.kept.items())
+        cut = (
+            ""
+            if self.splitting is None
+            else ", passages of notes" + "".join(f", {name} {value}" for name, value in self.splitting.items())
+        )
         extra = self.encoding.model_dump(
             mode="json", exclude={*Encoding.model_fields, "ranges", "prompt", "prompt_kind"}
         )
         return (
             f"{self.encoding}, {self.encoding.max_seq_length} tokens, overlong {self.encoding.overlong}, "
-            f"{', '.join(f'{name} {value}' for name, value in extra.items())}, {text}{kept}, {self.shard_rows} rows per shard"
+            f"{', '.join(f'{name} {value}' for name, value in extra.items())}, {text}{kept}{cut}, {self.shard_rows} rows per shard"
         )
 
 

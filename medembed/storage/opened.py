@@ -6,14 +6,16 @@ They can tell about themselves, change, check and close. The model is loaded whe
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from medembed.errors import CorpusDamagedError, CorpusModelError
-from medembed.storage import tables
+from medembed.storage import grouped, tables
+from medembed.storage.around import Around, around
 from medembed.storage.building import Summary
 from medembed.storage.manifest import E, Kind, Manifest, Mode, check_encoding
-from medembed.storage.tables import Store
+from medembed.storage.tables import Hit, Store
 
 LOCAL = "sha256-"
 
@@ -163,6 +165,32 @@ class Opened(ABC, Generic[E, M]):
             else self
         )
 
+    def around(self, hits: Sequence[Hit], n: int = 1) -> list[Around]:
+        """Passages that stand around those that were found, in their notes.
+
+        Args:
+            hits: From a search of this store of passages.
+            n: Passages on each side.
+
+        Returns:
+            What stands before and after each hit, in the order of ``hits``.
+
+        Raises:
+            SettingError: ``n`` below 1.
+            CorpusError: The rows of the store are no passages.
+        """
+        return self._read(lambda: around(self._store, hits, n))
+
+    def _grouped(self, ranking: grouped.Ranking, k: int, column: str | None) -> list[list[Hit]]:
+        """The best rows of every query, or the best groups of rows."""
+        n_rows = max(1, self.manifest.n_rows)
+        grouped.check_column(self.manifest, column)
+        once = self.manifest.repeated_text == "once"
+        if column is None and not once:
+            return ranking(min(k, n_rows))
+        reduce = partial(grouped.reduced, column=column, once=once)
+        return grouped.search(lambda n: ranking(min(n, n_rows)), k, n_rows, reduce)
+
     def append(self, rows: Iterable[Mapping[str, Any]]) -> Summary:
         """Add rows, encoded with the store's model. A row whose id is there already is refused.
 
@@ -197,7 +225,8 @@ class Opened(ABC, Generic[E, M]):
         """Leave rows out from now on. Their bytes go with :meth:`compact`.
 
         Args:
-            ids: Looked up in the store as it is now, whatever other processes have written.
+            ids: Looked up in the store as it is now, whatever other processes have written. Where rows are passages of notes, the
+                id of a note stands for all of them.
 
         Returns:
             How many rows were deleted.

@@ -62,6 +62,8 @@ class Hit:
         line: Line or row in that file, from 1.
         kept: Values of kept columns.
         asserts: What its text says of the query's words, where that is more than that they hold; empty where nothing was asked.
+        others: Further rows of its group, where hits are grouped: those that are as good as the last hit.
+        also_in: Ids of rows with the same text, where repeated text was embedded once.
     """
 
     id: str
@@ -71,6 +73,8 @@ class Hit:
     line: int
     kept: dict[str, Any]
     asserts: tuple[Asserted, ...] = ()
+    others: int = 0
+    also_in: tuple[str, ...] = ()
 
 
 class Store(Generic[E]):
@@ -219,8 +223,12 @@ class Store(Generic[E]):
         fetched = iter(self.rows(np.concatenate(numbers) if len(numbers) else np.empty(0, np.int64)))
         return [[_hit(next(fetched), float(score)) for score in values] for values in scores]
 
-    def numbers(self, ids: Sequence[str]) -> Integers:
+    def numbers(self, ids: Sequence[str], *, notes: bool = False) -> Integers:
         """Numbers of the live rows with these ids, in the order asked.
+
+        Args:
+            ids: Ids of rows.
+            notes: Whether the id of a note stands for all its passages, where rows are passages.
 
         Raises:
             CorpusError: An id that is not there; the message says which by its place.
@@ -234,19 +242,25 @@ class Store(Generic[E]):
         # half of a surrogate pair, as an argument that is not UTF-8 has, is in no store and in no Arrow array
         known = [name for name in ids if border.is_text(name)]
         compute, wanted = require("pyarrow.compute"), require("pyarrow").array(known, type="string")
-        result: dict[str, int] = {}
-        live = self.live()
-        for start, table in zip(self.starts, self.tables(), strict=False):
-            column = table.column("id")
-            for place in np.flatnonzero(compute.is_in(column, value_set=wanted).to_numpy()):
-                if live[start + place]:
-                    result[column[int(place)].as_py()] = int(start + place)
+        names = ("id", manifest.NOTE) if notes and self.manifest.splitting is not None else ("id",)
+        result = self._live_by(names, wanted, compute)
         if missing := [place for place, name in enumerate(ids) if name not in result]:
             raise CorpusError(
                 f"{len(missing)} of {len(ids)} ids are not in {self.path}; the first of these is number {missing[0]} of those given, "
                 "counted from 0"
             )
-        return np.array([result[name] for name in ids], dtype=np.int64)
+        return np.array([number for name in ids for number in result[name]], dtype=np.int64)
+
+    def _live_by(self, names: Sequence[str], wanted: Any, compute: Any) -> dict[str, list[int]]:
+        """Numbers of live rows by the values of columns, where these are wanted."""
+        result: dict[str, list[int]] = {}
+        live = self.live()
+        for start, table in zip(self.starts, self.tables(), strict=False):
+            for column in map(table.column, names):
+                for place in np.flatnonzero(compute.is_in(column, value_set=wanted).to_numpy()):
+                    if live[start + place]:
+                        result.setdefault(column[int(place)].as_py(), []).append(int(start + place))
+        return result
 
     def allowed(self, chosen: Filter | None) -> NDArray[np.bool_] | None:
         """Rows that may be found, or None for all.
@@ -331,6 +345,8 @@ def with_deleted(store: Store[E], numbers: Iterable[int]) -> Deleted | None:
 def delete(store: Store[Any], ids: Sequence[str]) -> int:
     """Leave rows out from now on. They are looked up in the newest state of the store.
 
+    In a store of passages, the id of a note stands for all passages of it.
+
     Returns:
         How many rows were deleted.
 
@@ -340,7 +356,7 @@ def delete(store: Store[Any], ids: Sequence[str]) -> int:
     """
     with manifest.writing(store.path, store.kind):
         newest = store.newest()
-        now = set(newest.numbers(ids).tolist())
+        now = set(newest.numbers(ids, notes=True).tolist())
         if now:
             deleted = with_deleted(newest, now)
             publish(store.path, newest.manifest.model_copy(update={"deleted": deleted, "edited": True}))

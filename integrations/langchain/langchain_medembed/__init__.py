@@ -10,7 +10,8 @@ from importlib.metadata import version
 
 from langchain_medembed.embeddings import MedEmbedEmbeddings
 from langchain_medembed.rerank import MedColBERTRerank
+from langchain_medembed.splitter import MedEmbedSplitter
 
 __version__ = version("langchain-medembed")
 
-__all__ = ["MedColBERTRerank", "MedEmbedEmbeddings", "__version__"]
+__all__ = ["MedColBERTRerank", "MedEmbedEmbeddings", "MedEmbedSplitter", "__version__"]

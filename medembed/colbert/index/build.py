@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medembed.clinical import passages as cutting
 from medembed.clinical.hits import scope_columns
+from medembed.clinical.split import Splitting
 from medembed.colbert.index import layout
 from medembed.colbert.index.layout import CODEC, INDEX, TokenEncoding
 from medembed.colbert.model import MedColBERT
@@ -52,6 +54,7 @@ class TokenSettings:
         shard_rows: Rows encoded at a time, and lost at most when the process is killed.
         store_text: Whether hits bring their texts.
         assertions: As for :class:`medembed.corpus.embed.Settings`.
+        splitting: As for :class:`medembed.corpus.embed.Settings`.
         mode: As for :class:`medembed.corpus.embed.Settings`.
     """
 
@@ -61,6 +64,7 @@ class TokenSettings:
     shard_rows: int = SHARD_ROWS
     store_text: bool = True
     assertions: bool = False
+    splitting: Splitting | None = None
     mode: Mode = "new"
 
     def __post_init__(self) -> None:
@@ -75,9 +79,16 @@ class TokenSettings:
 def settings_of(manifest: Manifest[TokenEncoding], mode: Mode) -> TokenSettings:
     """Settings that continue an index."""
     told = manifest.encoding
-    columns = Columns(kept=manifest.kept)
+    columns, splitting = cutting.settings_of(manifest)
     return TokenSettings(
-        columns, told.bits, told.pool_factor, manifest.shard_rows, manifest.text_stored, manifest.assertions, mode
+        columns,
+        told.bits,
+        told.pool_factor,
+        manifest.shard_rows,
+        manifest.text_stored,
+        manifest.assertions,
+        splitting,
+        mode,
     )
 
 
@@ -127,8 +138,9 @@ def plan_of(
         encoding=layout.encoding_of(model, settings.bits, settings.pool_factor),
         engine=f"{model.precision} on {model.device}",
         text_stored=settings.store_text,
-        kept=dict(settings.columns.kept),
+        kept=cutting.columns_of(settings.columns.kept, settings.splitting),
         assertions=settings.assertions,
+        splitting=cutting.told(settings.splitting, model),
         shard_rows=settings.shard_rows,
         inputs=inputs,
     )
@@ -139,6 +151,7 @@ def plan_of(
         local(encoder.encode),
         indexing.refused,
         settings.mode,
+        cutting.cutter(settings.splitting, model),
         encoder.prepare,
         progress=progress or RowBar(None, None),
         stop=stop,

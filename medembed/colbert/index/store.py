@@ -144,6 +144,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         k: int = 10,
         *,
         filter: Filter | None = None,
+        group_by: str | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
@@ -155,6 +156,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         k: int = 10,
         *,
         filter: Filter | None = None,
+        group_by: str | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
@@ -166,6 +168,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         k: int = 10,
         *,
         filter: Filter | None = None,  # noqa: A002 - what it is called everywhere
+        group_by: str | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
@@ -176,6 +179,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             queries: One text, or a sequence of texts.
             k: Rows per query.
             filter: Which rows may be found, as for :meth:`EmbeddedCorpus.search`.
+            group_by: As for :meth:`EmbeddedCorpus.search`.
             candidates: Rows looked at exactly, at least ``k``; more find more and take longer.
             probe: Centroids looked at for each query token.
             assertion: As for :meth:`EmbeddedCorpus.search`.
@@ -186,14 +190,14 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         Raises:
             InputTypeError: A query is not a ``str``.
             SettingError: ``k``, ``candidates`` or ``probe`` below 1.
-            CorpusError: The filter does not fit.
+            CorpusError: The filter or ``group_by`` does not fit.
         """
         if isinstance(queries, str):
             options = {"filter": filter, "candidates": candidates, "probe": probe, "assertion": assertion}
-            return self.search([queries], k, **options)[0]  # type: ignore[arg-type]
+            return self.search([queries], k, group_by=group_by, **options)[0]  # type: ignore[arg-type]
         wishes = wishes_of(queries, assertion, self.manifest)
         encoded = self.model.encode_query(queries, show_progress_bar=False)
-        return self._searched(encoded, wishes, k, filter, candidates, probe)
+        return self._searched(encoded, wishes, k, filter, group_by, candidates, probe)
 
     @overload
     async def asearch(  # type: ignore[overload-overlap]
@@ -202,6 +206,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         k: int = 10,
         *,
         filter: Filter | None = None,
+        group_by: str | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
@@ -213,6 +218,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         k: int = 10,
         *,
         filter: Filter | None = None,
+        group_by: str | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
@@ -224,13 +230,23 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         k: int = 10,
         *,
         filter: Filter | None = None,  # noqa: A002
+        group_by: str | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """``search`` without blocking the event loop. Arguments, hits and errors are the same."""
         return await asyncio.to_thread(
-            partial(self.search, queries, k, filter=filter, candidates=candidates, probe=probe, assertion=assertion)
+            partial(
+                self.search,
+                queries,
+                k,
+                filter=filter,
+                group_by=group_by,
+                candidates=candidates,
+                probe=probe,
+                assertion=assertion,
+            )
         )
 
     def search_vectors(
@@ -239,6 +255,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         k: int = 10,
         *,
         filter: Filter | None = None,  # noqa: A002
+        group_by: str | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
     ) -> list[list[Hit]]:
@@ -248,6 +265,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             queries: From :meth:`MedColBERT.encode_query`, each *Shape:* ``(tokens, dimension)``.
             k: Rows per query.
             filter: Which rows may be found.
+            group_by: As for :meth:`EmbeddedCorpus.search`.
             candidates: Rows looked at exactly.
             probe: Centroids looked at for each query token.
 
@@ -259,7 +277,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             CorpusModelError: Another dimension than the index's.
             VectorError: Not a list of ``(tokens, dimension)`` arrays.
         """
-        return self._searched(queries, [[] for _ in queries], k, filter, candidates, probe)
+        return self._searched(queries, [[] for _ in queries], k, filter, group_by, candidates, probe)
 
     def _searched(
         self,
@@ -267,6 +285,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         wishes: list[list[Wish]],
         k: int,
         chosen: Filter | None,
+        group_by: str | None,
         candidates: int,
         probe: int,
     ) -> list[list[Hit]]:
@@ -276,7 +295,13 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         check(queries, "query")
         if len(queries) and queries[0].shape[1] != self.dimension:
             raise manifest.other_dimension(self.manifest, queries[0].shape[1], self.path)
-        return self._read(lambda: self._found(queries, wishes, k, self._store.allowed(chosen), candidates, probe))
+        return self._read(
+            lambda: self._grouped(
+                lambda n: self._found(queries, wishes, n, self._store.allowed(chosen), max(n, candidates), probe),
+                k,
+                group_by,
+            )
+        )
 
     def _found(
         self,

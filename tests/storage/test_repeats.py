@@ -1,0 +1,153 @@
+"""Repeated text embedded once: the same vectors, hits and scores as without, and nothing lost with the first row."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from medembed import EmbeddedCorpus, FakeEngine, MedEmbed, Settings
+from medembed.cli import app
+from medembed.corpus import embed
+from medembed.errors import SettingError
+from medembed.storage import repeats
+from medembed.storage.repeats import Places
+
+pytest.importorskip("pyarrow")
+WORDS = [
+    "acute",
+    "chest",
+    "pain",
+    "fever",
+    "cough",
+    "aspirin",
+    "metformin",
+    "rash",
+    "knee",
+    "swollen",
+    "calf",
+    "headache",
+    "nausea",
+]
+# fifteen texts, some of them in every shard, some in none but the first
+TEXTS = [" ".join(WORDS[(n * 5 + place) % 13] for place in range(4 + n % 3)) for n in range(15)]
+ORDER = [(n * n + n // 7) % 15 for n in range(64)]
+ROWS = [{"id": f"r{number}", "text": TEXTS[text]} for number, text in enumerate(ORDER)]
+ONCE = Settings(shard_rows=7, repeated_text="once")
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[MedEmbed]:
+    with MedEmbed(engine=FakeEngine(dimension=16)) as model:
+        yield model
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Texts that were embedded."""
+    seen: list[str] = []
+    whole = MedEmbed.encode_counted
+
+    def counted(self: MedEmbed, inputs: Any, **options: Any) -> Any:
+        seen.extend(inputs)
+        return whole(self, inputs, **options)
+
+    monkeypatch.setattr(MedEmbed, "encode_counted", counted)
+    return seen
+
+
+def ranking(hits: Any) -> dict[str, float]:
+    """Ids by score, with those that a hit names beside."""
+    return {name: hit.score for hit in hits for name in (hit.id, *hit.also_in)}
+
+
+@pytest.mark.parametrize("vectors", ["float32", "float16", "binary"])
+@pytest.mark.parametrize("shard_rows", [1, 7, 64])
+def test_hits_and_scores_are_those_of_every_row(tmp_path: Path, fake: MedEmbed, vectors: Any, shard_rows: int) -> None:
+    settings = Settings(vectors=vectors, shard_rows=shard_rows)
+    each = EmbeddedCorpus.build(tmp_path / "each", ROWS, fake, settings)
+    once = EmbeddedCorpus.build(tmp_path / "once", ROWS, fake, replace(settings, repeated_text="once"))
+    assert np.array_equal(each.vectors(), once.vectors())
+    assert once.ids == each.ids
+    assert once.verify() == []
+    for query in ("acute chest pain", "rash", TEXTS[3]):
+        every = each.search(query, k=64)
+        found = once.search(query, k=15)
+        assert ranking(found) == pytest.approx(ranking(every))
+        assert len({hit.text for hit in found}) == len(found) == len({hit.text for hit in every})
+        assert ranking(once.search(query, k=3)).items() <= ranking(found).items()
+
+
+def test_each_text_is_embedded_once_and_added_ones_not_again(tmp_path: Path, fake: MedEmbed, read: list[str]) -> None:
+    corpus = EmbeddedCorpus.build(tmp_path / "c", ROWS, fake, ONCE)
+    assert sorted(read) == sorted({TEXTS[text] for text in ORDER})
+    read.clear()
+    corpus.append([{"id": "new", "text": TEXTS[ORDER[0]]}, {"id": "other", "text": "gout"}])
+    assert read == ["gout"]
+    assert "new" in ranking(corpus.search(TEXTS[ORDER[0]], k=1))
+
+
+def test_deleting_the_first_keeps_the_others(tmp_path: Path, fake: MedEmbed) -> None:
+    corpus = EmbeddedCorpus.build(tmp_path / "c", ROWS, fake, ONCE)
+    first = corpus.search(TEXTS[ORDER[0]], k=1)[0]
+    assert len(first.also_in) > 1
+    corpus.delete([first.id])
+    corpus.compact()
+    second = corpus.search(TEXTS[ORDER[0]], k=1)[0]
+    assert (second.id, *second.also_in) == first.also_in
+    assert second.score == pytest.approx(first.score)
+    assert corpus.verify() == []
+
+
+def test_others_are_only_rows_that_the_filter_lets_through(tmp_path: Path, fake: MedEmbed) -> None:
+    corpus = EmbeddedCorpus.build(tmp_path / "c", ROWS, fake, ONCE)
+    names = [f"r{number}" for number in range(0, 64, 3)]
+    found = corpus.search(TEXTS[ORDER[0]], k=20, filter={"id": names})
+    assert set(ranking(found)) == set(names)
+
+
+def test_counts_of_what_was_saved(tmp_path: Path, fake: MedEmbed) -> None:
+    summary = embed.index_python(ROWS, tmp_path / "c", fake, ONCE)
+    assert summary.repeated == len(ROWS) - len(set(ORDER))
+    new = sum(len(TEXTS[text]) for text in set(ORDER))
+    assert summary.repeated_share == pytest.approx(1 - new / sum(len(row["text"]) for row in ROWS))
+    assert summary.seconds_saved > 0
+
+
+def test_places_survive_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "RECENT", 3)
+    places = Places()
+    keys = [bytes([number, 0, number]) + bytes(13) for number in range(50)]
+    for number, key in enumerate(keys):
+        places.add(key, number)
+    assert [places.get(key) for key in keys] == list(range(50))
+    assert places.get(b"x" * 16) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"repeated_text": "never"}, "repeated_text='never': choose one of each, once"),
+        ({"repeated_text": "once", "store_text": False}, "keep them, without --no-store-text"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        Settings(**settings)
+
+
+def test_the_command_tells_what_was_saved(tmp_path: Path, tiny_folder: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    words = ["index", source, "-o", tmp_path / "c", "-m", tiny_folder, "--repeated-text", "once"]
+    ran = CliRunner().invoke(app, [*map(str, words)])
+    assert ran.exit_code == 0, ran.output
+    assert f"{len(ROWS) - len(set(ORDER))} texts were there before, " in ran.output
+    found = CliRunner().invoke(app, ["search", str(tmp_path / "c"), TEXTS[ORDER[0]], "-k", "1"], env={"COLUMNS": "200"})
+    assert "also in: r" in found.output
+    refused = CliRunner().invoke(app, [*map(str, words), "--workers", "2", "--overwrite"])
+    assert "leave --workers and --ray out" in str(refused.exception)
