@@ -49,9 +49,11 @@ def chain_of(recipe: Recipe, places: Places) -> list[Link]:
                 continue
             recorded = places.expected.get("models", {})
             if not is_made(name):
-                pinned = (
-                    f"{name}@{recipe.base.revision}" if name == recipe.base.model and recipe.base.revision else name
-                )
+                revisions = {
+                    recipe.merge.anchor: recipe.merge.anchor_revision,
+                    recipe.base.model: recipe.base.revision,
+                }
+                pinned = f"{name}@{revisions[name]}" if revisions.get(name) else name
                 links[name] = Link(pinned, (), recorded.get(pinned), None)
                 continue
             made, there = open_made(name, recipe)

@@ -338,6 +338,7 @@ class Merge(Section):
     average_rounds: bool = False  # take the mean of every round's tuned weights instead of the last round's
     # whose weights are mixed in; None: the base's. In a chain of recipes an earlier model than the base may lose less
     anchor: str | None = None
+    anchor_revision: str | None = None  # commit of an anchor on the hub
 
     @model_validator(mode="after")
     def _keeps_something_tuned(self) -> "Merge":

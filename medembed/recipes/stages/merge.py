@@ -29,7 +29,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
     anchor = recipe.merge.anchor
     return {
         "ratios": recipe.merge.ratios,
-        "anchor": None if anchor is None else models.identity(places, anchor),
+        "anchor": None if anchor is None else models.identity(places, anchor, recipe.merge.anchor_revision),
         "base": models.base_identity(recipe, places),
         "sets": sets,
         "max_seq_length": length,
@@ -43,7 +43,7 @@ def run(stage: StageRun) -> Summary:
     base = models.base_files(recipe, stage.places).folder
     anchor = base
     if recipe.merge.anchor is not None:
-        anchor = models.fetch(stage.places, recipe.merge.anchor).folder
+        anchor = models.fetch(stage.places, recipe.merge.anchor, recipe.merge.anchor_revision).folder
         check_alike(anchor, tuned[0], recipe.merge.anchor)
     ratios = sorted({0.0, *recipe.merge.ratios, 1.0}) if recipe.development else list(recipe.merge.ratios)
     measured = (
