@@ -63,6 +63,7 @@ class _Run:
         text: Columns of the text.
         id: Column of the id; None to number rows.
         keep: Columns to keep; None for the store's own.
+        scope: Column that divides the rows; None for the store's own.
     """
 
     found: Found
@@ -72,6 +73,7 @@ class _Run:
     text: Sequence[str]
     id: str | None
     keep: dict[str, str] | None
+    scope: str | None
 
     @property
     def adds(self) -> bool:
@@ -85,7 +87,8 @@ class _Run:
         """
         kept = base.columns.kept if self.keep is None else self.keep
         given = {name: value for name, value in self.changes.items() if value is not None}
-        return replace(base, columns=Columns(tuple(self.text), self.id, kept), mode=self.mode, **given)
+        columns = Columns(tuple(self.text), self.id, kept, self.scope or base.columns.scope)
+        return replace(base, columns=columns, mode=self.mode, **given)
 
 
 def index(
@@ -95,6 +98,7 @@ def index(
     id_column: options.IdColumn = "id",
     number_rows: options.NumberRows = False,
     keep: options.Keep = None,
+    scope_column: options.ScopeColumn = None,
     format: options.Format = None,  # noqa: A002 - what it is called everywhere
     delimiter: options.Delimiter = None,
     quote: options.Quote = '"',
@@ -160,7 +164,7 @@ def index(
     id_name = None if number_rows else id_column
     dialect = options.dialect(delimiter, quote, encoding, header=header)
     found = sources.find(inputs, chosen, dialect=dialect, outputs=[output])
-    run = _Run(found, output, mode, changes, text_column or ["text"], id_name, _kept(keep))
+    run = _Run(found, output, mode, changes, text_column or ["text"], id_name, _kept(keep), scope_column)
     if late_interaction is not None:
         options.refuse(
             {
@@ -205,6 +209,7 @@ def token_index(
     id_column: options.IdColumn = "id",
     number_rows: options.NumberRows = False,
     keep: options.Keep = None,
+    scope_column: options.ScopeColumn = None,
     format: options.Format = None,  # noqa: A002 - what it is called everywhere
     delimiter: options.Delimiter = None,
     quote: options.Quote = '"',
@@ -236,7 +241,8 @@ def token_index(
     folder says which and why.
     """
     index(
-        inputs, output, text_column=text_column, id_column=id_column, number_rows=number_rows, keep=keep, format=format,
+        inputs, output, text_column=text_column, id_column=id_column, number_rows=number_rows, keep=keep,
+        scope_column=scope_column, format=format,
         delimiter=delimiter, quote=quote, encoding=encoding, header=header, split=split, max_tokens=max_tokens, overlap=overlap,
         batch_rows=batch_rows, append=append, upsert=upsert, overwrite=overwrite, store_text=store_text, assertions=assertions,
         late_interaction=model, bits=bits, pool_factor=pool_factor,

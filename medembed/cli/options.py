@@ -116,6 +116,18 @@ Keep = Annotated[
     list[str] | None,
     typer.Option(help="Keep a column for filters: NAME, or NAME:int, NAME:float, NAME:bool, NAME:date; repeat."),
 ]
+ScopeColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column that divides the rows, for instance by patient: it is kept, and every search has to name a value of it, or all."
+    ),
+]
+Scope = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose rows are reached, for a corpus with a scope column: NAME=VALUE, or all. It cannot be left out there."
+    ),
+]
 BatchRows = Annotated[
     int | None,
     typer.Option(

@@ -161,6 +161,7 @@ def plan_of(
         assertions=settings.assertions,
         splitting=cutting.told(settings.splitting, model),
         repeated_text=settings.repeated_text,
+        scope=settings.columns.scope,
         shard_rows=settings.shard_rows,
         inputs=inputs,
     )

@@ -34,6 +34,8 @@ class Columns:
         text: Hold the text; several are joined by a space, empty ones left out.
         id: Holds the id; None to make ids of file and line.
         kept: Further columns to keep for filters, and their types: string, int, float, bool or date.
+        scope: A column that divides the rows, for instance by patient: a search has to name a value of it, or all. It is kept, as
+            a string unless ``kept`` says otherwise. None to divide nothing.
 
     Raises:
         CorpusError: A kept column's name is taken or comes twice, or its type is unknown.
@@ -42,9 +44,12 @@ class Columns:
     text: Sequence[str] = ("text",)
     id: str | None = "id"
     kept: Mapping[str, str] = field(default_factory=dict)
+    scope: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the names and types."""
+        """Check the names and types, and keep the column of the scope."""
+        if self.scope is not None and self.scope not in self.kept:
+            object.__setattr__(self, "kept", {**self.kept, self.scope: "string"})
         for name, kind in self.kept.items():
             if name in RESERVED:
                 raise CorpusError(f"the column {name!r} cannot be kept under that name: a corpus has its own")

@@ -11,13 +11,14 @@ from typing import Any, Generic
 
 import numpy as np
 
-from medembed.errors import CorpusError, IndexingStoppedError
+from medembed.errors import CorpusError, CorpusScopeError, IndexingStoppedError
 from medembed.progress import RowBar
 from medembed.storage import shards
 from medembed.storage.known import KnownRows, Notes
 from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, check_encoding, count_rows, read_manifest
 from medembed.storage.places import MANIFEST, SHARDS, discard, entries
 from medembed.storage.repeats import Repeats
+from medembed.storage.scopes import ALL
 from medembed.storage.shards import Job, Record, Runner
 from medembed.storage.tables import Store, publish, with_deleted
 
@@ -119,7 +120,7 @@ def build(folder: Path, records: Iterator[Record], plan: Plan[E]) -> Summary:
             discard(folder, path)
     records = records if plan.cut is None else plan.cut(records)
     changes = plan.mode in ("append", "upsert")
-    store = Store.open(folder, plan.kind) if changes else None
+    store = Store.open(folder, plan.kind).within(ALL) if changes else None
     base = _fresh(folder, plan) if store is None else _changed(store, plan)
     run = _Run(folder, base, plan, store)
     wanted = records if store is None else run.unknown(records, KnownRows(store))
@@ -231,7 +232,7 @@ def _changed(store: Store[E], plan: Plan[E]) -> Manifest[E]:
     """The manifest of a store that rows are added to."""
     found, fresh = store.manifest, plan.fresh
     check_encoding(found, fresh.encoding, store.path)
-    if found.settings_hash(parts=False) != fresh.settings_hash(parts=False):
+    if (found.scope, found.settings_hash(parts=False)) != (fresh.scope, fresh.settings_hash(parts=False)):
         raise CorpusError(
             f"{store.path} keeps {found}, but these rows would be {fresh}: add to it with the store's own settings"
         )
@@ -246,14 +247,21 @@ def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:
     if not (folder / MANIFEST).is_file():
         return plan.fresh
     if plan.mode == "overwrite":
-        # readers see by the number that the store has changed
-        return plan.fresh.model_copy(update={"state": _state(folder, plan.kind)})
+        replaced = _replaced(folder, plan.kind)
+        if replaced is not None and replaced.scope is not None and plan.fresh.scope is None:
+            raise CorpusScopeError(
+                f"{folder} is divided by {replaced.scope!r}, and what would replace it is not: say --scope-column {replaced.scope} again, "
+                "or use another folder"
+            )
+        # readers see by the number that the store has changed; for a damaged store it begins anew, far above
+        state = int(np.random.default_rng().integers(1 << 40)) if replaced is None else replaced.state
+        return plan.fresh.model_copy(update={"state": state})
     found, fresh = read_manifest(folder, plan.kind), plan.fresh
     advice = "use --append or --upsert to add to it, --overwrite to replace it, or another folder"
     if found.edited:
         raise CorpusError(f"{folder} is finished, and rows were added or deleted since: {advice}")
-    same = (found.inputs, found.shard_rows, found.settings_hash(parts=False))
-    if same != (fresh.inputs, fresh.shard_rows, fresh.settings_hash(parts=False)):
+    same = (found.inputs, found.shard_rows, found.scope, found.settings_hash(parts=False))
+    if same != (fresh.inputs, fresh.shard_rows, fresh.scope, fresh.settings_hash(parts=False)):
         raise CorpusError(
             f"{folder} is finished; it was made of {', '.join(found.inputs)} as {found}, and this is {', '.join(fresh.inputs)} "
             f"as {fresh}: {advice}"
@@ -261,12 +269,9 @@ def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:
     return fresh.model_copy(update={"state": found.state})
 
 
-def _state(folder: Path, kind: Kind[Any]) -> int:
-    """Number of changes of the store that is replaced.
-
-    Its kind and format do not matter. For a damaged store the number begins anew, far above.
-    """
+def _replaced(folder: Path, kind: Kind[E]) -> Manifest[E] | None:
+    """The manifest of the store that is replaced. None for a damaged one, or one of another kind or format."""
     try:
-        return read_manifest(folder, kind).state
+        return read_manifest(folder, kind)
     except CorpusError:
-        return int(np.random.default_rng().integers(1 << 40))
+        return None

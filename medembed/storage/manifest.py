@@ -137,6 +137,7 @@ class Manifest(BaseModel, Generic[E]):
         assertions: Whether shards hold what the texts assert, in a column of scopes.
         splitting: How notes were cut into the passages that are its rows; None where rows are what was read.
         repeated_text: Whether search shows each row, or the first of those with the same text.
+        scope: The kept column that divides the rows: every reader has to name a value of it, or all. None where nothing divides them.
         shard_rows: Rows of a full shard.
         inputs: What was indexed, as it was named.
         edited: Whether rows were added or deleted since, so that ``inputs`` no longer tell the content.
@@ -157,6 +158,7 @@ class Manifest(BaseModel, Generic[E]):
     assertions: bool = False
     splitting: dict[str, int] | None = None
     repeated_text: RepeatedText = "each"
+    scope: str | None = None
     shard_rows: Annotated[Count, Field(ge=1)]
     inputs: list[str]
     edited: bool = False
@@ -208,6 +210,7 @@ class Manifest(BaseModel, Generic[E]):
         text = "with texts" if self.text_stored else "without texts"
         text += ", with assertions" if self.assertions else ""
         kept = "".join(f", column {name}:{kind}" for name, kind in self.kept.items())
+        kept += "" if self.scope is None else f", scope column {self.scope}"
         cut = (
             ""
             if self.splitting is None

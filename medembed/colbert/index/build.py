@@ -141,6 +141,7 @@ def plan_of(
         kept=cutting.columns_of(settings.columns.kept, settings.splitting),
         assertions=settings.assertions,
         splitting=cutting.told(settings.splitting, model),
+        scope=settings.columns.scope,
         shard_rows=settings.shard_rows,
         inputs=inputs,
     )
