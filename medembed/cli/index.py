@@ -30,8 +30,9 @@ from medembed.rows.read import Columns
 from medembed.rows.rejects import REJECTS
 from medembed.rows.sources import Found
 from medembed.storage.building import Summary
-from medembed.storage.manifest import Mode, read_manifest
+from medembed.storage.manifest import Mode, adds, read_manifest
 from medembed.storage.shards import Runner
+from medembed.storage.syncing import Changes
 from medembed.terminal import say
 
 
@@ -78,7 +79,7 @@ class _Run:
     @property
     def adds(self) -> bool:
         """Tell whether rows are added to a store. The store's settings are kept then."""
-        return self.mode in ("append", "upsert")
+        return adds(self.mode, self.output)
 
     def settings(self, base: Any) -> Any:
         """The settings of the store, with those that were given.
@@ -125,6 +126,8 @@ def index(
     gpus: Annotated[float, typer.Option(min=0, help="With --ray: GPUs per worker.")] = 0,
     append: options.Append = False,
     upsert: options.Upsert = False,
+    sync: options.Sync = False,
+    sync_limit: options.SyncLimit = None,
     overwrite: options.Overwrite = False,
     store_text: options.StoreText = None,
     assertions: options.Assertions = None,
@@ -153,11 +156,14 @@ def index(
 
     Exit code 3 says that rows or files were left out; rejects.jsonl in the folder says which rows and why.
     """
-    mode = options.mode(append=append, upsert=upsert, overwrite=overwrite)
+    mode = options.mode(append=append, upsert=upsert, sync=sync, overwrite=overwrite)
+    if not sync:
+        options.refuse({"sync-limit": sync_limit}, "only with --sync")
     changes = {
         "shard_rows": batch_rows,
         "store_text": store_text,
         "assertions": assertions,
+        "sync_limit": sync_limit,
         "splitting": options.splitting(max_tokens, overlap, split=split),
     }
     chosen = None if format is None else format.value
@@ -223,6 +229,8 @@ def token_index(
     batch_rows: options.BatchRows = None,
     append: options.Append = False,
     upsert: options.Upsert = False,
+    sync: options.Sync = False,
+    sync_limit: options.SyncLimit = None,
     overwrite: options.Overwrite = False,
     store_text: options.StoreText = None,
     assertions: options.Assertions = None,
@@ -244,7 +252,8 @@ def token_index(
         inputs, output, text_column=text_column, id_column=id_column, number_rows=number_rows, keep=keep,
         scope_column=scope_column, format=format,
         delimiter=delimiter, quote=quote, encoding=encoding, header=header, split=split, max_tokens=max_tokens, overlap=overlap,
-        batch_rows=batch_rows, append=append, upsert=upsert, overwrite=overwrite, store_text=store_text, assertions=assertions,
+        batch_rows=batch_rows, append=append, upsert=upsert, sync=sync, sync_limit=sync_limit,
+        overwrite=overwrite, store_text=store_text, assertions=assertions,
         late_interaction=model, bits=bits, pool_factor=pool_factor,
         document_length=document_length, precision=precision, device=device, threads=threads, overlong=overlong,
     )  # fmt: skip
@@ -257,7 +266,7 @@ def _index_texts(run: _Run, model: MedEmbed, runner: Runner | None) -> None:
         started = time.perf_counter()
         summary = embed.index(
             run.found, run.output, model, settings,
-            runner=runner, progress=progress, stop=lambda: bool(stopped),
+            runner=runner, progress=progress, stop=lambda: bool(stopped), announce=_announced,
         )  # fmt: skip
     _tell(
         run,
@@ -272,7 +281,10 @@ def _index_tokens(run: _Run, model: MedColBERT) -> None:
     settings = run.settings(base)
     with stopping() as stopped, row_bar(run.found.size()) as progress:
         started = time.perf_counter()
-        summary = tokens.index(run.found, run.output, model, settings, progress=progress, stop=lambda: bool(stopped))
+        summary = tokens.index(
+            run.found, run.output, model, settings,
+            progress=progress, stop=lambda: bool(stopped), announce=_announced,
+        )  # fmt: skip
     _tell(
         run,
         summary,
@@ -298,12 +310,23 @@ def _kept(given: list[str] | None) -> dict[str, str] | None:
     return {name: kind or "string" for name, _, kind in (item.partition(":") for item in given)}
 
 
+def _announced(changes: Changes) -> None:
+    """Say what a sync is about to do."""
+    say(
+        f"sync: {changes.kept} rows are as they were, {changes.replaced} have changed, {changes.new} are new, {changes.gone} are gone "
+        "and will be deleted",
+        error=True,
+    )
+
+
 def _tell(run: _Run, summary: Summary, seconds: float, remedy: str, *, of_tokens: bool = False) -> None:
     rate = f", {summary.embedded / seconds:.0f}/s" if summary.embedded else ""
     vectors = f", {summary.n_vectors} token vectors" if of_tokens else ""
     there = f"{summary.resumed} were there"
-    if run.mode == "upsert":
+    if run.mode in ("upsert", "sync"):
         there = f"{summary.kept} kept, {summary.replaced} replaced, {summary.new} new"
+    if run.mode == "sync":
+        there += f", {summary.deleted} deleted"
     say(
         f"{run.output}: {summary.n_rows} rows{vectors} ({summary.embedded} embedded now in {seconds:.1f} s{rate}; {there})",
         error=True,

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
@@ -33,6 +34,7 @@ from medembed.storage.manifest import Mode
 from medembed.storage.opened import Opened
 from medembed.storage.scopes import Scope
 from medembed.storage.shards import row_columns
+from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 Floats = NDArray[np.float32]
@@ -98,8 +100,10 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
     def _load(self, device: str, threads: int | None) -> MedEmbed:
         return MedEmbed(**self.model_settings, device=device, threads=threads)
 
-    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode) -> Summary:
-        return embed.index_python(rows, self.path, self.model, embed.settings_of(self.manifest, mode))
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = LIMIT) -> Summary:
+        return embed.index_python(
+            rows, self.path, self.model, replace(embed.settings_of(self.manifest, mode), sync_limit=sync_limit)
+        )
 
     @property
     def model_settings(self) -> dict[str, Any]:

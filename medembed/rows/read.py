@@ -7,7 +7,7 @@ from typing import Any
 from medembed import border
 from medembed.errors import CorpusError, InputFileError
 from medembed.rows import sources
-from medembed.rows.readers import WITHOUT_COLUMNS, records
+from medembed.rows.readers import WHOLE_FILES, WITHOUT_COLUMNS, records
 from medembed.rows.source import Reject, Source
 from medembed.rows.wanted import ROWS_THAT_TELL, Wanted
 from medembed.typed import KEPT_TYPES, typed
@@ -159,7 +159,7 @@ class _UnusableError(Exception):
 
 def _id_of(named: Mapping[str, Any], source: Source, line: int, columns: Columns) -> str:
     if columns.id is None:
-        return source.short if source.format == "files" else f"{source.short}:{line}"
+        return source.short if source.format in WHOLE_FILES else f"{source.short}:{line}"
     name = named.get(columns.id)
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)

@@ -3,7 +3,7 @@
 Known rows are kept or replaced. The others are cut into shards, and shards that are already there are taken over.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,13 +13,14 @@ import numpy as np
 
 from medembed.errors import CorpusError, CorpusScopeError, IndexingStoppedError
 from medembed.progress import RowBar
-from medembed.storage import shards
+from medembed.storage import shards, syncing
 from medembed.storage.known import KnownRows, Notes
-from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, check_encoding, count_rows, read_manifest
+from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, adds, check_encoding, count_rows, read_manifest
 from medembed.storage.places import MANIFEST, SHARDS, discard, entries
 from medembed.storage.repeats import Repeats
 from medembed.storage.scopes import ALL
 from medembed.storage.shards import Job, Record, Runner
+from medembed.storage.syncing import Announce, Changes, Inventory
 from medembed.storage.tables import Store, publish, with_deleted
 
 STAGING = "staging"
@@ -43,6 +44,7 @@ class Summary:
         kept: Rows of an upsert that were there already, unchanged.
         replaced: Rows of an upsert that took the place of others.
         new: Rows whose ids were not there.
+        deleted: Rows that a sync did not find in its inputs.
         rejected: Rows left out, by reason.
         truncated: Texts of the store that were longer than the model reads.
         repeated: Rows of this run whose text was there before, and was not encoded again.
@@ -57,6 +59,7 @@ class Summary:
     kept: int
     replaced: int
     new: int
+    deleted: int
     rejected: Mapping[str, int]
     truncated: int
     repeated: int = 0
@@ -79,7 +82,8 @@ class Plan(Generic[E]):
         kind: What the store is.
         fresh: Manifest of an empty store with the model and settings of this run.
         runner: Who encodes.
-        mode: ``"new"`` makes or finishes a store, ``"append"`` adds to one, ``"upsert"`` adds and replaces, ``"overwrite"`` replaces it.
+        mode: ``"new"`` makes or finishes a store, ``"append"`` adds to one, ``"upsert"`` adds and replaces, ``"sync"`` also deletes
+            what is gone, ``"overwrite"`` replaces it.
         cut: Makes the rows of the store of those that are given, such as passages of notes; None to take them as they are.
         prepare: Makes further files from the first rows; None where the kind has none.
         refuse: Takes a row whose id the store has already, and why; it may raise.
@@ -87,6 +91,9 @@ class Plan(Generic[E]):
         progress: Is told of rows as they are read, and as they are encoded or found encoded.
         runner_tells: Whether the runner tells ``progress`` of the rows that it encodes.
         stop: Asked between two shards; once it says True, the shards begun are finished and ``IndexingStoppedError`` raised.
+        unread: Ids of rows that the inputs have and that could not be used, read when the run is done: a sync keeps those.
+        sync_limit: Share of the rows that a sync may delete.
+        announce: Is told what a sync is about to do.
     """
 
     kind: Kind[E]
@@ -100,6 +107,9 @@ class Plan(Generic[E]):
     progress: RowBar = field(default_factory=lambda: RowBar(None, None))
     runner_tells: bool = False
     stop: Callable[[], bool] = never
+    unread: Collection[str] = ()
+    sync_limit: float = syncing.LIMIT
+    announce: Announce = syncing.silent
 
 
 def build(folder: Path, records: Iterator[Record], plan: Plan[E]) -> Summary:
@@ -119,11 +129,10 @@ def build(folder: Path, records: Iterator[Record], plan: Plan[E]) -> Summary:
         if path.name == STAGING:
             discard(folder, path)
     records = records if plan.cut is None else plan.cut(records)
-    changes = plan.mode in ("append", "upsert")
-    store = Store.open(folder, plan.kind).within(ALL) if changes else None
+    store = Store.open(folder, plan.kind).within(ALL) if adds(plan.mode, folder) else None
     base = _fresh(folder, plan) if store is None else _changed(store, plan)
     run = _Run(folder, base, plan, store)
-    wanted = records if store is None else run.unknown(records, KnownRows(store))
+    wanted = records if store is None else run.unknown(records, store)
     if store is None and plan.prepare is not None:
         run.base, wanted = plan.prepare(folder, base, wanted)
     for shard in plan.runner(run.pending(wanted), folder, run.base):
@@ -148,9 +157,12 @@ class _Run(Generic[E]):
         self._replaced: list[int] = []
         self._notes = Notes(base)
         self._embedded, self._resumed, self._kept = 0, 0, 0
+        self._inventory: Inventory | None = None
 
-    def unknown(self, records: Iterator[Record], known: KnownRows) -> Iterator[Record]:
-        """Rows to encode: new ones, and with an upsert changed ones."""
+    def unknown(self, records: Iterator[Record], store: Store[E]) -> Iterator[Record]:
+        """Rows to encode: new ones, and with an upsert or a sync changed ones."""
+        known = KnownRows(store)
+        self._inventory = Inventory(store, known)
         for record in records:
             number = known.number(record.id)
             self._notes.add(record, number)
@@ -158,7 +170,9 @@ class _Run(Generic[E]):
                 continue
             if number is None:
                 yield record
-            elif self._plan.mode == "append":
+                continue
+            self._inventory.saw(number)
+            if self._plan.mode == "append":
                 self._notes.refuse(record)
                 self._plan.refuse(record, f"{KNOWN}: an upsert replaces it")
             elif known.holds(number, shards.text_hash(record.text, record.kept)):
@@ -205,11 +219,12 @@ class _Run(Generic[E]):
         if sorted(self._made) != list(range(first, first + len(self._made))):
             raise CorpusError(f"{self._folder}: some shards were not made; run the same command again")
         made = [self._made[number] for number in sorted(self._made)]
+        gone = self._gone()
         update: dict[str, Any] = {"shards": [*self.base.shards, *made], "rejected": dict(self._plan.rejected)}
         if self._store is not None:
-            gone = [*self._replaced, *(self._notes.left(self._store) if self._plan.mode == "upsert" else ())]
-            if gone:
-                update["deleted"] = with_deleted(self._store, gone)
+            left = self._notes.left(self._store) if self._plan.mode == "upsert" else ()
+            if dropped := [*self._replaced, *left, *gone]:
+                update["deleted"] = with_deleted(self._store, dropped)
         repeats = self._plan.runner if isinstance(self._plan.runner, Repeats) else None
         manifest = publish(self._folder, self.base.model_copy(update=update))
         return Summary(
@@ -219,13 +234,31 @@ class _Run(Generic[E]):
             resumed=self._resumed,
             kept=self._kept,
             replaced=len(self._replaced),
-            new=self._embedded + self._resumed - len(self._replaced),
+            new=self._new,
+            deleted=len(gone),
             rejected=manifest.rejected,
             truncated=sum(shard.truncated for shard in manifest.shards),
             repeated=repeats.rows if repeats else 0,
             repeated_share=repeats.share if repeats else 0.0,
             seconds_saved=repeats.saved if repeats else 0.0,
         )
+
+    @property
+    def _new(self) -> int:
+        return self._embedded + self._resumed - len(self._replaced)
+
+    def _gone(self) -> list[int]:
+        """Rows that a sync deletes, after they were told.
+
+        Raises:
+            SyncLimitError: There are too many.
+        """
+        if self._plan.mode != "sync" or self._inventory is None:
+            return []
+        n_read = self._kept + self._embedded + self._resumed
+        gone = self._inventory.gone(self._plan.unread, n_read, self._plan.sync_limit)
+        self._plan.announce(Changes(self._kept, len(self._replaced), self._new, len(gone)))
+        return gone
 
 
 def _changed(store: Store[E], plan: Plan[E]) -> Manifest[E]:
@@ -236,7 +269,8 @@ def _changed(store: Store[E], plan: Plan[E]) -> Manifest[E]:
         raise CorpusError(
             f"{store.path} keeps {found}, but these rows would be {fresh}: add to it with the store's own settings"
         )
-    return found.model_copy(update={"edited": True, "inputs": [*found.inputs, *fresh.inputs]})
+    inputs = fresh.inputs if plan.mode == "sync" else [*found.inputs, *fresh.inputs]
+    return found.model_copy(update={"edited": True, "inputs": inputs})
 
 
 def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:

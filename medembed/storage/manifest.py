@@ -43,7 +43,7 @@ FORMAT = 2
 NOTE = "note"
 RepeatedText = Literal["each", "once"]
 """Whether each row is encoded, or each text once. Search then shows the first row of a text and names the others."""
-Mode = Literal["new", "append", "upsert", "overwrite"]
+Mode = Literal["new", "append", "upsert", "sync", "overwrite"]
 FileName = Annotated[str, AfterValidator(plain_name)]
 """A manifest's name of a file below its folder. A name that leads out of it makes the manifest unreadable."""
 Count = Annotated[int, Field(strict=True, ge=0, le=1 << 40)]
@@ -361,6 +361,11 @@ def damaged_deletions(folder: Path, part: Part) -> CorpusDamagedError:
     return damaged(
         folder, part, "it says which rows were deleted: bring it back from a copy, or index anew with --overwrite"
     )
+
+
+def adds(mode: Mode, folder: Path) -> bool:
+    """Tell whether rows are added to a store that is there. A sync makes the store where there is none."""
+    return mode in ("append", "upsert") or (mode == "sync" and (folder / MANIFEST).is_file())
 
 
 @contextmanager

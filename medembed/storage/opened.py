@@ -16,6 +16,7 @@ from medembed.storage.around import Around, around
 from medembed.storage.building import Summary
 from medembed.storage.manifest import E, Kind, Manifest, Mode, check_encoding
 from medembed.storage.scopes import Scope
+from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 LOCAL = "sha256-"
@@ -81,7 +82,7 @@ class Opened(ABC, Generic[E, M]):
         """Load the model that the manifest names."""
 
     @abstractmethod
-    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode) -> Summary:
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = LIMIT) -> Summary:
         """Add rows from Python."""
 
     @property
@@ -261,6 +262,24 @@ class Opened(ABC, Generic[E, M]):
             CorpusError: A row cannot be used, or another process writes; nothing is changed then.
         """
         return self._changed(lambda: self._add(rows, "upsert"))
+
+    def sync(self, rows: Iterable[Mapping[str, Any]], *, limit: float = LIMIT) -> Summary:
+        """Make the store hold these rows and no others.
+
+        New rows are added, changed ones replaced, and rows that are not among them deleted. Unchanged rows are not encoded again.
+
+        Args:
+            rows: All rows that there are by now, as for ``build``, with the columns that the store keeps.
+            limit: Share of the store's rows that may be deleted, from 0 to 1.
+
+        Returns:
+            How many rows were kept, replaced, new and deleted.
+
+        Raises:
+            SyncLimitError: More would be deleted, or there is no row at all; nothing is changed then.
+            CorpusError: A row cannot be used, or another process writes; nothing is changed then.
+        """
+        return self._changed(lambda: self._add(rows, "sync", limit))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Leave rows out from now on. Their bytes go with :meth:`compact`.

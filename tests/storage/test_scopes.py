@@ -102,7 +102,6 @@ REACHES: dict[type[Any], dict[str, Call]] = {
     EmbeddedCorpus: {
         **BOTH,
         "search, hybrid": lambda store, path, **scope: store.search("quinquagesima", 50, hybrid=Hybrid(), **scope),
-        "search, rrf": lambda store, path, **scope: store.search("zolpidem", 50, hybrid=Hybrid("rrf"), **scope),
         "search, binary": lambda store, path, **scope: store.search("zolpidem", 50, scan="binary", **scope),
         "search, filter": lambda store, path, **scope: store.search("fever", 50, filter={"patient": "18"}, **scope),
         "choose_weight": lambda store, path, **scope: store.choose_weight(["fever"], [{"17-0": 1}], **scope),

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
@@ -32,6 +32,7 @@ from medembed.storage.opened import Opened
 from medembed.storage.paths import below
 from medembed.storage.scopes import Scope
 from medembed.storage.shards import row_columns
+from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 Floats = NDArray[np.float32]
@@ -115,8 +116,10 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
     def _load(self, device: str, threads: int | None) -> MedColBERT:
         return MedColBERT(**self.model_settings, device=device, threads=threads)
 
-    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode) -> Summary:
-        return building.index_python(rows, self.path, self.model, building.settings_of(self.manifest, mode))
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = LIMIT) -> Summary:
+        return building.index_python(
+            rows, self.path, self.model, replace(building.settings_of(self.manifest, mode), sync_limit=sync_limit)
+        )
 
     @property
     def model_settings(self) -> dict[str, Any]:
