@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from medembed.cli import app
+from medembed.clinical.split import Splitting
 from medembed.errors import CorpusBusyError, CorpusError, InputFileError, SettingError, SyncLimitError
 from medembed.storage.manifest import writing
 from tests.storage.conftest import Kind, everything, row, rows
@@ -189,3 +191,24 @@ def test_a_nightly_sync_is_one_command(kind: Kind, tmp_path: Path, tiny_folder: 
     assert "only with --sync" in str(lone.exception)
     both = run("index", export, "-o", tmp_path / "s", "--upsert", "--sync", *use)
     assert "exclude each other" in str(both.exception)
+
+
+def test_passages_of_notes_are_synced_with_their_notes(kind: Kind, tmp_path: Path) -> None:
+    def notes(*numbers: int, lines: int = 12) -> list[dict[str, Any]]:
+        return [
+            {"id": f"n{n}", "text": " ".join(f"Fever in line {i} of note {n}." for i in range(lines))} for n in numbers
+        ]
+
+    def index(given: list[dict[str, Any]], mode: Any) -> Any:
+        split = replace(kind, settings=replace(kind.settings, splitting=Splitting(max_tokens=20)))
+        return split.index([written(tmp_path / "a.jsonl", given)], tmp_path / "s", mode)
+
+    index(notes(*range(10)), "new")
+    again = index(notes(*range(10)), "sync")
+    assert (again.replaced, again.new, again.deleted) == (0, 0, 0)
+    # one note is gone, one cannot be read, one is shorter
+    index([*notes(*range(1, 8)), {"id": "n8", "text": ""}, *notes(9, lines=6)], "sync")
+    with kind.open(tmp_path / "s") as store:
+        held = [name.partition("#")[0] for name in store.ids]
+        assert set(held) == {f"n{n}" for n in range(1, 10)}
+        assert held.count("n8") == held.count("n1") > held.count("n9") > 0
