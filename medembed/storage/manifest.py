@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medembed import __version__, border
 from medembed.errors import (
@@ -166,6 +166,12 @@ class Manifest(BaseModel, Generic[E]):
     parts: dict[str, Part] = {}
     deleted: Deleted | None = None
     rejected: dict[str, int] = {}
+
+    @model_validator(mode="after")
+    def _scope_is_kept(self) -> Self:
+        if self.scope is not None and self.scope not in self.kept:
+            raise ValueError("the scope column is not kept")
+        return self
 
     @property
     def n_rows(self) -> int:

@@ -17,7 +17,7 @@ from medembed import EmbeddedCorpus, TokenIndex
 from medembed.cli import app
 from medembed.clinical.split import Splitting
 from medembed.corpus.hybrid import Hybrid
-from medembed.errors import CorpusError, CorpusScopeError, SettingError
+from medembed.errors import CorpusDamagedError, CorpusError, CorpusScopeError, SettingError
 from medembed.rows.read import Columns
 from medembed.storage import scopes
 from medembed.storage.tables import Hit, Store
@@ -307,6 +307,14 @@ def test_an_opened_store_reads_no_shard_without_a_scope(divided: Any) -> None:
     with pytest.raises(CorpusScopeError, match="outside of the scope"):
         inside.hits([np.array([1])], [np.ones(1, dtype=np.float32)])
     assert files.within({"patient": "17"}) is inside
+
+
+def test_a_scope_column_that_is_not_kept_makes_a_manifest_unreadable(divided: Any, kind: Kind, tmp_path: Path) -> None:
+    manifest = tmp_path / "s" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"scope": "patient"', '"scope": "ward"'))
+    with pytest.raises(CorpusDamagedError):
+        kind.open(tmp_path / "s")
+    assert divided.count("all") == 24
 
 
 def test_a_scope_is_plain_data() -> None:
