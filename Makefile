@@ -121,7 +121,7 @@ wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/, with
 
 hashes: $(VENV)/.full ## Write constraints-hashed.txt anew from constraints.txt
 	@$(BIN)/uv pip compile $(COMPILE) --universal --python-version 3.11 --constraint constraints.txt \
-	  --extra torch --extra recipes --extra evaluation --extra corpus --extra mcp --group test --group check pyproject.toml \
+	  --extra torch --extra recipes --extra evaluation --extra corpus --extra documents --extra mcp --group test --group check pyproject.toml \
 	  | awk -F== 'NR==FNR {pinned[$$1]; next} /^[a-z]/ {keep = $$1 in pinned && $$1 != "torch"} keep || /^#/' constraints.txt - > constraints-hashed.txt.new
 	@mv constraints-hashed.txt.new constraints-hashed.txt
 

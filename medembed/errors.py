@@ -187,6 +187,14 @@ class CorpusModelError(CorpusError):
     """A model or a dimension that a corpus was not embedded with. The message says both."""
 
 
+class CorpusScopeError(CorpusError):
+    """A store that is divided by a scope column was asked without a scope, or with one that it does not have."""
+
+
+class SyncLimitError(CorpusError):
+    """A sync that would delete more of a store than it may. Nothing was changed."""
+
+
 class CorpusVersionError(CorpusError):
     """A corpus written by a newer version of medembed."""
 

@@ -16,6 +16,7 @@ from medembed.errors import SettingError
 from medembed.rows import files
 from medembed.rows.outputs import check_apart, check_outputs
 from medembed.rows.read import lines_of
+from medembed.storage import scopes
 from medembed.storage.manifest import Encoding
 from medembed.terminal import say
 
@@ -46,6 +47,7 @@ def info(folder: Folder) -> None:
             "model": f"{Encoding.__str__(told)}, {told.max_seq_length} tokens, overlong {told.overlong}",
             "vectors": vectors,
             "texts": "stored" if manifest.text_stored else "file and line only",
+            "scope": manifest.scope or "none",
             "kept columns": ", ".join(f"{name}:{kind}" for name, kind in manifest.kept.items()) or "none",
             "rows are": "as they were read"
             if manifest.splitting is None
@@ -87,16 +89,23 @@ def delete(
     ids_from: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A file of ids, one a line.")
     ] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="All rows of one scope, for instance patient=17.", show_default=False)
+    ] = None,
 ) -> None:
     """Leave rows out from now on. Their bytes go with compact.
 
-    Example: [bold]medembed corpus delete corpus/ note-17 note-18[/bold]
+    Examples: [bold]medembed corpus delete corpus/ note-17 note-18[/bold] ·
+    [bold]medembed corpus delete corpus/ --scope patient=17[/bold]
     """
-    if not ids and ids_from is None:
-        raise SettingError("which rows? Give ids, or a file of them with --ids-from")
+    by_id = bool(ids) or ids_from is not None
+    if by_id == (scope is not None):
+        raise SettingError(
+            "which rows? Give ids, or a file of them with --ids-from, or a scope with --scope NAME=VALUE"
+        )
     listed = [] if ids_from is None else lines_of(str(ids_from))
     with open_store(folder) as opened:
-        count = opened.delete([*(ids or []), *listed])
+        count = opened.delete([*(ids or []), *listed]) if scope is None else opened.delete_scope(scopes.parse(scope))
     say(f"{count} rows deleted; `medembed corpus compact {folder}` removes their bytes", error=True)
 
 
@@ -118,17 +127,19 @@ def export(
     folder: Folder,
     output: Annotated[Path, typer.Option("--output", "-o", help="A path that ends in .npy or .parquet.")],
     overwrite: options.Overwrite = False,
+    scope: options.Scope = None,
 ) -> None:
     """Write rows with their vectors as .parquet, or vectors as .npy. The ids go beside the .npy as .ids.json.
 
     Example: [bold]medembed corpus export corpus/ -o rows.parquet[/bold]
     """
     check_outputs(files.paths_of(output, with_ids=True), overwrite=overwrite)
+    within = None if scope is None else scopes.parse(scope)
     with open_store(folder) as opened:
         if output.suffix == ".parquet":
-            opened.to_parquet(output)
+            opened.to_parquet(output, scope=within)
         else:
-            opened.to_npy(output)
+            opened.to_npy(output, scope=within)
 
 
 @corpus_app.command("import")

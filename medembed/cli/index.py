@@ -30,8 +30,9 @@ from medembed.rows.read import Columns
 from medembed.rows.rejects import REJECTS
 from medembed.rows.sources import Found
 from medembed.storage.building import Summary
-from medembed.storage.manifest import Mode, read_manifest
+from medembed.storage.manifest import Mode, adds, read_manifest
 from medembed.storage.shards import Runner
+from medembed.storage.syncing import Changes
 from medembed.terminal import say
 
 
@@ -63,6 +64,7 @@ class _Run:
         text: Columns of the text.
         id: Column of the id; None to number rows.
         keep: Columns to keep; None for the store's own.
+        scope: Column that divides the rows; None for the store's own.
     """
 
     found: Found
@@ -72,11 +74,12 @@ class _Run:
     text: Sequence[str]
     id: str | None
     keep: dict[str, str] | None
+    scope: str | None
 
     @property
     def adds(self) -> bool:
         """Tell whether rows are added to a store. The store's settings are kept then."""
-        return self.mode in ("append", "upsert")
+        return adds(self.mode, self.output)
 
     def settings(self, base: Any) -> Any:
         """The settings of the store, with those that were given.
@@ -85,7 +88,8 @@ class _Run:
         """
         kept = base.columns.kept if self.keep is None else self.keep
         given = {name: value for name, value in self.changes.items() if value is not None}
-        return replace(base, columns=Columns(tuple(self.text), self.id, kept), mode=self.mode, **given)
+        columns = Columns(tuple(self.text), self.id, kept, self.scope or base.columns.scope)
+        return replace(base, columns=columns, mode=self.mode, **given)
 
 
 def index(
@@ -95,6 +99,7 @@ def index(
     id_column: options.IdColumn = "id",
     number_rows: options.NumberRows = False,
     keep: options.Keep = None,
+    scope_column: options.ScopeColumn = None,
     format: options.Format = None,  # noqa: A002 - what it is called everywhere
     delimiter: options.Delimiter = None,
     quote: options.Quote = '"',
@@ -121,6 +126,8 @@ def index(
     gpus: Annotated[float, typer.Option(min=0, help="With --ray: GPUs per worker.")] = 0,
     append: options.Append = False,
     upsert: options.Upsert = False,
+    sync: options.Sync = False,
+    sync_limit: options.SyncLimit = None,
     overwrite: options.Overwrite = False,
     store_text: options.StoreText = None,
     assertions: options.Assertions = None,
@@ -149,18 +156,21 @@ def index(
 
     Exit code 3 says that rows or files were left out; rejects.jsonl in the folder says which rows and why.
     """
-    mode = options.mode(append=append, upsert=upsert, overwrite=overwrite)
+    mode = options.mode(append=append, upsert=upsert, sync=sync, overwrite=overwrite)
+    if not sync:
+        options.refuse({"sync-limit": sync_limit}, "only with --sync")
     changes = {
         "shard_rows": batch_rows,
         "store_text": store_text,
         "assertions": assertions,
+        "sync_limit": sync_limit,
         "splitting": options.splitting(max_tokens, overlap, split=split),
     }
     chosen = None if format is None else format.value
     id_name = None if number_rows else id_column
     dialect = options.dialect(delimiter, quote, encoding, header=header)
     found = sources.find(inputs, chosen, dialect=dialect, outputs=[output])
-    run = _Run(found, output, mode, changes, text_column or ["text"], id_name, _kept(keep))
+    run = _Run(found, output, mode, changes, text_column or ["text"], id_name, _kept(keep), scope_column)
     if late_interaction is not None:
         options.refuse(
             {
@@ -205,6 +215,7 @@ def token_index(
     id_column: options.IdColumn = "id",
     number_rows: options.NumberRows = False,
     keep: options.Keep = None,
+    scope_column: options.ScopeColumn = None,
     format: options.Format = None,  # noqa: A002 - what it is called everywhere
     delimiter: options.Delimiter = None,
     quote: options.Quote = '"',
@@ -218,6 +229,8 @@ def token_index(
     batch_rows: options.BatchRows = None,
     append: options.Append = False,
     upsert: options.Upsert = False,
+    sync: options.Sync = False,
+    sync_limit: options.SyncLimit = None,
     overwrite: options.Overwrite = False,
     store_text: options.StoreText = None,
     assertions: options.Assertions = None,
@@ -236,9 +249,11 @@ def token_index(
     folder says which and why.
     """
     index(
-        inputs, output, text_column=text_column, id_column=id_column, number_rows=number_rows, keep=keep, format=format,
+        inputs, output, text_column=text_column, id_column=id_column, number_rows=number_rows, keep=keep,
+        scope_column=scope_column, format=format,
         delimiter=delimiter, quote=quote, encoding=encoding, header=header, split=split, max_tokens=max_tokens, overlap=overlap,
-        batch_rows=batch_rows, append=append, upsert=upsert, overwrite=overwrite, store_text=store_text, assertions=assertions,
+        batch_rows=batch_rows, append=append, upsert=upsert, sync=sync, sync_limit=sync_limit,
+        overwrite=overwrite, store_text=store_text, assertions=assertions,
         late_interaction=model, bits=bits, pool_factor=pool_factor,
         document_length=document_length, precision=precision, device=device, threads=threads, overlong=overlong,
     )  # fmt: skip
@@ -251,7 +266,7 @@ def _index_texts(run: _Run, model: MedEmbed, runner: Runner | None) -> None:
         started = time.perf_counter()
         summary = embed.index(
             run.found, run.output, model, settings,
-            runner=runner, progress=progress, stop=lambda: bool(stopped),
+            runner=runner, progress=progress, stop=lambda: bool(stopped), announce=_announced,
         )  # fmt: skip
     _tell(
         run,
@@ -266,7 +281,10 @@ def _index_tokens(run: _Run, model: MedColBERT) -> None:
     settings = run.settings(base)
     with stopping() as stopped, row_bar(run.found.size()) as progress:
         started = time.perf_counter()
-        summary = tokens.index(run.found, run.output, model, settings, progress=progress, stop=lambda: bool(stopped))
+        summary = tokens.index(
+            run.found, run.output, model, settings,
+            progress=progress, stop=lambda: bool(stopped), announce=_announced,
+        )  # fmt: skip
     _tell(
         run,
         summary,
@@ -292,12 +310,23 @@ def _kept(given: list[str] | None) -> dict[str, str] | None:
     return {name: kind or "string" for name, _, kind in (item.partition(":") for item in given)}
 
 
+def _announced(changes: Changes) -> None:
+    """Say what a sync is about to do."""
+    say(
+        f"sync: {changes.kept} rows are as they were, {changes.replaced} have changed, {changes.new} are new, {changes.gone} are gone "
+        "and will be deleted",
+        error=True,
+    )
+
+
 def _tell(run: _Run, summary: Summary, seconds: float, remedy: str, *, of_tokens: bool = False) -> None:
     rate = f", {summary.embedded / seconds:.0f}/s" if summary.embedded else ""
     vectors = f", {summary.n_vectors} token vectors" if of_tokens else ""
     there = f"{summary.resumed} were there"
-    if run.mode == "upsert":
+    if run.mode in ("upsert", "sync"):
         there = f"{summary.kept} kept, {summary.replaced} replaced, {summary.new} new"
+    if run.mode == "sync":
+        there += f", {summary.deleted} deleted"
     say(
         f"{run.output}: {summary.n_rows} rows{vectors} ({summary.embedded} embedded now in {seconds:.1f} s{rate}; {there})",
         error=True,

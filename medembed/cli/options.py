@@ -13,6 +13,7 @@ from medembed.rows.dialect import Dialect
 from medembed.rows.readers import known_endings
 from medembed.rows.sources import Found, told_left_out
 from medembed.storage.manifest import Mode
+from medembed.storage.syncing import LIMIT
 from medembed.terminal import say
 
 
@@ -41,6 +42,13 @@ class FormatName(StrEnum):
     csv = "csv"
     tsv = "tsv"
     parquet = "parquet"
+    json = "json"
+    fhir = "fhir"
+    xml = "xml"
+    html = "html"
+    rtf = "rtf"
+    docx = "docx"
+    pdf = "pdf"
     files = "files"
     lines = "lines"
 
@@ -82,6 +90,19 @@ Upsert = Annotated[
     bool,
     typer.Option("--upsert", help="Add to what is there, and replace rows whose text or kept columns have changed."),
 ]
+Sync = Annotated[
+    bool,
+    typer.Option(
+        "--sync",
+        help="Make the corpus hold these rows and no others: add what is new, replace what has changed, delete what is gone.",
+    ),
+]
+SyncLimit = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help=f"With --sync: share of the rows that may be deleted; more is refused. [default: {LIMIT}]"
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 StoreText = Annotated[
     bool | None,
@@ -115,6 +136,18 @@ Header = Annotated[
 Keep = Annotated[
     list[str] | None,
     typer.Option(help="Keep a column for filters: NAME, or NAME:int, NAME:float, NAME:bool, NAME:date; repeat."),
+]
+ScopeColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column that divides the rows, for instance by patient: it is kept, and every search has to name a value of it, or all."
+    ),
+]
+Scope = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose rows are reached, for a corpus with a scope column: NAME=VALUE, or all. It cannot be left out there."
+    ),
 ]
 BatchRows = Annotated[
     int | None,
@@ -160,15 +193,17 @@ Overlap = Annotated[
 SOME_REJECTED = 3
 
 
-def mode(*, append: bool, upsert: bool, overwrite: bool) -> Mode:
-    """The mode that --append, --upsert and --overwrite mean together.
+def mode(*, append: bool, upsert: bool, sync: bool, overwrite: bool) -> Mode:
+    """The mode that --append, --upsert, --sync and --overwrite mean together.
 
     Raises:
         SettingError: Several were given.
     """
-    if append + upsert + overwrite > 1:
-        raise SettingError("--append, --upsert and --overwrite exclude each other: choose one")
-    return "append" if append else "upsert" if upsert else "overwrite" if overwrite else "new"
+    modes: dict[Mode, bool] = {"append": append, "upsert": upsert, "sync": sync, "overwrite": overwrite}
+    chosen = [name for name, given in modes.items() if given]
+    if len(chosen) > 1:
+        raise SettingError("--append, --upsert, --sync and --overwrite exclude each other: choose one")
+    return chosen[0] if chosen else "new"
 
 
 def refuse(given: Mapping[str, object], why: str) -> None:

@@ -23,7 +23,7 @@ from medembed.errors import SettingError
 from medembed.rows.read import lines_of
 from medembed.rows.sources import STDIN
 from medembed.runtime.tokenizer import TruncationWarning
-from medembed.storage import filters, grouped
+from medembed.storage import filters, grouped, scopes
 from medembed.storage.manifest import kind_of
 from medembed.storage.tables import Hit
 from medembed.terminal import say
@@ -63,6 +63,7 @@ def search(
             "several values of the same column."
         ),
     ] = None,
+    scope: options.Scope = None,
     scan: Annotated[
         ScanName,
         typer.Option(help="int8 and binary choose candidates over smaller vectors: faster on large corpora."),
@@ -145,17 +146,26 @@ def search(
     with open_store(corpus, model, device=device, threads=threads) as opened:
         explainer = opened.model_settings if isinstance(opened, TokenIndex) else {"model": late_interaction or BUNDLED}
         chosen = filters.parse(where, opened.manifest.kept) if where else None
+        within = None if scope is None else scopes.parse(scope)
+        empty = opened.count(within) == 0
         if isinstance(opened, TokenIndex):
             dense = {"scan": scan != ScanName.auto, "hybrid": hybrid, **late}
             options.refuse(dense, "for embedded corpora only, and this is a token index")
-            answers = opened.search(asked, k, filter=chosen, group_by=group_by, assertion=wanted)
+            answers = opened.search(asked, k, filter=chosen, group_by=group_by, assertion=wanted, scope=within)
         else:
             grouped.check_column(opened.manifest, group_by)
             deep = k if late_interaction is None else max(k, depth)
             how = Hybrid(weight) if hybrid else None
             at_once = group_by if late_interaction is None else None
             answers = opened.search(
-                asked, deep, filter=chosen, group_by=at_once, scan=scan.value, hybrid=how, assertion=wanted
+                asked,
+                deep,
+                filter=chosen,
+                group_by=at_once,
+                scan=scan.value,
+                hybrid=how,
+                assertion=wanted,
+                scope=within,
             )
         if late_interaction is not None:
             share = first_share if first_share is not None else FIRST_SHARE if hybrid else 0.0
@@ -165,12 +175,12 @@ def search(
                     for query, some in zip(asked, answers, strict=True)
                 ]
         found = [
-            hits.Answer(query, some, opened.around(some, context) if context else [])
+            hits.Answer(query, some, opened.around(some, context, scope=within) if context else [])
             for query, some in zip(asked, answers, strict=True)
         ]
         kept = opened.manifest.kept
-    if chosen is not None and not any(answers):
-        say("no rows match --where", error=True)
+    if not any(answers):
+        _tell_none(scope_is_empty=within is not None and empty, filtered=chosen is not None)
     if explain:
         with MedColBERT(**explainer, device=device, threads=threads) as by:
             found = [replace(each, carried=explaining.words_of(by, each.query, each.hits)) for each in found]
@@ -213,6 +223,14 @@ def _asked(queries: Sequence[str]) -> list[str]:
         if not border.is_text(query):
             raise SettingError(f"query {place} is not UTF-8: type it anew, or give it through standard input")
     return asked
+
+
+def _tell_none(*, scope_is_empty: bool, filtered: bool) -> None:
+    """Say why there is no hit at all."""
+    if scope_is_empty:
+        say("no rows in this scope", error=True)
+    elif filtered:
+        say("no rows match --where", error=True)
 
 
 def _reranked(

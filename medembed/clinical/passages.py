@@ -32,9 +32,9 @@ def columns_of(kept: Mapping[str, str], splitting: Splitting | None) -> dict[str
 def settings_of(manifest: Manifest[Any]) -> tuple[Columns, Splitting | None]:
     """The columns that further rows of a store must bring, and how they are cut."""
     if manifest.splitting is None:
-        return Columns(kept=manifest.kept), None
+        return Columns(kept=manifest.kept, scope=manifest.scope), None
     own = {name: kind for name, kind in manifest.kept.items() if name not in COLUMNS}
-    return Columns(kept=own), Splitting(**manifest.splitting)
+    return Columns(kept=own, scope=manifest.scope), Splitting(**manifest.splitting)
 
 
 def told(splitting: Splitting | None, tokenizer: Tokens) -> dict[str, int] | None:

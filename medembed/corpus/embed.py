@@ -1,7 +1,7 @@
 """Rows → an embedded corpus. Its vectors are made here or by a runner."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -21,12 +21,13 @@ from medembed.progress import RowBar
 from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.sources import Found
-from medembed.storage import arrow_files, indexing
+from medembed.storage import arrow_files, indexing, syncing
 from medembed.storage.building import Plan, Summary, never
 from medembed.storage.indexing import Rows
 from medembed.storage.manifest import Manifest, Mode, RepeatedText
 from medembed.storage.repeats import Repeats
 from medembed.storage.shards import Encoded, Job, Runner, local, naming_rows
+from medembed.storage.syncing import Announce
 
 SHARD_ROWS = 4096
 # rows embedded between two reports of progress
@@ -47,7 +48,8 @@ class Settings:
         repeated_text: ``"once"`` embeds each text once, however often it comes, and search shows the first of its rows, which
             names the others in ``also_in``; ``"each"`` embeds and shows every row.
         mode: ``"new"`` makes or finishes a corpus of these inputs, ``"append"`` adds to one, ``"upsert"`` adds and replaces what
-            has changed, ``"overwrite"`` replaces the whole.
+            has changed, ``"sync"`` also deletes what is gone, ``"overwrite"`` replaces the whole.
+        sync_limit: Share of the rows that a sync may delete, from 0 to 1.
     """
 
     columns: Columns = field(default_factory=Columns)
@@ -58,9 +60,11 @@ class Settings:
     splitting: Splitting | None = None
     repeated_text: RepeatedText = "each"
     mode: Mode = "new"
+    sync_limit: float = syncing.LIMIT
 
     def __post_init__(self) -> None:
         """Check the values."""
+        syncing.check_limit(self.sync_limit)
         if self.shard_rows < 1:
             raise CorpusError(f"shard_rows={self.shard_rows}: give at least 1")
         if self.repeated_text not in get_args(RepeatedText):
@@ -78,7 +82,7 @@ def settings_of(manifest: Manifest[Embedding], mode: Mode) -> Settings:
     return Settings(columns, *told, splitting, manifest.repeated_text, mode)
 
 
-def index(
+def index(  # noqa: PLR0913 - what a run may be told, all keyword-only
     inputs: Sequence[str] | Found,
     folder: Path,
     model: MedEmbed,
@@ -88,6 +92,7 @@ def index(
     runner: Runner | None = None,
     progress: RowBar | None = None,
     stop: Callable[[], bool] = never,
+    announce: Announce = syncing.silent,
 ) -> Summary:
     """Embed the rows of files into a corpus on disk. Run again after a crash, it goes on where it was.
 
@@ -100,6 +105,7 @@ def index(
         runner: Who embeds; None for ``model`` in this process.
         progress: Is told of bytes and rows as they are read, and of rows as they are embedded, or found embedded.
         stop: Asked between two shards; once it says True, the shards begun are finished and ``IndexingStoppedError`` raised.
+        announce: Is told what a sync is about to do, before it does it.
 
     Returns:
         Counts. Rejected rows stand in ``rejects.jsonl`` with file, line and reason.
@@ -108,11 +114,12 @@ def index(
         InputFileError: An input cannot be read.
         CorpusError: The folder holds another corpus, another process writes to it, or it cannot be written; what is written
             whole stays, and counts for the next run.
+        SyncLimitError: A sync would delete more than it may; nothing is changed then.
         IndexingStoppedError: ``stop`` said so.
     """
     settings = settings or Settings()
     found = sources.found_in(inputs, format, [folder])
-    plan = plan_of(model, settings, list(found.patterns), runner, progress, stop)
+    plan = replace(plan_of(model, settings, list(found.patterns), runner, progress, stop), announce=announce)
     return indexing.index_files(found, settings.columns, folder, plan)
 
 
@@ -161,6 +168,7 @@ def plan_of(
         assertions=settings.assertions,
         splitting=cutting.told(settings.splitting, model),
         repeated_text=settings.repeated_text,
+        scope=settings.columns.scope,
         shard_rows=settings.shard_rows,
         inputs=inputs,
     )
@@ -175,6 +183,7 @@ def plan_of(
         progress=told,
         runner_tells=runner is None,
         stop=stop,
+        sync_limit=settings.sync_limit,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
@@ -31,7 +32,9 @@ from medembed.storage.building import Summary
 from medembed.storage.filters import Filter
 from medembed.storage.manifest import Mode
 from medembed.storage.opened import Opened
+from medembed.storage.scopes import Scope
 from medembed.storage.shards import row_columns
+from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 Floats = NDArray[np.float32]
@@ -97,35 +100,39 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
     def _load(self, device: str, threads: int | None) -> MedEmbed:
         return MedEmbed(**self.model_settings, device=device, threads=threads)
 
-    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode) -> Summary:
-        return embed.index_python(rows, self.path, self.model, embed.settings_of(self.manifest, mode))
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = LIMIT) -> Summary:
+        return embed.index_python(
+            rows, self.path, self.model, replace(embed.settings_of(self.manifest, mode), sync_limit=sync_limit)
+        )
 
     @property
     def model_settings(self) -> dict[str, Any]:
         """Arguments that make :class:`MedEmbed` the model of this corpus."""
         return layout.model_settings(self.manifest, self.revision_setting)
 
-    def vectors(self, ids: Sequence[str] | None = None) -> Floats:
+    def vectors(self, ids: Sequence[str] | None = None, *, scope: Scope | None = None) -> Floats:
         """Vectors as float32.
 
         They are those of all rows in the order of :attr:`ids`, or of chosen rows in the order asked.
 
         Args:
             ids: Which; None for all, which takes ``4 · len · dimension`` bytes.
+            scope: As for :meth:`search`.
 
         Returns:
             *Shape:* ``(n, dimension)``.
 
         Raises:
-            CorpusError: An id that is not there.
+            CorpusError: An id that is not there, or not in the scope.
+            CorpusScopeError: A scope has to be named and was not, or it is none of this corpus.
         """
-        return self._read(lambda: self._vectors(ids))
+        return self._read(lambda: self._vectors(ids, self._within(scope)))
 
-    def _vectors(self, ids: Sequence[str] | None) -> Floats:
-        rows = np.flatnonzero(self._store.live()) if ids is None else self._store.numbers(ids)
+    def _vectors(self, ids: Sequence[str] | None, store: Store[Embedding]) -> Floats:
+        rows = np.flatnonzero(store.live()) if ids is None else store.numbers(ids)
         if not len(rows):
             return np.empty((0, self.dimension), dtype=np.float32)
-        return self.to_float(scan.take(self.blocks(self.manifest.encoding.vectors), rows))
+        return self.to_float(scan.take(self._blocks_of(self.manifest.encoding.vectors, store), rows))
 
     @overload
     def search(  # type: ignore[overload-overlap] # a str is a sequence of str too
@@ -138,6 +145,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[Hit]: ...
     @overload
     def search(
@@ -150,6 +158,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -162,6 +171,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """The best rows for queries, exactly: every vector is compared.
 
@@ -178,6 +188,8 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             assertion: What the texts have to say of the query's words: ``"affirmed"``, ``"negated"``, or ``"any"`` for no matter.
                 None reads it from the query (*without*, *no*, *mother with*, *history of*). Of the best 100 rows, those that
                 assert something else fall back; their hits say what.
+            scope: Whose rows may be found, for a corpus with a scope column: ``{"patient": "17"}`` or ``"all"``. It cannot be left out
+                there. A value that no row has finds nothing.
 
         Returns:
             Hits, best first: one list for a ``str``, a list of lists for several queries.
@@ -185,15 +197,19 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         Raises:
             SettingError: ``k`` below 1.
             CorpusError: The filter or ``group_by`` does not fit, the corpus stores less than ``scan`` needs, or no texts for ``hybrid``.
+            CorpusScopeError: A scope has to be named and was not, or it is none of this corpus.
             CorpusModelError: Vectors of another dimension, or the model is not the corpus's.
         """
         if k < 1:
             raise SettingError(f"k={k}: give at least 1")
         requested = [queries] if isinstance(queries, str) else queries
+        self._within(scope)  # a missing scope is told before anything is encoded
         matrix = self._query_vectors(requested)
         hits = self._read(
             lambda: self._grouped(
-                lambda n: self._found(requested, matrix, n, filter, scan, hybrid, assertion), k, group_by
+                lambda n: self._found(requested, matrix, n, filter, scan, hybrid, assertion, self._within(scope)),
+                k,
+                group_by,
             )
         )
         return hits[0] if isinstance(queries, str) else hits
@@ -209,6 +225,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[Hit]: ...
     @overload
     async def asearch(
@@ -221,6 +238,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[list[Hit]]: ...
 
     async def asearch(
@@ -233,11 +251,20 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind = "auto",
         hybrid: Hybrid | None = None,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """``search`` without blocking the event loop. Arguments and their shapes, hits and errors are the same."""
         return await asyncio.to_thread(
             partial(
-                self.search, queries, k, filter=filter, group_by=group_by, scan=scan, hybrid=hybrid, assertion=assertion
+                self.search,
+                queries,
+                k,
+                filter=filter,
+                group_by=group_by,
+                scan=scan,
+                hybrid=hybrid,
+                assertion=assertion,
+                scope=scope,
             )
         )
 
@@ -250,21 +277,28 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         scan: ScanKind,
         hybrid: Hybrid | None,
         assertion: Assertion | None,
+        store: Store[Embedding],
     ) -> list[list[Hit]]:
         with computing():
-            index = self.index(scan, chosen)
+            index = self._index(scan, chosen, store)
             wishes = wishes_of(requested, assertion, self.manifest)
             deep = min(deep_enough(wishes, k), max(1, self.manifest.n_rows))
             if hybrid is None:
                 rows, scores = search.top_k(index, matrix, deep)
             else:
-                found = self._candidates(index, requested, matrix, max(deep, hybrid.depth))
+                found = self._candidates(index, requested, matrix, max(deep, hybrid.depth), store)
                 both = [fusing.ranked(item, hybrid, deep) for item in found]
                 rows, scores = [item[0] for item in both], [item[1] for item in both]
-            return hits_of(self._store, rows, scores, wishes, k)
+            return hits_of(store, rows, scores, wishes, k)
 
     def choose_weight(
-        self, queries: Sequence[str], relevant: Sequence[Mapping[str, int]], *, depth: int = 100, k: int = 10
+        self,
+        queries: Sequence[str],
+        relevant: Sequence[Mapping[str, int]],
+        *,
+        depth: int = 100,
+        k: int = 10,
+        scope: Scope | None = None,
     ) -> dict[float, float]:
         """Mean nDCG@k of hybrid search on a development set, for each of some weights.
 
@@ -275,6 +309,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             relevant: For each query, ids of relevant rows and how relevant they are.
             depth: Candidates of each side.
             k: Ranks that count.
+            scope: As for :meth:`search`.
 
         Returns:
             By weight; ``max(found, key=found.get)`` is the one to take.
@@ -287,31 +322,37 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             raise SettingError(
                 f"{len(queries)} queries, but judgements for {len(relevant)}: give one mapping per query"
             )
+        self._within(scope)
         matrix = self._query_vectors(queries)
-        found, ids = self._read(lambda: (self._candidates(self.index(), queries, matrix, depth), self._store.ids()))
+        found, ids = self._read(lambda: self._judged(queries, matrix, depth, self._within(scope)))
         return {
             weight: fusing.mean_ndcg(found, Hybrid(weight=weight, depth=depth), ids, relevant, k)
             for weight in fusing.WEIGHTS
         }
 
+    def _judged(
+        self, queries: Sequence[str], matrix: Floats, depth: int, store: Store[Embedding]
+    ) -> tuple[list[fusing.Candidates], list[str]]:
+        return self._candidates(self._index("auto", None, store), queries, matrix, depth, store), store.ids()
+
     def _candidates(
-        self, index: Index, queries: Sequence[str] | Floats, matrix: Floats, depth: int
+        self, index: Index, queries: Sequence[str] | Floats, matrix: Floats, depth: int, store: Store[Embedding]
     ) -> list[fusing.Candidates]:
         if isinstance(queries, np.ndarray):
             raise InputTypeError("hybrid search needs the queries' texts, not their vectors: BM25 compares words")
         if self._lexical is None:
-            self._lexical = self._words()
+            self._lexical = self._words(store)
         return fusing.candidates(index, self._lexical, list(queries), matrix, depth)
 
-    def _words(self) -> Bm25:
+    def _words(self, store: Store[Embedding]) -> Bm25:
         """BM25 over the texts. It is made once, and kept with what else is derived."""
         if not self.manifest.text_stored:
             raise CorpusError(f"{self.path} holds no texts, which hybrid search needs: index again with --store-text")
 
         def make() -> Bm25:
-            return Bm25([text for table in self._store.tables() for text in table.column("text").to_pylist()])
+            return Bm25([text for table in store.tables() for text in table.column("text").to_pylist()])
 
-        return self._store.whole(f"bm25.{VERSION}", make, Bm25.save, Bm25.load)
+        return store.whole(f"bm25.{VERSION}", make, Bm25.save, Bm25.load)
 
     def _query_vectors(self, queries: Sequence[str] | Floats) -> Floats:
         if not isinstance(queries, np.ndarray):
@@ -326,39 +367,49 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             raise manifest.other_dimension(self.manifest, queries.shape[1], self.path)
         return np.ascontiguousarray(queries, dtype=np.float32)
 
-    def index(self, scan: ScanKind = "auto", filter: Filter | None = None) -> Index:  # noqa: A002
+    def index(
+        self,
+        scan: ScanKind = "auto",
+        filter: Filter | None = None,  # noqa: A002
+        *,
+        scope: Scope | None = None,
+    ) -> Index:
         """The input of :func:`medembed.corpus.search.top_k`.
 
-        It has mapped vectors and the rows a filter lets through.
+        It has mapped vectors and the rows that a filter and a scope let through.
         """
+        return self._index(scan, filter, self._within(scope))
+
+    def _index(self, scan: ScanKind, chosen: Filter | None, store: Store[Embedding]) -> Index:
         told = self.manifest.encoding
         kind = search.first_kind(scan, told.vectors)
-        stored = self.blocks(told.vectors)
-        first = self.blocks(kind)
-        return Index(stored, told.vectors, first, kind, told.ranges_array(), self._store.allowed(filter))
+        stored = self._blocks_of(told.vectors, store)
+        first = self._blocks_of(kind, store)
+        return Index(stored, told.vectors, first, kind, told.ranges_array(), store.allowed(chosen))
 
-    def blocks(self, kind: Stored) -> list[Block]:
-        """All vectors, mapped: as they are stored, or quantized further."""
+    def _blocks_of(self, kind: Stored, store: Store[Embedding]) -> list[Block]:
+        """All vectors, mapped: as they are stored, or quantized further. Which of them may be found is said beside them."""
         if kind not in self._blocks:
             self._blocks[kind] = (
-                self._stored_blocks() if kind == self.manifest.encoding.vectors else self._quantized(kind)
+                self._stored_blocks(store) if kind == self.manifest.encoding.vectors else self._quantized(kind, store)
             )
         return self._blocks[kind]
 
-    def _stored_blocks(self) -> list[Block]:
-        pairs = zip(self._store.starts, self._store.tables(), strict=False)
+    @staticmethod
+    def _stored_blocks(store: Store[Embedding]) -> list[Block]:
+        pairs = zip(store.starts, store.tables(), strict=False)
         return [Block(int(start), arrow_files.to_matrix(table.column("vector"))) for start, table in pairs]
 
-    def _quantized(self, kind: Stored) -> list[Block]:
+    def _quantized(self, kind: Stored, store: Store[Embedding]) -> list[Block]:
         blocks = []
         for group in derived.groups(self.manifest):
-            table = self._store.derived.table(kind, group.key, lambda group=group: self._derive(group, kind))  # type: ignore[misc]
+            table = store.derived.table(kind, group.key, lambda group=group: self._derive(group, kind, store))  # type: ignore[misc]
             blocks.append(Block(group.start, arrow_files.to_matrix(table.column("vector"))))
         return blocks
 
-    def _derive(self, group: derived.Group, kind: Stored) -> Any:
+    def _derive(self, group: derived.Group, kind: Stored, store: Store[Embedding]) -> Any:
         told = self.manifest.encoding
-        stored = [arrow_files.to_matrix(self._store.table(number).column("vector")) for number in group.numbers]
+        stored = [arrow_files.to_matrix(store.table(number).column("vector")) for number in group.numbers]
         packed = vectors.quantize(self.to_float(np.concatenate(stored)), kind, told.ranges_array())
         column = arrow_files.to_column(packed, layout.vector_type(told, kind))
         return require("pyarrow").table({"vector": column})
@@ -368,46 +419,50 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         told = self.manifest.encoding
         return vectors.to_float(stored, told.vectors, told.ranges_array())
 
-    def groups(self) -> Iterator[tuple[Any, NDArray[Any]]]:
-        """Live rows of each shard, and their stored vectors.
+    def groups(self, scope: Scope | None = None) -> Iterator[tuple[Any, NDArray[Any]]]:
+        """Live rows of each shard in a scope, and their stored vectors.
 
         The rows are an Arrow table without vectors. The vectors have *Shape:* ``(n, columns)``.
+
+        Raises:
+            CorpusScopeError: A scope has to be named and was not, or it is none of this corpus.
         """
-        live = self._store.live()
-        for block, table in zip(self.blocks(self.manifest.encoding.vectors), self._store.tables(), strict=True):
+        store = self._within(scope)
+        live = store.live()
+        for block, table in zip(self._blocks_of(self.manifest.encoding.vectors, store), store.tables(), strict=True):
             here = live[block.start : block.start + len(block.vectors)]
             rows = row_columns(table, self.manifest).drop_columns(["text_hash"])
             yield (rows, block.vectors) if here.all() else (rows.filter(here), block.vectors[here])
 
-    def to_npy(self, path: str | os.PathLike[str]) -> None:
+    def to_npy(self, path: str | os.PathLike[str], *, scope: Scope | None = None) -> None:
         """Write vectors as ``.npy`` and ids beside it as ``.ids.json``. See :func:`medembed.corpus.handover.to_npy`."""
         from medembed.corpus import handover
 
-        handover.to_npy(self, Path(path))
+        handover.to_npy(self, Path(path), scope)
 
-    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+    def to_parquet(self, path: str | os.PathLike[str], *, scope: Scope | None = None) -> None:
         """Write rows with their vectors as Parquet. See :func:`medembed.corpus.handover.to_parquet`."""
         from medembed.corpus import handover
 
-        handover.to_parquet(self, Path(path))
+        handover.to_parquet(self, Path(path), scope)
 
-    def to_faiss(self, factory: str = "Flat") -> tuple[Any, list[str]]:
+    def to_faiss(self, factory: str = "Flat", *, scope: Scope | None = None) -> tuple[Any, list[str]]:
         """A faiss index and the ids of its rows. See :func:`medembed.corpus.handover.to_faiss`."""
         from medembed.corpus import handover
 
-        return handover.to_faiss(self, factory)
+        return handover.to_faiss(self, factory, scope)
 
-    def to_lancedb(self, uri: str, table: str = "corpus") -> Any:
+    def to_lancedb(self, uri: str, table: str = "corpus", *, scope: Scope | None = None) -> Any:
         """A LanceDB table. See :func:`medembed.corpus.handover.to_lancedb`."""
         from medembed.corpus import handover
 
-        return handover.to_lancedb(self, uri, table)
+        return handover.to_lancedb(self, uri, table, scope)
 
-    def to_qdrant(self, client: Any, collection: str) -> None:
+    def to_qdrant(self, client: Any, collection: str, *, scope: Scope | None = None) -> None:
         """A Qdrant collection. See :func:`medembed.corpus.handover.to_qdrant`."""
         from medembed.corpus import handover
 
-        handover.to_qdrant(self, client, collection)
+        handover.to_qdrant(self, client, collection, scope)
 
     def close(self) -> None:
         """Close the maps, and the model where it was loaded here."""

@@ -7,7 +7,7 @@ from typing import Any
 from medembed import border
 from medembed.errors import CorpusError, InputFileError
 from medembed.rows import sources
-from medembed.rows.readers import WITHOUT_COLUMNS, records
+from medembed.rows.readers import WHOLE_FILES, WITHOUT_COLUMNS, records
 from medembed.rows.source import Reject, Source
 from medembed.rows.wanted import ROWS_THAT_TELL, Wanted
 from medembed.typed import KEPT_TYPES, typed
@@ -34,6 +34,8 @@ class Columns:
         text: Hold the text; several are joined by a space, empty ones left out.
         id: Holds the id; None to make ids of file and line.
         kept: Further columns to keep for filters, and their types: string, int, float, bool or date.
+        scope: A column that divides the rows, for instance by patient: a search has to name a value of it, or all. It is kept, as
+            a string unless ``kept`` says otherwise. None to divide nothing.
 
     Raises:
         CorpusError: A kept column's name is taken or comes twice, or its type is unknown.
@@ -42,9 +44,12 @@ class Columns:
     text: Sequence[str] = ("text",)
     id: str | None = "id"
     kept: Mapping[str, str] = field(default_factory=dict)
+    scope: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the names and types."""
+        """Check the names and types, and keep the column of the scope."""
+        if self.scope is not None and self.scope not in self.kept:
+            object.__setattr__(self, "kept", {**self.kept, self.scope: "string"})
         for name, kind in self.kept.items():
             if name in RESERVED:
                 raise CorpusError(f"the column {name!r} cannot be kept under that name: a corpus has its own")
@@ -154,7 +159,7 @@ class _UnusableError(Exception):
 
 def _id_of(named: Mapping[str, Any], source: Source, line: int, columns: Columns) -> str:
     if columns.id is None:
-        return source.short if source.format == "files" else f"{source.short}:{line}"
+        return source.short if source.format in WHOLE_FILES else f"{source.short}:{line}"
     name = named.get(columns.id)
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)

@@ -8,7 +8,7 @@ from typing import IO, Protocol
 
 from medembed import border
 from medembed.errors import InputFileError
-from medembed.rows import parquet, tables
+from medembed.rows import documents, fhir, json_arrays, parquet, tables, xml_kinds
 from medembed.rows.dialect import MAX_LINE_BYTES, TooLong, lines, text_stream
 from medembed.rows.source import COMPRESSED, Record, Reject, Source
 from medembed.rows.wanted import Wanted
@@ -33,23 +33,26 @@ class Reader:
         read: What reads it.
         is_text: Whether an encoding means something for it.
         is_table: Whether a delimiter, a quote and a header do.
+        names_columns: Whether the file names its columns; otherwise the reader does, ``id`` and ``text`` among them.
     """
 
     endings: tuple[str, ...]
     read: Read
     is_text: bool = True
     is_table: bool = False
+    names_columns: bool = True
 
 
 def _json_lines(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[Record | Reject]:
     wanted.begin()
-    encoding = source.dialect.line_encoding
+    encoding, paths = source.dialect.line_encoding, json_arrays.dotted(wanted.columns)
     for number, line in lines(text_stream(stream, source.name, source.dialect)):
         if isinstance(line, TooLong):
             yield _too_long(source, number)
         elif line.strip():
             item = _of_json(line, source, number, encoding)
             if isinstance(item, Record):
+                item.values = json_arrays.reached(item.values, paths) if paths else item.values
                 wanted.in_row(source, item.values)
             yield item
     wanted.end(source)
@@ -106,13 +109,34 @@ READERS: dict[str, Reader] = {
     "csv": Reader((".csv",), tables.read, is_table=True),
     "tsv": Reader((".tsv", ".tab"), tables.read, is_table=True),
     "parquet": Reader((".parquet",), parquet.read, is_text=False),
-    "files": Reader((".txt", ".md"), _whole_file),
-    "lines": Reader((), _plain_lines),
+    "json": Reader((".json",), json_arrays.read),
+    "fhir": Reader((), fhir.read, names_columns=False),
+    "xml": Reader((".xml", ".nxml"), xml_kinds.read, is_text=False, names_columns=False),
+    "html": Reader((".html", ".htm", ".xhtml"), documents.WholeFile(documents.of_html), names_columns=False),
+    "rtf": Reader((".rtf",), documents.WholeFile(documents.of_rtf), is_text=False, names_columns=False),
+    "docx": Reader((".docx",), documents.WholeFile(documents.of_word), is_text=False, names_columns=False),
+    "pdf": Reader((".pdf",), documents.WholeFile(documents.of_pdf), is_text=False, names_columns=False),
+    "files": Reader((".txt", ".md"), _whole_file, names_columns=False),
+    "lines": Reader((), _plain_lines, names_columns=False),
 }
 FORMATS = tuple(READERS)
 BY_ENDING = {ending: name for name, reader in READERS.items() for ending in reader.endings}
 # formats whose rows have no columns to name
-WITHOUT_COLUMNS = ("files", "lines")
+WITHOUT_COLUMNS = tuple(name for name, reader in READERS.items() if not reader.names_columns)
+# formats whose files are a row each
+WHOLE_FILES = ("files", "html", "rtf", "docx", "pdf")
+
+
+_DOCUMENT, _TABLE = (
+    "save it as .docx or .pdf; see docs/guides/documents.md",
+    "save it as .csv; see docs/guides/files.md",
+)
+_IMAGE, _FHIR = "a picture needs OCR first; see docs/guides/documents.md", "ask for it as FHIR; see docs/guides/fhir.md"
+NEAREST = {
+    ".doc": _DOCUMENT, ".odt": _DOCUMENT, ".wpd": _DOCUMENT, ".pages": _DOCUMENT, ".xls": _TABLE, ".xlsx": _TABLE, ".ods": _TABLE,
+    ".sas7bdat": _TABLE, ".png": _IMAGE, ".jpg": _IMAGE, ".jpeg": _IMAGE, ".tif": _IMAGE, ".tiff": _IMAGE, ".dcm": _IMAGE,
+    ".hl7": _FHIR, ".cda": "C-CDA is .xml here; see docs/guides/documents.md",
+}  # fmt: skip
 
 
 def ending_of(name: str) -> str:
@@ -121,6 +145,11 @@ def ending_of(name: str) -> str:
     for ending in COMPRESSED:
         lowered = lowered.removesuffix(ending)
     return os.path.splitext(lowered)[1]  # noqa: PTH122 - may be a URL
+
+
+def nearest(name: str) -> str:
+    """The page of the docs that is nearest to what a file is, and what it may be saved as."""
+    return NEAREST.get(ending_of(name), "see docs/guides/files.md")
 
 
 def known_endings() -> str:

@@ -23,6 +23,7 @@ class Rejects:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.counts: Counter[str] = Counter()
+        self.ids: set[str] = set()
 
     def __enter__(self) -> Self:
         self._lasting = ExitStack()
@@ -35,6 +36,8 @@ class Rejects:
         told = {"source": reject.source, "line": reject.line, "reason": reject.reason, "id": reject.id}
         self._file.write(json.dumps(told, ensure_ascii=False) + "\n")
         self.counts[reject.reason] += 1
+        if reject.id is not None:
+            self.ids.add(reject.id)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

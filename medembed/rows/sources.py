@@ -12,7 +12,7 @@ from typing import Any
 
 from medembed.errors import InputFileError, SettingError
 from medembed.rows.dialect import Dialect
-from medembed.rows.readers import BY_ENDING, FORMATS, READERS, ending_of, known_endings
+from medembed.rows.readers import BY_ENDING, FORMATS, READERS, ending_of, known_endings, nearest
 from medembed.rows.source import Source
 from medembed.storage.places import HOLDER, SHARDS, is_store
 
@@ -153,7 +153,9 @@ class _Search:
     def _source(self, system: Any, name: str, short: str) -> Source:
         chosen = self._format or self._by_ending.get(ending_of(name))
         if chosen is None:
-            raise InputFileError(f"{name}: its ending is unknown; expected {known_endings()}, or say --format")
+            raise InputFileError(
+                f"{name}: its ending is unknown; expected {known_endings()}, or say --format; {nearest(name)}"
+            )
         return Source(name, short, chosen, system.size(name), self._dialect, system)
 
     def _outputs_below(self, folder: str) -> set[str]:

@@ -3,7 +3,7 @@
 Known rows are kept or replaced. The others are cut into shards, and shards that are already there are taken over.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,14 +11,16 @@ from typing import Any, Generic
 
 import numpy as np
 
-from medembed.errors import CorpusError, IndexingStoppedError
+from medembed.errors import CorpusError, CorpusScopeError, IndexingStoppedError
 from medembed.progress import RowBar
-from medembed.storage import shards
+from medembed.storage import shards, syncing
 from medembed.storage.known import KnownRows, Notes
-from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, check_encoding, count_rows, read_manifest
+from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, adds, check_encoding, count_rows, read_manifest
 from medembed.storage.places import MANIFEST, SHARDS, discard, entries
 from medembed.storage.repeats import Repeats
+from medembed.storage.scopes import ALL
 from medembed.storage.shards import Job, Record, Runner
+from medembed.storage.syncing import Announce, Changes, Inventory
 from medembed.storage.tables import Store, publish, with_deleted
 
 STAGING = "staging"
@@ -42,6 +44,7 @@ class Summary:
         kept: Rows of an upsert that were there already, unchanged.
         replaced: Rows of an upsert that took the place of others.
         new: Rows whose ids were not there.
+        deleted: Rows that a sync did not find in its inputs.
         rejected: Rows left out, by reason.
         truncated: Texts of the store that were longer than the model reads.
         repeated: Rows of this run whose text was there before, and was not encoded again.
@@ -56,6 +59,7 @@ class Summary:
     kept: int
     replaced: int
     new: int
+    deleted: int
     rejected: Mapping[str, int]
     truncated: int
     repeated: int = 0
@@ -78,7 +82,8 @@ class Plan(Generic[E]):
         kind: What the store is.
         fresh: Manifest of an empty store with the model and settings of this run.
         runner: Who encodes.
-        mode: ``"new"`` makes or finishes a store, ``"append"`` adds to one, ``"upsert"`` adds and replaces, ``"overwrite"`` replaces it.
+        mode: ``"new"`` makes or finishes a store, ``"append"`` adds to one, ``"upsert"`` adds and replaces, ``"sync"`` also deletes
+            what is gone, ``"overwrite"`` replaces it.
         cut: Makes the rows of the store of those that are given, such as passages of notes; None to take them as they are.
         prepare: Makes further files from the first rows; None where the kind has none.
         refuse: Takes a row whose id the store has already, and why; it may raise.
@@ -86,6 +91,9 @@ class Plan(Generic[E]):
         progress: Is told of rows as they are read, and as they are encoded or found encoded.
         runner_tells: Whether the runner tells ``progress`` of the rows that it encodes.
         stop: Asked between two shards; once it says True, the shards begun are finished and ``IndexingStoppedError`` raised.
+        unread: Ids of rows that the inputs have and that could not be used, read when the run is done: a sync keeps those.
+        sync_limit: Share of the rows that a sync may delete.
+        announce: Is told what a sync is about to do.
     """
 
     kind: Kind[E]
@@ -99,6 +107,9 @@ class Plan(Generic[E]):
     progress: RowBar = field(default_factory=lambda: RowBar(None, None))
     runner_tells: bool = False
     stop: Callable[[], bool] = never
+    unread: Collection[str] = ()
+    sync_limit: float = syncing.LIMIT
+    announce: Announce = syncing.silent
 
 
 def build(folder: Path, records: Iterator[Record], plan: Plan[E]) -> Summary:
@@ -118,11 +129,10 @@ def build(folder: Path, records: Iterator[Record], plan: Plan[E]) -> Summary:
         if path.name == STAGING:
             discard(folder, path)
     records = records if plan.cut is None else plan.cut(records)
-    changes = plan.mode in ("append", "upsert")
-    store = Store.open(folder, plan.kind) if changes else None
+    store = Store.open(folder, plan.kind).within(ALL) if adds(plan.mode, folder) else None
     base = _fresh(folder, plan) if store is None else _changed(store, plan)
     run = _Run(folder, base, plan, store)
-    wanted = records if store is None else run.unknown(records, KnownRows(store))
+    wanted = records if store is None else run.unknown(records, store)
     if store is None and plan.prepare is not None:
         run.base, wanted = plan.prepare(folder, base, wanted)
     for shard in plan.runner(run.pending(wanted), folder, run.base):
@@ -147,9 +157,12 @@ class _Run(Generic[E]):
         self._replaced: list[int] = []
         self._notes = Notes(base)
         self._embedded, self._resumed, self._kept = 0, 0, 0
+        self._inventory: Inventory | None = None
 
-    def unknown(self, records: Iterator[Record], known: KnownRows) -> Iterator[Record]:
-        """Rows to encode: new ones, and with an upsert changed ones."""
+    def unknown(self, records: Iterator[Record], store: Store[E]) -> Iterator[Record]:
+        """Rows to encode: new ones, and with an upsert or a sync changed ones."""
+        known = KnownRows(store)
+        self._inventory = Inventory(store, known)
         for record in records:
             number = known.number(record.id)
             self._notes.add(record, number)
@@ -157,7 +170,9 @@ class _Run(Generic[E]):
                 continue
             if number is None:
                 yield record
-            elif self._plan.mode == "append":
+                continue
+            self._inventory.saw(number)
+            if self._plan.mode == "append":
                 self._notes.refuse(record)
                 self._plan.refuse(record, f"{KNOWN}: an upsert replaces it")
             elif known.holds(number, shards.text_hash(record.text, record.kept)):
@@ -204,11 +219,12 @@ class _Run(Generic[E]):
         if sorted(self._made) != list(range(first, first + len(self._made))):
             raise CorpusError(f"{self._folder}: some shards were not made; run the same command again")
         made = [self._made[number] for number in sorted(self._made)]
+        gone = self._gone()
         update: dict[str, Any] = {"shards": [*self.base.shards, *made], "rejected": dict(self._plan.rejected)}
         if self._store is not None:
-            gone = [*self._replaced, *(self._notes.left(self._store) if self._plan.mode == "upsert" else ())]
-            if gone:
-                update["deleted"] = with_deleted(self._store, gone)
+            left = self._notes.left(self._store) if self._plan.mode == "upsert" else ()
+            if dropped := [*self._replaced, *left, *gone]:
+                update["deleted"] = with_deleted(self._store, dropped)
         repeats = self._plan.runner if isinstance(self._plan.runner, Repeats) else None
         manifest = publish(self._folder, self.base.model_copy(update=update))
         return Summary(
@@ -218,7 +234,8 @@ class _Run(Generic[E]):
             resumed=self._resumed,
             kept=self._kept,
             replaced=len(self._replaced),
-            new=self._embedded + self._resumed - len(self._replaced),
+            new=self._new,
+            deleted=len(gone),
             rejected=manifest.rejected,
             truncated=sum(shard.truncated for shard in manifest.shards),
             repeated=repeats.rows if repeats else 0,
@@ -226,16 +243,34 @@ class _Run(Generic[E]):
             seconds_saved=repeats.saved if repeats else 0.0,
         )
 
+    @property
+    def _new(self) -> int:
+        return self._embedded + self._resumed - len(self._replaced)
+
+    def _gone(self) -> list[int]:
+        """Rows that a sync deletes, after they were told.
+
+        Raises:
+            SyncLimitError: There are too many.
+        """
+        if self._plan.mode != "sync" or self._inventory is None:
+            return []
+        n_read = self._kept + self._embedded + self._resumed
+        gone = self._inventory.gone(self._plan.unread, n_read, self._plan.sync_limit)
+        self._plan.announce(Changes(self._kept, len(self._replaced), self._new, len(gone)))
+        return gone
+
 
 def _changed(store: Store[E], plan: Plan[E]) -> Manifest[E]:
     """The manifest of a store that rows are added to."""
     found, fresh = store.manifest, plan.fresh
     check_encoding(found, fresh.encoding, store.path)
-    if found.settings_hash(parts=False) != fresh.settings_hash(parts=False):
+    if (found.scope, found.settings_hash(parts=False)) != (fresh.scope, fresh.settings_hash(parts=False)):
         raise CorpusError(
             f"{store.path} keeps {found}, but these rows would be {fresh}: add to it with the store's own settings"
         )
-    return found.model_copy(update={"edited": True, "inputs": [*found.inputs, *fresh.inputs]})
+    inputs = fresh.inputs if plan.mode == "sync" else [*found.inputs, *fresh.inputs]
+    return found.model_copy(update={"edited": True, "inputs": inputs})
 
 
 def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:
@@ -246,14 +281,21 @@ def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:
     if not (folder / MANIFEST).is_file():
         return plan.fresh
     if plan.mode == "overwrite":
-        # readers see by the number that the store has changed
-        return plan.fresh.model_copy(update={"state": _state(folder, plan.kind)})
+        replaced = _replaced(folder, plan.kind)
+        if replaced is not None and replaced.scope is not None and plan.fresh.scope is None:
+            raise CorpusScopeError(
+                f"{folder} is divided by {replaced.scope!r}, and what would replace it is not: say --scope-column {replaced.scope} again, "
+                "or use another folder"
+            )
+        # readers see by the number that the store has changed; for a damaged store it begins anew, far above
+        state = int(np.random.default_rng().integers(1 << 40)) if replaced is None else replaced.state
+        return plan.fresh.model_copy(update={"state": state})
     found, fresh = read_manifest(folder, plan.kind), plan.fresh
     advice = "use --append or --upsert to add to it, --overwrite to replace it, or another folder"
     if found.edited:
         raise CorpusError(f"{folder} is finished, and rows were added or deleted since: {advice}")
-    same = (found.inputs, found.shard_rows, found.settings_hash(parts=False))
-    if same != (fresh.inputs, fresh.shard_rows, fresh.settings_hash(parts=False)):
+    same = (found.inputs, found.shard_rows, found.scope, found.settings_hash(parts=False))
+    if same != (fresh.inputs, fresh.shard_rows, fresh.scope, fresh.settings_hash(parts=False)):
         raise CorpusError(
             f"{folder} is finished; it was made of {', '.join(found.inputs)} as {found}, and this is {', '.join(fresh.inputs)} "
             f"as {fresh}: {advice}"
@@ -261,12 +303,9 @@ def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:
     return fresh.model_copy(update={"state": found.state})
 
 
-def _state(folder: Path, kind: Kind[Any]) -> int:
-    """Number of changes of the store that is replaced.
-
-    Its kind and format do not matter. For a damaged store the number begins anew, far above.
-    """
+def _replaced(folder: Path, kind: Kind[E]) -> Manifest[E] | None:
+    """The manifest of the store that is replaced. None for a damaged one, or one of another kind or format."""
     try:
-        return read_manifest(folder, kind).state
+        return read_manifest(folder, kind)
     except CorpusError:
-        return int(np.random.default_rng().integers(1 << 40))
+        return None

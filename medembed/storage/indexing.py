@@ -15,7 +15,7 @@ from medembed.rows.seen import SeenIds
 from medembed.rows.source import Reject, Source
 from medembed.rows.sources import Found
 from medembed.storage.building import Plan, Summary, build
-from medembed.storage.manifest import E, read_manifest, writing
+from medembed.storage.manifest import E, adds, read_manifest, writing
 
 FROM_PYTHON = "rows from Python"
 Rows = Iterable[Row | Reject]
@@ -49,7 +49,7 @@ def index_rows(stream: Rows, folder: Path, plan: Plan[E]) -> Summary:
         def refuse(row: Any, reason: str) -> None:
             rejects.write(Reject(row.source, row.line, reason, row.id))
 
-        plan = replace(plan, refuse=refuse, rejected=rejects.counts)
+        plan = replace(plan, refuse=refuse, rejected=rejects.counts, unread=rejects.ids)
         return build(folder, accepted(stream, SeenIds(), rejects), plan)
 
 
@@ -96,7 +96,7 @@ def rows_of(given: Iterable[Mapping[str, Any]], columns: Columns) -> Iterator[Ro
 @contextmanager
 def _writing(folder: Path, plan: Plan[Any]) -> Iterator[None]:
     """Hold the folder. Nothing is made where there is nothing to add to."""
-    if plan.mode in ("append", "upsert"):
+    if adds(plan.mode, folder):
         read_manifest(folder, plan.kind)
     with writing(folder, plan.kind):
         yield

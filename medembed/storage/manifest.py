@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medembed import __version__, border
 from medembed.errors import (
@@ -43,7 +43,7 @@ FORMAT = 2
 NOTE = "note"
 RepeatedText = Literal["each", "once"]
 """Whether each row is encoded, or each text once. Search then shows the first row of a text and names the others."""
-Mode = Literal["new", "append", "upsert", "overwrite"]
+Mode = Literal["new", "append", "upsert", "sync", "overwrite"]
 FileName = Annotated[str, AfterValidator(plain_name)]
 """A manifest's name of a file below its folder. A name that leads out of it makes the manifest unreadable."""
 Count = Annotated[int, Field(strict=True, ge=0, le=1 << 40)]
@@ -137,6 +137,7 @@ class Manifest(BaseModel, Generic[E]):
         assertions: Whether shards hold what the texts assert, in a column of scopes.
         splitting: How notes were cut into the passages that are its rows; None where rows are what was read.
         repeated_text: Whether search shows each row, or the first of those with the same text.
+        scope: The kept column that divides the rows: every reader has to name a value of it, or all. None where nothing divides them.
         shard_rows: Rows of a full shard.
         inputs: What was indexed, as it was named.
         edited: Whether rows were added or deleted since, so that ``inputs`` no longer tell the content.
@@ -157,6 +158,7 @@ class Manifest(BaseModel, Generic[E]):
     assertions: bool = False
     splitting: dict[str, int] | None = None
     repeated_text: RepeatedText = "each"
+    scope: str | None = None
     shard_rows: Annotated[Count, Field(ge=1)]
     inputs: list[str]
     edited: bool = False
@@ -164,6 +166,12 @@ class Manifest(BaseModel, Generic[E]):
     parts: dict[str, Part] = {}
     deleted: Deleted | None = None
     rejected: dict[str, int] = {}
+
+    @model_validator(mode="after")
+    def _scope_is_kept(self) -> Self:
+        if self.scope is not None and self.scope not in self.kept:
+            raise ValueError("the scope column is not kept")
+        return self
 
     @property
     def n_rows(self) -> int:
@@ -208,6 +216,7 @@ class Manifest(BaseModel, Generic[E]):
         text = "with texts" if self.text_stored else "without texts"
         text += ", with assertions" if self.assertions else ""
         kept = "".join(f", column {name}:{kind}" for name, kind in self.kept.items())
+        kept += "" if self.scope is None else f", scope column {self.scope}"
         cut = (
             ""
             if self.splitting is None
@@ -358,6 +367,11 @@ def damaged_deletions(folder: Path, part: Part) -> CorpusDamagedError:
     return damaged(
         folder, part, "it says which rows were deleted: bring it back from a copy, or index anew with --overwrite"
     )
+
+
+def adds(mode: Mode, folder: Path) -> bool:
+    """Tell whether rows are added to a store that is there. A sync makes the store where there is none."""
+    return mode in ("append", "upsert") or (mode == "sync" and (folder / MANIFEST).is_file())
 
 
 @contextmanager

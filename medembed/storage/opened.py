@@ -15,6 +15,8 @@ from medembed.storage import grouped, tables
 from medembed.storage.around import Around, around
 from medembed.storage.building import Summary
 from medembed.storage.manifest import E, Kind, Manifest, Mode, check_encoding
+from medembed.storage.scopes import Scope
+from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 LOCAL = "sha256-"
@@ -32,7 +34,10 @@ Result = TypeVar("Result")
 
 
 class Opened(ABC, Generic[E, M]):
-    """A store on disk with its model. It is the base of :class:`EmbeddedCorpus` and :class:`TokenIndex`."""
+    """A store on disk with its model. It is the base of :class:`EmbeddedCorpus` and :class:`TokenIndex`.
+
+    Rows are reached through :meth:`_within` only, which asks for a scope where the store has a scope column.
+    """
 
     KIND: ClassVar[Kind[Any]]
 
@@ -77,7 +82,7 @@ class Opened(ABC, Generic[E, M]):
         """Load the model that the manifest names."""
 
     @abstractmethod
-    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode) -> Summary:
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = LIMIT) -> Summary:
         """Add rows from Python."""
 
     @property
@@ -141,14 +146,50 @@ class Opened(ABC, Generic[E, M]):
 
     @property
     def ids(self) -> list[str]:
-        """Ids of all rows, in the order they were indexed. Deleted rows are left out."""
-        return self._read(
-            lambda: [name for name, live in zip(self._store.ids(), self._store.live(), strict=True) if live]
-        )
+        """Ids of all rows, in the order they were indexed. Deleted rows are left out.
+
+        Raises:
+            CorpusScopeError: The store has a scope column: :meth:`ids_in` takes a scope.
+        """
+        return self.ids_in()
+
+    def ids_in(self, scope: Scope | None = None) -> list[str]:
+        """Ids of the rows in a scope, in the order they were indexed.
+
+        Args:
+            scope: As for ``search``.
+
+        Raises:
+            CorpusScopeError: A scope has to be named and was not, or it is none of this store.
+        """
+        return self._read(lambda: self._ids(self._within(scope)))
+
+    def count(self, scope: Scope | None = None) -> int:
+        """Number of rows in a scope, deleted ones left out. It is 0 for a value that no row has.
+
+        Raises:
+            CorpusScopeError: A scope has to be named and was not, or it is none of this store.
+        """
+        return self._read(lambda: int(self._within(scope).live().sum()))
+
+    def _within(self, scope: Scope | None) -> Store[E]:
+        """The store for a reader of one scope. Nothing of a row is read but through what this gives.
+
+        Raises:
+            CorpusScopeError: A scope has to be named and was not, or it is none of this store.
+        """
+        return self._store.within(scope)
+
+    @staticmethod
+    def _ids(store: Store[E]) -> list[str]:
+        return [name for name, live in zip(store.ids(), store.live(), strict=True) if live]
 
     @property
     def store(self) -> Store[E]:
-        """Its rows and files, for handing them over to other engines."""
+        """Its rows and files, for handing them over to other engines.
+
+        Where it has a scope column, it reads no row but through :meth:`Store.within`.
+        """
         return self._store
 
     def newest(self) -> Self:
@@ -165,12 +206,13 @@ class Opened(ABC, Generic[E, M]):
             else self
         )
 
-    def around(self, hits: Sequence[Hit], n: int = 1) -> list[Around]:
+    def around(self, hits: Sequence[Hit], n: int = 1, *, scope: Scope | None = None) -> list[Around]:
         """Passages that stand around those that were found, in their notes.
 
         Args:
             hits: From a search of this store of passages.
             n: Passages on each side.
+            scope: As for the search.
 
         Returns:
             What stands before and after each hit, in the order of ``hits``.
@@ -179,7 +221,7 @@ class Opened(ABC, Generic[E, M]):
             SettingError: ``n`` below 1.
             CorpusError: The rows of the store are no passages.
         """
-        return self._read(lambda: around(self._store, hits, n))
+        return self._read(lambda: around(self._within(scope), hits, n))
 
     def _grouped(self, ranking: grouped.Ranking, k: int, column: str | None) -> list[list[Hit]]:
         """The best rows of every query, or the best groups of rows."""
@@ -221,6 +263,24 @@ class Opened(ABC, Generic[E, M]):
         """
         return self._changed(lambda: self._add(rows, "upsert"))
 
+    def sync(self, rows: Iterable[Mapping[str, Any]], *, limit: float = LIMIT) -> Summary:
+        """Make the store hold these rows and no others.
+
+        New rows are added, changed ones replaced, and rows that are not among them deleted. Unchanged rows are not encoded again.
+
+        Args:
+            rows: All rows that there are by now, as for ``build``, with the columns that the store keeps.
+            limit: Share of the store's rows that may be deleted, from 0 to 1.
+
+        Returns:
+            How many rows were kept, replaced, new and deleted.
+
+        Raises:
+            SyncLimitError: More would be deleted, or there is no row at all; nothing is changed then.
+            CorpusError: A row cannot be used, or another process writes; nothing is changed then.
+        """
+        return self._changed(lambda: self._add(rows, "sync", limit))
+
     def delete(self, ids: Sequence[str]) -> int:
         """Leave rows out from now on. Their bytes go with :meth:`compact`.
 
@@ -236,6 +296,20 @@ class Opened(ABC, Generic[E, M]):
             InputTypeError: One string in place of several.
         """
         return self._changed(lambda: tables.delete(self._store, ids if isinstance(ids, str) else list(ids)))
+
+    def delete_scope(self, scope: Scope) -> int:
+        """Leave all rows of a scope out from now on, for instance those of one patient.
+
+        Args:
+            scope: One value of the scope column; ``"all"`` is refused.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            CorpusScopeError: It is no scope of this store, or all of it.
+        """
+        return self._changed(lambda: tables.delete_scope(self._store, scope))
 
     def compact(self, shard_rows: int | None = None) -> None:
         """Write the shards anew, without deleted rows and in full length. Nothing is encoded again.

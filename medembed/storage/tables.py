@@ -4,7 +4,7 @@ It is read through memory maps that are checked once, and changed by one writer.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import border
-from medembed.errors import CorpusDamagedError, CorpusError, InputTypeError
+from medembed.errors import CorpusDamagedError, CorpusError, CorpusScopeError, InputTypeError
 from medembed.extras import require
-from medembed.storage import arrow_files, filters, manifest
+from medembed.storage import arrow_files, filters, manifest, scopes
 from medembed.storage.derived import Derived, whole_key
 from medembed.storage.durable import SHORT
 from medembed.storage.filters import Filter
 from medembed.storage.manifest import Deleted, E, Kind, Manifest, Part, Shard, read_manifest
 from medembed.storage.paths import below
 from medembed.storage.places import MANIFEST, REJECTS, SHARDS, discard, entries
+from medembed.storage.scopes import ALL, Scope
 from medembed.storage.shards import SCOPES, SHOWN_COLUMNS, content_hash, row_columns, row_schema, write_shard
 
 # what format 1 derived: it may hold the texts of a store that is replaced
 MAPS = "maps"
 # files hashed at a time: hashing takes 1.4 s per GB on one core
 HASHING = min(8, os.cpu_count() or 1)
+# scopes whose rows are remembered, each in one byte per row of the store
+KNOWN_SCOPES = 16
 Integers = NDArray[np.int64]
 T = TypeVar("T")
 
@@ -80,6 +83,8 @@ class Hit:
 class Store(Generic[E]):
     """A finished store as it was when it was opened.
 
+    Where its manifest names a scope column, no row is reached but through :meth:`within`.
+
     Args:
         path: Its folder.
         kind: What it is.
@@ -95,7 +100,9 @@ class Store(Generic[E]):
         self._chunks: dict[tuple[int, str], Any] = {}
         self._live: NDArray[np.bool_] | None = None
         self.starts = np.cumsum([0, *(shard.n_rows for shard in found.shards)])
-        self.derived = Derived(path, found)
+        self._scope: Scope | None = None
+        self._inside: dict[Any, Self] = {}
+        self._derived = Derived(path, found)
 
     @classmethod
     def open(cls, path: Path, kind: Kind[E], checked: set[str] | None = None) -> Self:
@@ -128,6 +135,44 @@ class Store(Generic[E]):
         """Rows, deleted ones left out."""
         return self.manifest.n_rows - self.manifest.n_deleted
 
+    def within(self, scope: Scope | None) -> Self:
+        """The store for a reader of one scope. The maps and what was hashed are shared.
+
+        Args:
+            scope: A value of the scope column, or ``"all"``; None only for stores without a scope column.
+
+        Raises:
+            CorpusScopeError: No scope was named and the store has a scope column, or it is none of this store.
+        """
+        named = scopes.checked(scope, self.manifest.scope, self.manifest.kept)
+        if self.manifest.scope is None:
+            return self
+        key = named[self.manifest.scope] if isinstance(named, Mapping) else None
+        if (known := self._inside.get(key)) is not None:
+            return known
+        inside = type(self)(self.path, self.kind, self.manifest, self._checked)
+        inside._tables, inside._chunks = self._tables, self._chunks
+        inside._scope = named
+        if len(self._inside) >= KNOWN_SCOPES:
+            self._inside = {}
+        self._inside[key] = inside
+        return inside
+
+    def _named(self) -> None:
+        """Refuse to go on where a scope has to be named and none was. Every way to a row's bytes asks here.
+
+        Raises:
+            CorpusScopeError: It has to be.
+        """
+        if self._scope is None:
+            scopes.checked(None, self.manifest.scope, self.manifest.kept)
+
+    @property
+    def derived(self) -> Derived:
+        """What is made from the rows for speed."""
+        self._named()
+        return self._derived
+
     # ------------------------------------------------------------------------------------------- reading
 
     def file(self, part: Part) -> Path:
@@ -149,6 +194,7 @@ class Store(Generic[E]):
         Raises:
             CorpusDamagedError: It is missing or changed, or has other rows or columns than the manifest says.
         """
+        self._named()
         if number not in self._tables:
             shard = self.manifest.shards[number]
             try:
@@ -175,11 +221,12 @@ class Store(Generic[E]):
         return (self.table(number) for number in range(len(self.manifest.shards)))
 
     def live(self) -> NDArray[np.bool_]:
-        """Mask of the rows that are not deleted. *Shape:* ``(rows,)``.
+        """Mask of the rows that may be reached: in the scope, and not deleted. *Shape:* ``(rows,)``.
 
         Raises:
             CorpusDamagedError: The list of deleted rows is missing or changed: the store must not show what was deleted.
         """
+        self._named()
         if self._live is None:
             live = np.ones(self.manifest.n_rows, dtype=bool)
             if (deleted := self.manifest.deleted) is not None:
@@ -187,6 +234,8 @@ class Store(Generic[E]):
                 if len(gone) != deleted.n_rows or (len(gone) and not 0 <= gone.min() <= gone.max() < len(live)):
                     raise _damaged(self.path, self.manifest, deleted, self.kind)
                 live[gone] = False
+            if isinstance(self._scope, Mapping):
+                live &= self._fitting(self._scope)
             self._live = live
         return self._live
 
@@ -220,6 +269,10 @@ class Store(Generic[E]):
 
     def hits(self, numbers: Sequence[Integers], scores: Sequence[NDArray[np.float32]]) -> list[list[Hit]]:
         """Rows of several queries, given back query by query. They are fetched at once."""
+        if self._scope is not None and not all(self.live()[rows].all() for rows in numbers):
+            raise CorpusScopeError(
+                "a row outside of the scope was about to be shown: report this, with the call that was made"
+            )
         fetched = iter(self.rows(np.concatenate(numbers) if len(numbers) else np.empty(0, np.int64)))
         return [[_hit(next(fetched), float(score)) for score in values] for values in scores]
 
@@ -267,10 +320,14 @@ class Store(Generic[E]):
 
         They are those that a filter lets through, deleted ones left out. *Shape:* ``(rows,)``.
         """
+        self._named()
         if chosen is None:
-            return None if self.manifest.deleted is None else self.live()
+            return None if self.manifest.deleted is None and self._scope in (None, ALL) else self.live()
+        return self.live() & self._fitting(chosen)
+
+    def _fitting(self, chosen: Filter) -> NDArray[np.bool_]:
         rows = (table.select([*SHOWN_COLUMNS, *self.manifest.kept]) for table in self.tables())
-        return self.live() & filters.allowed(rows, chosen, self.manifest.kept)
+        return filters.allowed(rows, chosen, self.manifest.kept)
 
     def whole(
         self, what: str, make: Callable[[], T], save: Callable[[T, Path], object], load: Callable[[Path], T]
@@ -292,7 +349,7 @@ class Store(Generic[E]):
         return [
             *broken,
             *(path.relative_to(self.path).as_posix() for path in unlisted(self.path, self.manifest)),
-            *self.derived.verify(),
+            *self._derived.verify(),
         ]
 
     def _is_intact(self, part: Part) -> bool:
@@ -355,12 +412,33 @@ def delete(store: Store[Any], ids: Sequence[str]) -> int:
         InputTypeError: One string in place of several.
     """
     with manifest.writing(store.path, store.kind):
+        newest = store.newest().within(ALL)
+        return _without(newest, set(newest.numbers(ids, notes=True).tolist()))
+
+
+def delete_scope(store: Store[Any], scope: Scope) -> int:
+    """Leave all rows of one scope out from now on, in the newest state of the store.
+
+    Returns:
+        How many rows were deleted.
+
+    Raises:
+        CorpusScopeError: It is no scope of this store, or all of it.
+    """
+    if scope == ALL:
+        raise CorpusScopeError(
+            "all is no scope to delete: name one value of the scope column, or index anew with --overwrite"
+        )
+    with manifest.writing(store.path, store.kind):
         newest = store.newest()
-        now = set(newest.numbers(ids, notes=True).tolist())
-        if now:
-            deleted = with_deleted(newest, now)
-            publish(store.path, newest.manifest.model_copy(update={"deleted": deleted, "edited": True}))
-    return len(now)
+        return _without(newest.within(ALL), set(np.flatnonzero(newest.within(scope).live()).tolist()))
+
+
+def _without(store: Store[Any], numbers: set[int]) -> int:
+    if numbers:
+        deleted = with_deleted(store, numbers)
+        publish(store.path, store.manifest.model_copy(update={"deleted": deleted, "edited": True}))
+    return len(numbers)
 
 
 def compact(store: Store[Any], shard_rows: int | None) -> None:
@@ -371,7 +449,7 @@ def compact(store: Store[Any], shard_rows: int | None) -> None:
         CorpusError: Another process writes, or the disk is full; the store is as it was then.
     """
     with manifest.writing(store.path, store.kind):
-        newest = store.newest()
+        newest = store.newest().within(ALL)
         found, size = newest.manifest, shard_rows or newest.manifest.shard_rows
         for part in found.files:
             newest.file(part)

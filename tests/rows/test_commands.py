@@ -113,11 +113,11 @@ def test_endings_count_in_any_case_and_what_is_left_out_is_counted(run: Run, tmp
     for name in ("A.TXT", "b.txt"):
         (folder / name).write_text(f"text of {name}")
     (folder / "C.CSV").write_text("id,text\nc,rash\n")
-    for name in ("d.json", "x.xml", "scan.PDF", "scan2.pdf", "README", ".hidden.txt"):
+    for name in ("d.yaml", "x.xls", "scan.TIF", "scan2.tif", "README", ".hidden.txt"):
         (folder / name).write_text("?")
     ran = run("index", "notes", "-o", "corpus")
     assert ran.exit_code == 3, ran.output
-    assert "files that were not read: 1 .json, 2 .pdf, 1 .xml, 1 no ending; expected .jsonl" in ran.output
+    assert "files that were not read: 2 .tif, 1 .xls, 1 .yaml, 1 no ending; expected .jsonl" in ran.output
     assert "1 hidden files were not read" in ran.output
     assert ids_of("corpus") == ["notes/A.TXT", "c", "notes/b.txt"]
     assert run("encode", "notes", "-o", "v.npy").exit_code == 3

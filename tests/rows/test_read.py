@@ -199,13 +199,13 @@ def test_nothing_to_read_says_so(inputs: list[str], says: str) -> None:
 
 
 def test_unknown_endings_and_formats_name_the_known_ones(tmp_path: Path) -> None:
-    (tmp_path / "t.docx").write_text("")
+    (tmp_path / "t.odt").write_text("")
     with pytest.raises(InputFileError, match=r"its ending is unknown; expected .jsonl"):
-        sources.find([str(tmp_path / "t.docx")])
+        sources.find([str(tmp_path / "t.odt")])
     with pytest.raises(InputFileError, match="holds no file that can be read"):
         sources.find([str(tmp_path)])
-    with pytest.raises(InputFileError, match="format 'xml' is unknown: choose one of jsonl"):
-        sources.find([str(tmp_path)], "xml")
+    with pytest.raises(InputFileError, match="format 'yaml' is unknown: choose one of jsonl"):
+        sources.find([str(tmp_path)], "yaml")
 
 
 def test_several_text_columns_are_joined_and_ids_may_be_numbers(tmp_path: Path) -> None:

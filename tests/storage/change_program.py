@@ -1,4 +1,7 @@
-"""Changes a store for ever, for a test to kill: FOLDER KIND START. Prints the number of each change that is done."""
+"""Changes a store for ever, for a test to kill: FOLDER KIND START MODEL HIDDEN HOW. Prints the number of each change done.
+
+HOW is ``changes`` for upserts, deletions and compacting, or ``sync`` for nightly exports of nine rows that replace those before.
+"""
 
 import sys
 from pathlib import Path
@@ -13,6 +16,11 @@ if __name__ == "__main__":
     else:
         opened = TokenIndex.open(folder, MedColBERT(sys.argv[4], engine=FakeEngine(int(sys.argv[5]))))
     print("ready", flush=True)
+    while sys.argv[6] == "sync":
+        number += 1
+        text = f"fever in version {number}"
+        opened.sync([{"id": name, "text": text} for name in ("same", *(f"w{number}-{i}" for i in range(9)))], limit=1)
+        print(number, flush=True)
     while True:
         number += 1
         text = f"fever in version {number}"

@@ -25,13 +25,14 @@ from medembed.progress import RowBar
 from medembed.rows import sources
 from medembed.rows.read import Columns
 from medembed.rows.sources import Found
-from medembed.storage import arrow_files, indexing, shards
+from medembed.storage import arrow_files, indexing, shards, syncing
 from medembed.storage.building import Plan, Summary, never
 from medembed.storage.durable import SHORT, file_sha256, write_hashed
 from medembed.storage.manifest import Manifest, Mode, Part, damaged
 from medembed.storage.paths import below
 from medembed.storage.places import entries
 from medembed.storage.shards import Encoded, Job, Record, local, naming_rows
+from medembed.storage.syncing import Announce
 
 Floats = NDArray[np.float32]
 
@@ -56,6 +57,7 @@ class TokenSettings:
         assertions: As for :class:`medembed.corpus.embed.Settings`.
         splitting: As for :class:`medembed.corpus.embed.Settings`.
         mode: As for :class:`medembed.corpus.embed.Settings`.
+        sync_limit: As there.
     """
 
     columns: Columns = field(default_factory=Columns)
@@ -66,9 +68,11 @@ class TokenSettings:
     assertions: bool = False
     splitting: Splitting | None = None
     mode: Mode = "new"
+    sync_limit: float = syncing.LIMIT
 
     def __post_init__(self) -> None:
         """Check the values."""
+        syncing.check_limit(self.sync_limit)
         check_factor(self.pool_factor)
         if self.bits not in (2, 4, 8):
             raise SettingError(f"bits={self.bits}: choose 2, 4 or 8")
@@ -101,6 +105,7 @@ def index(
     format: str | None = None,  # noqa: A002 - what the option is called
     progress: RowBar | None = None,
     stop: Callable[[], bool] = never,
+    announce: Announce = syncing.silent,
 ) -> Summary:
     """Encode the rows of files into a token index.
 
@@ -108,7 +113,7 @@ def index(
     """
     settings = settings or TokenSettings()
     found = sources.found_in(inputs, format, [folder])
-    plan = plan_of(folder, model, settings, list(found.patterns), progress, stop)
+    plan = replace(plan_of(folder, model, settings, list(found.patterns), progress, stop), announce=announce)
     return indexing.index_files(found, settings.columns, folder, plan)
 
 
@@ -141,6 +146,7 @@ def plan_of(
         kept=cutting.columns_of(settings.columns.kept, settings.splitting),
         assertions=settings.assertions,
         splitting=cutting.told(settings.splitting, model),
+        scope=settings.columns.scope,
         shard_rows=settings.shard_rows,
         inputs=inputs,
     )
@@ -155,6 +161,7 @@ def plan_of(
         encoder.prepare,
         progress=progress or RowBar(None, None),
         stop=stop,
+        sync_limit=settings.sync_limit,
     )
 
 

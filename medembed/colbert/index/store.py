@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
@@ -30,7 +30,9 @@ from medembed.storage.filters import Filter
 from medembed.storage.manifest import Mode
 from medembed.storage.opened import Opened
 from medembed.storage.paths import below
+from medembed.storage.scopes import Scope
 from medembed.storage.shards import row_columns
+from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 Floats = NDArray[np.float32]
@@ -114,8 +116,10 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
     def _load(self, device: str, threads: int | None) -> MedColBERT:
         return MedColBERT(**self.model_settings, device=device, threads=threads)
 
-    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode) -> Summary:
-        return building.index_python(rows, self.path, self.model, building.settings_of(self.manifest, mode))
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = LIMIT) -> Summary:
+        return building.index_python(
+            rows, self.path, self.model, replace(building.settings_of(self.manifest, mode), sync_limit=sync_limit)
+        )
 
     @property
     def model_settings(self) -> dict[str, Any]:
@@ -148,6 +152,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[Hit]: ...
     @overload
     def search(
@@ -160,6 +165,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -172,6 +178,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """The best rows for a query or several.
 
@@ -183,6 +190,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             candidates: Rows looked at exactly, at least ``k``; more find more and take longer.
             probe: Centroids looked at for each query token.
             assertion: As for :meth:`EmbeddedCorpus.search`.
+            scope: Whose rows may be found, as for :meth:`EmbeddedCorpus.search`.
 
         Returns:
             Hits, best first; for a sequence of queries a list of them for each.
@@ -191,13 +199,21 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             InputTypeError: A query is not a ``str``.
             SettingError: ``k``, ``candidates`` or ``probe`` below 1.
             CorpusError: The filter or ``group_by`` does not fit.
+            CorpusScopeError: A scope has to be named and was not, or it is none of this index.
         """
+        self._within(scope)  # a missing scope is told before anything is encoded
         if isinstance(queries, str):
-            options = {"filter": filter, "candidates": candidates, "probe": probe, "assertion": assertion}
+            options = {
+                "filter": filter,
+                "candidates": candidates,
+                "probe": probe,
+                "assertion": assertion,
+                "scope": scope,
+            }
             return self.search([queries], k, group_by=group_by, **options)[0]  # type: ignore[arg-type]
         wishes = wishes_of(queries, assertion, self.manifest)
         encoded = self.model.encode_query(queries, show_progress_bar=False)
-        return self._searched(encoded, wishes, k, filter, group_by, candidates, probe)
+        return self._searched(encoded, wishes, k, filter, group_by, candidates, probe, scope)
 
     @overload
     async def asearch(  # type: ignore[overload-overlap]
@@ -210,6 +226,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[Hit]: ...
     @overload
     async def asearch(
@@ -222,6 +239,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[list[Hit]]: ...
 
     async def asearch(
@@ -234,6 +252,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         candidates: int = CANDIDATES,
         probe: int = PROBE,
         assertion: Assertion | None = None,
+        scope: Scope | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """``search`` without blocking the event loop. Arguments, hits and errors are the same."""
         return await asyncio.to_thread(
@@ -246,6 +265,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
                 candidates=candidates,
                 probe=probe,
                 assertion=assertion,
+                scope=scope,
             )
         )
 
@@ -258,6 +278,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         group_by: str | None = None,
         candidates: int = CANDIDATES,
         probe: int = PROBE,
+        scope: Scope | None = None,
     ) -> list[list[Hit]]:
         """:meth:`search` for queries that are encoded already.
 
@@ -268,6 +289,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             group_by: As for :meth:`EmbeddedCorpus.search`.
             candidates: Rows looked at exactly.
             probe: Centroids looked at for each query token.
+            scope: Whose rows may be found.
 
         Returns:
             For each query its hits, best first.
@@ -277,7 +299,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             CorpusModelError: Another dimension than the index's.
             VectorError: Not a list of ``(tokens, dimension)`` arrays.
         """
-        return self._searched(queries, [[] for _ in queries], k, filter, group_by, candidates, probe)
+        return self._searched(queries, [[] for _ in queries], k, filter, group_by, candidates, probe, scope)
 
     def _searched(
         self,
@@ -288,6 +310,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         group_by: str | None,
         candidates: int,
         probe: int,
+        scope: Scope | None,
     ) -> list[list[Hit]]:
         for name, value in (("k", k), ("candidates", candidates), ("probe", probe)):
             if type(value) is not int or value < 1:
@@ -297,7 +320,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             raise manifest.other_dimension(self.manifest, queries[0].shape[1], self.path)
         return self._read(
             lambda: self._grouped(
-                lambda n: self._found(queries, wishes, n, self._store.allowed(chosen), max(n, candidates), probe),
+                lambda n: self._found(queries, wishes, n, chosen, max(n, candidates), probe, self._within(scope)),
                 k,
                 group_by,
             )
@@ -308,34 +331,42 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         queries: Sequence[Floats],
         wishes: list[list[Wish]],
         k: int,
+        chosen: Filter | None,
+        candidates: int,
+        probe: int,
+        store: Store[TokenEncoding],
+    ) -> list[list[Hit]]:
+        with computing():
+            alive = store.allowed(chosen)
+            deep = deep_enough(wishes, k)
+            found = [self._best(query, deep, alive, max(deep, candidates), probe, store) for query in queries]
+            return hits_of(store, [rows for rows, _ in found], [scores for _, scores in found], wishes, k)
+
+    def _best(
+        self,
+        query: Floats,
+        k: int,
         alive: NDArray[np.bool_] | None,
         candidates: int,
         probe: int,
-    ) -> list[list[Hit]]:
-        with computing():
-            deep = deep_enough(wishes, k)
-            found = [self._best(query, deep, alive, max(deep, candidates), probe) for query in queries]
-            return hits_of(self._store, [rows for rows, _ in found], [scores for _, scores in found], wishes, k)
-
-    def _best(
-        self, query: Floats, k: int, alive: NDArray[np.bool_] | None, candidates: int, probe: int
+        store: Store[TokenEncoding],
     ) -> tuple[NDArray[np.int64], Floats]:
         codec = self._get_codec()
         query = codec.turned(query)
-        chosen = self._get_lists().promising(query @ codec.centroids.T, candidates, probe=probe, alive=alive)
+        chosen = self._get_lists(store).promising(query @ codec.centroids.T, candidates, probe=probe, alive=alive)
         if not len(chosen):
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-        packed, starts = self._gathered(chosen)
+        packed, starts = self._gathered(chosen, store)
         scores = maxsim_flat(query, codec.coordinates(packed), starts)
         order = np.argsort(-scores, kind="stable")[:k]
         return chosen[order].astype(np.int64), scores[order]
 
-    def _gathered(self, numbers: NDArray[np.int32]) -> tuple[Packed, NDArray[np.intp]]:
+    def _gathered(self, numbers: NDArray[np.int32], store: Store[TokenEncoding]) -> tuple[Packed, NDArray[np.intp]]:
         """The stored tokens of rows, one after the other. The second value is where each row's tokens begin."""
         codes, remainders, lengths = [], [], []
-        homes = np.searchsorted(self._store.starts, numbers, side="right") - 1
-        for home, place in zip(homes.tolist(), (numbers - self._store.starts[homes]).tolist(), strict=True):
-            tokens = self._tokens_of(home)
+        homes = np.searchsorted(store.starts, numbers, side="right") - 1
+        for home, place in zip(homes.tolist(), (numbers - store.starts[homes]).tolist(), strict=True):
+            tokens = self._tokens_of(home, store)
             part = tokens.of(place)
             codes.append(tokens.codes[part])
             remainders.append(tokens.remainders[part])
@@ -343,10 +374,10 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         starts = np.cumsum([0, *lengths[:-1]]).astype(np.intp)
         return Packed(np.concatenate(codes), np.concatenate(remainders)), starts
 
-    def _tokens_of(self, number: int) -> _Tokens:
+    def _tokens_of(self, number: int, store: Store[TokenEncoding]) -> _Tokens:
         """The mapped tokens of a shard."""
         if number not in self._tokens:
-            table = self._store.table(number)
+            table = store.table(number)
             codes, ends = arrow_files.to_bytes(table.column("codes"))
             remainders, _ = arrow_files.to_bytes(table.column("remainders"))
             width = self.dimension * self.manifest.encoding.bits // 8
@@ -362,64 +393,74 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             self._codec = building.load_codec(self.path, self.manifest)
         return self._codec
 
-    def _get_lists(self) -> CentroidLists:
+    def _get_lists(self, store: Store[TokenEncoding]) -> CentroidLists:
         if self._lists is None:
-            self._lists = self._store.whole("lists", self._make_lists, CentroidLists.save, CentroidLists.load)
+            make = partial(self._make_lists, store)
+            self._lists = store.whole("lists", make, CentroidLists.save, CentroidLists.load)
         return self._lists
 
-    def _make_lists(self) -> CentroidLists:
-        every = [self._tokens_of(number) for number in range(len(self.manifest.shards))]
+    def _make_lists(self, store: Store[TokenEncoding]) -> CentroidLists:
+        every = [self._tokens_of(number, store) for number in range(len(self.manifest.shards))]
         codes = np.concatenate([tokens.codes[: tokens.offsets[-1]] for tokens in every])
         counts = np.concatenate([np.diff(tokens.offsets) for tokens in every])
         return make_lists(codes, counts, len(self._get_codec().centroids))
 
-    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+    def to_parquet(self, path: str | os.PathLike[str], *, scope: Scope | None = None) -> None:
         """Write rows as Parquet.
 
         The columns are id, text, source, line, kept columns and ``vectors``, a list of float32 lists per row.
 
         Args:
             path: Where, ending in ``.parquet``.
+            scope: As for :meth:`search`.
 
         Raises:
+            CorpusScopeError: A scope has to be named and was not, or it is none of this index.
             CorpusError: The path does not end in ``.parquet``, or nothing can be written there.
         """
+        store = self._within(scope)
         arrow = require("pyarrow")
         kind = arrow.large_list(arrow.list_(arrow.float32(), self.dimension))
         columns = arrays.schema(self.manifest.kept, "vectors", kind)
-        arrays.write_parquet(Path(path), columns, (self._restored(*part, kind) for part in self._parts()))
+        arrays.write_parquet(Path(path), columns, (self._restored(*part, kind, store) for part in self._parts(store)))
 
-    def to_npy(self, path: str | os.PathLike[str]) -> None:
+    def to_npy(self, path: str | os.PathLike[str], *, scope: Scope | None = None) -> None:
         """Write the vectors of all tokens as ``.npy``. The id of each token's row is beside it as ``.ids.json``.
 
         Args:
             path: Where, ending in ``.npy``; *shape* of the array: ``(tokens, dimension)``.
+            scope: As for :meth:`search`.
 
         Raises:
+            CorpusScopeError: A scope has to be named and was not, or it is none of this index.
             CorpusError: The path does not end in ``.npy``, or nothing can be written there.
         """
+        store = self._within(scope)
         ids: list[str] = []
         total = 0
-        for number, places in self._parts():
-            names = self._store.table(number).column("id")
+        for number, places in self._parts(store):
+            names = store.table(number).column("id")
             for place in places.tolist():
-                part = self._tokens_of(number).of(place)
+                part = self._tokens_of(number, store).of(place)
                 ids += [names[place].as_py()] * (part.stop - part.start)
                 total += part.stop - part.start
-        pieces = (self._vectors_of(number, places)[0] for number, places in self._parts())
+        pieces = (self._vectors_of(number, places, store)[0] for number, places in self._parts(store))
         arrays.write(Path(path), (total, self.dimension), pieces, ids)
 
-    def _parts(self) -> Iterable[tuple[int, NDArray[np.int64]]]:
+    @staticmethod
+    def _parts(store: Store[TokenEncoding]) -> Iterable[tuple[int, NDArray[np.int64]]]:
         """Numbers of shards, and places of some live rows in each."""
-        live, starts = self._store.live(), self._store.starts
-        for number in range(len(self.manifest.shards)):
+        live, starts = store.live(), store.starts
+        for number in range(len(store.manifest.shards)):
             places = np.flatnonzero(live[starts[number] : starts[number + 1]])
             for at in range(0, len(places), ROWS_AT_A_TIME):
                 yield number, places[at : at + ROWS_AT_A_TIME]
 
-    def _vectors_of(self, number: int, places: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+    def _vectors_of(
+        self, number: int, places: NDArray[np.int64], store: Store[TokenEncoding]
+    ) -> tuple[Floats, NDArray[np.int64]]:
         """Restored vectors of rows of a shard, and where each row's begin."""
-        tokens = self._tokens_of(number)
+        tokens = self._tokens_of(number, store)
         parts = [tokens.of(place) for place in places.tolist()]
         packed = Packed(
             np.concatenate([tokens.codes[part] for part in parts]),
@@ -427,11 +468,11 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         )
         return self._get_codec().restore(packed), np.cumsum([0, *(part.stop - part.start for part in parts)])
 
-    def _restored(self, number: int, places: NDArray[np.int64], kind: Any) -> Any:
+    def _restored(self, number: int, places: NDArray[np.int64], kind: Any, store: Store[TokenEncoding]) -> Any:
         arrow = require("pyarrow")
-        vectors, ends = self._vectors_of(number, places)
+        vectors, ends = self._vectors_of(number, places, store)
         flat = arrow_files.to_column(vectors, kind.value_type)
-        rows = row_columns(self._store.table(number), self.manifest).drop_columns(["text_hash"]).take(places)
+        rows = row_columns(store.table(number), self.manifest).drop_columns(["text_hash"]).take(places)
         lists = arrow.LargeListArray.from_arrays(arrow.array(ends, type=arrow.int64()), flat)
         return rows.append_column(arrow.field("vectors", kind), lists.cast(kind))
 
