@@ -82,10 +82,16 @@ def search(
             "--first-share",
             min=0,
             max=1,
-            help=f"With --late-interaction: what the first order's score counts in the new one. {FIRST_SHARE} with --hybrid, otherwise 0.",
+            help=f"With --late-interaction: what the first order's score counts in the new one. {FIRST_SHARE}, with --dense 0.",
         ),
     ] = None,
-    hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse with BM25 over the same texts.")] = False,
+    hybrid: Annotated[
+        bool | None,
+        typer.Option(
+            "--hybrid/--dense",
+            help="Add a little of BM25 over the same texts, or take vectors alone. [default: hybrid where the corpus stores texts]",
+        ),
+    ] = None,
     weight: Annotated[
         float,
         typer.Option(
@@ -130,7 +136,7 @@ def search(
 ) -> None:
     """Search an embedded corpus exactly, or a token index by late interaction.
 
-    Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] · [bold]medembed search corpus/ "HLA-B27" --hybrid[/bold] ·
+    Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] · [bold]medembed search corpus/ "HLA-B27" --dense[/bold] ·
     [bold]medembed search corpus/ "swollen calf" --late-interaction mini[/bold]
     """
     asked = _asked(queries)
@@ -155,7 +161,7 @@ def search(
         else:
             grouped.check_column(opened.manifest, group_by)
             deep = k if late_interaction is None else max(k, depth)
-            how = Hybrid(weight) if hybrid else None
+            how = Hybrid(weight) if hybrid is not False and (hybrid or opened.manifest.text_stored) else None
             at_once = group_by if late_interaction is None else None
             answers = opened.search(
                 asked,
@@ -168,7 +174,7 @@ def search(
                 scope=within,
             )
         if late_interaction is not None:
-            share = first_share if first_share is not None else FIRST_SHARE if hybrid else 0.0
+            share = first_share if first_share is not None else FIRST_SHARE if how is not None else 0.0
             with MedColBERT(late_interaction, device=device, threads=threads) as reranker:
                 answers = [
                     _reranked(reranker, query, some, k, share, wanted, group_by)

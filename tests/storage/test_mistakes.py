@@ -99,9 +99,9 @@ def test_more_rows_than_there_are_cost_no_memory(kind: Kind, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
-        (["delete", "STORE", "--ids-from", "IDS"], InputFileError, "is not UTF-8: save the ids as UTF-8"),
-        (["export", "STORE", "-o", "nowhere/v.npy"], CorpusError, "cannot be written"),
-        (["export", "STORE", "-o", "nowhere/v.parquet"], CorpusError, "cannot be written"),
+        (["delete", "STORE", "--ids-from", "IDS"], InputFileError, "ids.txt, line 2: not UTF-8"),
+        (["export", "STORE", "-o", "nowhere/v.npy"], CorpusError, "make it first"),
+        (["export", "STORE", "-o", "nowhere/v.parquet"], CorpusError, "make it first"),
         (["verify", "nowhere"], CorpusError, "is not an embedded corpus: make one"),
     ],
     ids=["ids", "npy", "parquet", "no store"],

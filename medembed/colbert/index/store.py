@@ -211,8 +211,8 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
                 "scope": scope,
             }
             return self.search([queries], k, group_by=group_by, **options)[0]  # type: ignore[arg-type]
-        wishes = wishes_of(queries, assertion, self.manifest)
         encoded = self.model.encode_query(queries, show_progress_bar=False)
+        wishes = wishes_of(queries, assertion, self.manifest)
         return self._searched(encoded, wishes, k, filter, group_by, candidates, probe, scope)
 
     @overload

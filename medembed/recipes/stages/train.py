@@ -46,16 +46,23 @@ def config(recipe: Recipe, places: Places, round_number: int) -> Any:
     guide, teacher = recipe.train.guide, recipe.train.teacher
     starts_from_base = round_number == 1 or recipe.train.start_from == "base"
     return {
-        "train": recipe.train.model_dump(mode="json", exclude={"contrasts": {"sources"}}),
-        "contrast sources": {
-            name: identity(source, name, places) for name, source in recipe.train.contrasts.sources.items()
-        },
+        "train": recipe.train.model_dump(mode="json", exclude={"contrasts"}),
+        **_contrasts(recipe, places),
         "base": models.base_identity(recipe, places) if starts_from_base else None,
         "guide": None if guide is None else models.identity(places, guide),
         "teacher": None if teacher is None else models.identity(places, teacher.model, late_interaction=True),
         "seed": recipe.seed,
         "sets": watched,
     }
+
+
+def _contrasts(recipe: Recipe, places: Places) -> dict[str, Any]:
+    """What is read of contrasts: nothing where the recipe has none, so that its mark is what it was without them."""
+    settings = recipe.train.contrasts
+    if not settings.batch_size:
+        return {}
+    sources = {name: identity(source, name, places) for name, source in settings.sources.items()}
+    return {"contrasts": settings.model_dump(mode="json", exclude={"sources"}), "contrast sources": sources}
 
 
 def run(stage: StageRun) -> Summary:
