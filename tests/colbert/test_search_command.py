@@ -31,7 +31,7 @@ def hits(*arguments: str) -> list[str]:
 
 def test_hits_come_in_the_order_of_maxsim(corpus: Path, colbert_folder: Path, colbert: MedColBERT) -> None:
     expected = [f"d{item.index}" for item in colbert.rerank("a stone in the kidney", TEXTS, 3)]
-    late = ["--late-interaction", str(colbert_folder)]
+    late = ["--dense", "--late-interaction", str(colbert_folder)]
     assert hits(str(corpus), "a stone in the kidney", "-k", "3", *late) == expected
 
 
