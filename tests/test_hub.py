@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -88,12 +89,47 @@ def stand_in(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
     thread.join()
 
 
-def run(endpoint: str, cache: Path, code: str, *, offline: bool = False) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def secured(stand_in: tuple[str, Path, list[str]], tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The same hub behind TLS, its certificate signed by an authority that no machine knows. Address, authority."""
+    _, folder, _ = stand_in
+    openssl = shutil.which("openssl")
+    if not openssl:
+        pytest.skip("openssl makes the certificates, and is not here")
+    place = tmp_path / "certificates"
+    place.mkdir()
+    (place / "san").write_text("subjectAltName=IP:127.0.0.1")
+    request = [openssl, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj"]
+    authority = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]
+    for command in (
+        [*request, "/CN=the house", "-x509", *authority, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem"],
+        [*request, "/CN=127.0.0.1", "-keyout", "hub.key", "-out", "hub.csr"],
+        [openssl, "x509", "-req", "-in", "hub.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+         "-extfile", "san", "-out", "hub.pem"],
+    ):  # fmt: skip
+        subprocess.run(command, cwd=place, check=True, capture_output=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (StandIn,), {"folder": folder, "requests": []}))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(place / "hub.pem", place / "hub.key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}", place / "ca.pem"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def run(
+    endpoint: str, cache: Path, code: str, *, offline: bool = False, authority: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """In a process of its own: the hub client reads its settings at import."""
     environment = {
         "PATH": "/usr/bin:/bin", "HOME": str(cache), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1" if offline else "0",
     }  # fmt: skip
+    if authority is not None:
+        environment["SSL_CERT_FILE"] = str(authority)
     script = f"from medembed import MedEmbed\ncache = {str(cache)!r}\n{code}"
     return subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, check=False
@@ -118,6 +154,24 @@ def test_download_then_offline_without_a_request(stand_in: tuple[str, Path, list
     assert requests == []
     assert run(endpoint, cache, LOAD, offline=True).stdout.strip() == LOADED
     assert run(endpoint, cache, LOAD.replace("threads", "local_files_only=True, threads")).stdout.strip() == LOADED
+
+
+def test_a_hub_behind_an_unknown_authority_says_how_to_trust_it(secured: tuple[str, Path], tmp_path: Path) -> None:
+    endpoint, authority = secured
+    refused = run(endpoint, tmp_path / "cache", LOAD)
+    host = endpoint.removeprefix("https://")
+    message = refused.stderr.strip().splitlines()[-1]
+    assert "ModelNotCachedError" in message
+    assert f"the certificate of {host} cannot be verified" in message
+    assert f"SSL_CERT_FILE=house-ca.pem medembed models download {REPO}" in message
+    trusted = run(endpoint, tmp_path / "cache", LOAD, authority=authority)
+    assert trusted.stdout.strip() == LOADED, trusted.stderr
+
+
+def test_a_failure_of_another_kind_is_no_certificates(tmp_path: Path) -> None:
+    ran = run("https://127.0.0.1:9", tmp_path / "cache", LOAD)
+    assert "downloading failed" in ran.stderr
+    assert "SSL_CERT_FILE" not in ran.stderr
 
 
 def test_a_download_cut_off_before_the_weights_is_taken_up_again(

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from docs.website.bars import bars
+from docs.website.texts import BEHIND
 from tests.benchmarks import report
-from tests.benchmarks.readme import claims_table
 from tests.benchmarks.report import RESULTS
 
 INTRO = """# Speed and memory
@@ -15,8 +15,7 @@ Measured by `make bench`: every engine in a process of its own, taking turns, at
 number of threads. `st-fp32` is sentence-transformers 6 without any setting changed, `st-openvino` its OpenVINO backend. Ratios are taken
 within a round, so that a slow minute strikes every side; the table shows their median. Compare on one machine only.
 
-## What was promised, and what came out
-
+What was promised, and whether it came out, is [one table](../promises.md).
 """
 
 # benchmark → column to draw, what it says
@@ -33,7 +32,7 @@ DRAWN = {
 
 def page(results: Path = RESULTS) -> str:
     """The page."""
-    parts = [INTRO, claims_table(results)]
+    parts = [BEHIND + INTRO]
     for folder in sorted(results.glob("*/")):
         paths = sorted(folder.glob("*.json"), key=_order)
         parts += [_section(json.loads(path.read_text(encoding="utf-8"))) for path in paths]

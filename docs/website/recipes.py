@@ -3,7 +3,7 @@
 import json
 
 from docs.website import training
-from docs.website.texts import ROOT, adopt
+from docs.website.texts import BEHIND, ROOT, adopt
 from medembed.recipes.catalog import Entry, parts, shipped
 
 
@@ -15,7 +15,7 @@ def pages() -> dict[str, str]:
     for entry in entries:
         files = "\n".join(_file(item) for item in (entry, *parts(entry)))
         found[f"{entry.name}.md"] = (
-            f"{adopt(entry.folder / 'README.md')}\n## The recipe\n\n"
+            f"{BEHIND}{adopt(entry.folder / 'README.md')}\n## The recipe\n\n"
             f"All settings and their defaults are in the [reference](../reference/settings.md).\n\n{files}"
         )
     return found

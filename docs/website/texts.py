@@ -5,6 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)]+)\)")
+# A page for the makers: the site's search shows it after those for users.
+BEHIND = "---\nsearch:\n  boost: 0.2\n---\n"
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
@@ -30,13 +32,13 @@ def adopt(source: Path, links: dict[str, str] | None = None) -> str:
 
 def changelog() -> str:
     """The project's changelog."""
-    return adopt(ROOT / "CHANGELOG.md")
+    return BEHIND + adopt(ROOT / "CHANGELOG.md")
 
 
 def decisions(folder: Path = ROOT / "docs" / "decisions") -> str:
     """Every decision with its title, and how to add one."""
     lines = ["# Decisions", "", "Why it is as it is: context, decision, consequences, evidence. One page each.", ""]
     for path in sorted(folder.glob("[0-9]*.md")):
-        title = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        title = FRONT_MATTER.sub("", path.read_text(encoding="utf-8")).partition("\n")[0].lstrip("# ")
         lines.append(f"- [{title}]({path.name})")
-    return "\n".join(lines) + "\n"
+    return BEHIND + "\n".join(lines) + "\n"

@@ -101,7 +101,7 @@ def _read_record(cache: Path) -> dict[str, Any]:
 
 
 def _download(repo: str, revision: str, cache: Path) -> tuple[str, Path]:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     # the root of the HTTP library's errors: requests, httpx or httpx2, as the installed hub client happens to use
@@ -119,6 +119,8 @@ def _download(repo: str, revision: str, cache: Path) -> tuple[str, Path]:
     except (transport_error, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         if isinstance(error, MedEmbedError):
             raise
+        if remedies.is_certificate_failure(error):
+            raise ModelNotCachedError(remedies.trust_certificate(repo, constants.ENDPOINT)) from error
         raise _not_cached(
             repo, revision, cache, f"downloading failed ({type(error).__name__}: {_first_line(error)})"
         ) from error

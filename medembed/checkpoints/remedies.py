@@ -1,6 +1,7 @@
-"""Commands that errors about a model folder print. A test runs each of them."""
+"""Commands that errors about a model folder or a download print. A test runs each of them."""
 
 import shlex
+import ssl
 from pathlib import Path
 
 _CONVERT = (
@@ -54,3 +55,39 @@ def download_pickles(repo: str) -> str:
     """
     folder = repo.partition("/")[2]
     return f"hf download {repo} --local-dir {folder} && {convert_pickles(Path(folder))}"
+
+
+def is_certificate_failure(error: BaseException | None) -> bool:
+    """Tell whether a connection failed because its certificate could not be verified.
+
+    HTTP libraries wrap the failure in errors of their own, so causes are looked through.
+
+    Args:
+        error: What the library raised.
+
+    Returns:
+        True where the error or one of its causes says so.
+    """
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def trust_certificate(repo: str, endpoint: str) -> str:
+    """What to do where a hub's certificate cannot be verified.
+
+    Args:
+        repo: Hub id of the model asked for.
+        endpoint: Address of the hub, from HF_ENDPOINT where that is set.
+
+    Returns:
+        A sentence and a command.
+    """
+    host = endpoint.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return (
+        f"{repo} was not downloaded: the certificate of {host} cannot be verified. A certificate of a known authority was expected; behind a "
+        "firewall it is often signed by the house's own. Ask for that authority's certificate as a PEM file, then run "
+        f"`SSL_CERT_FILE=house-ca.pem medembed models download {repo}`. Verification is never switched off."
+    )

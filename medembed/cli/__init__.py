@@ -28,7 +28,6 @@ app = typer.Typer(
     name="medembed",
     help="Medical text embeddings, fast and faithful on any CPU, offline from the first call.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -3,9 +3,10 @@
 They show it, check it, take rows out and hand it over.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +18,7 @@ from medembed.rows import files
 from medembed.rows.outputs import check_apart, check_outputs
 from medembed.rows.read import lines_of
 from medembed.storage import scopes
-from medembed.storage.manifest import Encoding
+from medembed.storage.manifest import Encoding, Manifest
 from medembed.terminal import say
 
 corpus_app = typer.Typer(
@@ -28,12 +29,15 @@ Folder = Annotated[Path, typer.Argument(help="Folder that `medembed index` made.
 
 
 @corpus_app.command()
-def info(folder: Folder) -> None:
+def info(folder: Folder, as_json: options.AsJson = False) -> None:
     """Show kind, rows, model and what is stored.
 
-    Example: [bold]medembed corpus info corpus/[/bold]
+    Examples: [bold]medembed corpus info corpus/[/bold] · [bold]medembed corpus info corpus/ --json[/bold]
     """
     with open_store(folder) as opened:
+        if as_json:
+            say(json.dumps(_facts(opened.manifest, len(opened))))
+            return
         manifest, told = opened.manifest, opened.manifest.encoding
         if isinstance(opened, TokenIndex):
             vectors = (
@@ -56,6 +60,22 @@ def info(folder: Folder) -> None:
             "written by": f"medembed {manifest.medembed}, {manifest.engine}",
         }.items():
             say(f"{what + ':':14}{value}")
+
+
+def _facts(manifest: Manifest[Any], n_rows: int) -> dict[str, object]:
+    """Facts of a store, as values for programs."""
+    return {
+        "kind": manifest.kind,
+        "rows": n_rows,
+        "shards": len(manifest.shards),
+        "deleted": manifest.n_deleted,
+        "encoding": manifest.encoding.model_dump(mode="json"),
+        "text_stored": manifest.text_stored,
+        "kept": dict(manifest.kept),
+        "inputs": list(manifest.inputs),
+        "medembed": manifest.medembed,
+        "engine": manifest.engine,
+    }
 
 
 @corpus_app.command()

@@ -5,11 +5,13 @@ It shows what the machine has, why that engine is chosen, whether it is faithful
 
 import importlib.metadata
 import importlib.util
+import json
 import logging
 import platform
 import tempfile
 import time
 import warnings
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from medembed.runtime import hardware
 from medembed.runtime.engines import load_engine
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.tokenizer import TruncationWarning
-from medembed.terminal import Terminal
+from medembed.terminal import Terminal, say
 
 # the fidelity that `precision="auto"` promises: mean cosine to the same weights in fp32
 FAITHFUL = 0.9999
@@ -49,6 +51,7 @@ def doctor(
     precision: options.Precision = options.PrecisionName.auto,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show this machine, the engine chosen for it and why. Check the vectors, and measure a speed.
 
@@ -56,10 +59,11 @@ def doctor(
 
     Exits with 1 when the engine is not faithful.
 
-    Example: [bold]medembed doctor[/bold]
+    Examples: [bold]medembed doctor[/bold] · [bold]medembed doctor --json[/bold]
     """
-    console = Terminal()
-    console.print(_machine())
+    console = Terminal(quiet=as_json)
+    machine = _machine()
+    console.print(_table(machine))
     why = _Reasons()
     with MedEmbed(model, precision=precision.value, device=device, threads=threads) as embedder:
         console.print(f"{embedder!r}\n{why.line}", highlight=False)
@@ -70,7 +74,18 @@ def doctor(
             f"parity with {reference}: mean cosine {cosines.mean():.6f}, lowest {cosines.min():.6f}: {mark}",
             highlight=False,
         )
-        console.print(_speed(embedder), highlight=False)
+        speed = _speed(embedder)
+        console.print(_told(speed), highlight=False)
+        if as_json:
+            parity = {"reference": reference, "mean": float(cosines.mean()), "lowest": float(cosines.min())}
+            facts = {
+                "machine": machine,
+                "engine": why.line,
+                "faithful": faithful,
+                "cosine": parity,
+                "speed": asdict(speed),
+            }
+            say(json.dumps(facts))
     if not faithful:
         raise typer.Exit(1)
 
@@ -89,20 +104,24 @@ class _Reasons(logging.Handler):
         self.line = record.getMessage()
 
 
-def _machine() -> Table:
-    table = Table(show_header=False, title="this machine", title_justify="left")
+def _machine() -> dict[str, str]:
+    """Facts about this machine, in words."""
     flags = hardware.cpu_flags()
-    table.add_row(
-        "medembed", f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    )
-    table.add_row("CPU", hardware.cpu_name())
-    table.add_row("instructions", ", ".join(name for name in INSTRUCTIONS if name in flags) or "unknown")
     quota = hardware.cgroup_cpu_quota()
-    table.add_row(
-        "usable cores", f"{hardware.usable_cores()}" + ("" if quota is None else f" (container limit {quota:g})")
-    )
-    table.add_row("accelerator", hardware.accelerator() or "none")
-    table.add_row("installed", ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name))))
+    return {
+        "medembed": f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+        "CPU": hardware.cpu_name(),
+        "instructions": ", ".join(name for name in INSTRUCTIONS if name in flags) or "unknown",
+        "usable cores": f"{hardware.usable_cores()}" + ("" if quota is None else f" (container limit {quota:g})"),
+        "accelerator": hardware.accelerator() or "none",
+        "installed": ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name))),
+    }
+
+
+def _table(machine: dict[str, str]) -> Table:
+    table = Table(show_header=False, title="this machine", title_justify="left")
+    for what, value in machine.items():
+        table.add_row(what, value)
     return table
 
 
@@ -164,7 +183,22 @@ def _to_sentence_transformers(
     return np.asarray((ours * theirs).sum(axis=1) / np.maximum(lengths, 1e-12))
 
 
-def _speed(embedder: MedEmbed) -> str:
+@dataclass(frozen=True)
+class Speed:
+    """Speed of an engine on this machine.
+
+    Attributes:
+        passages: Demonstration passages a second, in one call.
+        tokens: Their tokens a second.
+        query_ms: Median milliseconds of one query.
+    """
+
+    passages: float
+    tokens: float
+    query_ms: float
+
+
+def _speed(embedder: MedEmbed) -> Speed:
     texts = [passage.text for passage in demo.passages()[:SPEED_TEXTS]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)
@@ -174,7 +208,11 @@ def _speed(embedder: MedEmbed) -> str:
         seconds = time.perf_counter() - started
         took = [_once(embedder) for _ in range(20)]
     tokens = sum(embedder.count_tokens(texts))
-    return f"speed: {len(texts) / seconds:.0f} passages/s ({tokens / seconds:,.0f} tokens/s); one query {np.median(took) * 1000:.1f} ms"
+    return Speed(len(texts) / seconds, tokens / seconds, float(np.median(took)) * 1000)
+
+
+def _told(speed: Speed) -> str:
+    return f"speed: {speed.passages:.0f} passages/s ({speed.tokens:,.0f} tokens/s); one query {speed.query_ms:.1f} ms"
 
 
 def _once(embedder: MedEmbed) -> float:

@@ -52,6 +52,7 @@ def encode(
     threads: options.Threads = None,
     truncate_dim: Annotated[int | None, typer.Option(min=1, help="Keep this many dimensions.")] = None,
     overlong: options.Overlong = options.OverlongName.truncate,
+    quiet: options.Quiet = False,
 ) -> None:
     """Embed texts into a file of vectors, one per row.
 
@@ -87,7 +88,7 @@ def encode(
             overlong=overlong.value,
         ) as embedder,
         files.VectorWriter(output, embedder.dimension, with_ids=with_ids) as writer,
-        row_bar(found.size()) as progress,
+        row_bar(found.size(), options.shown(quiet=quiet)) as progress,
     ):
         for rows in _groups(read.all_rows(found, columns, progress.read), progress):
             blank.note(rows, writer.n_rows)

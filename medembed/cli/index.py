@@ -65,6 +65,7 @@ class _Run:
         id: Column of the id; None to number rows.
         keep: Columns to keep; None for the store's own.
         scope: Column that divides the rows; None for the store's own.
+        shown: Whether progress is shown; None for at a terminal.
     """
 
     found: Found
@@ -75,6 +76,7 @@ class _Run:
     id: str | None
     keep: dict[str, str] | None
     scope: str | None
+    shown: bool | None
 
     @property
     def adds(self) -> bool:
@@ -148,6 +150,7 @@ def index(
     threads: options.Threads = None,
     truncate_dim: Annotated[int | None, typer.Option(min=1, help="Keep this many dimensions.")] = None,
     overlong: options.Overlong = options.OverlongName.truncate,
+    quiet: options.Quiet = False,
 ) -> None:
     """Embed a corpus of any size into a folder. A killed run goes on where it was.
 
@@ -170,7 +173,10 @@ def index(
     id_name = None if number_rows else id_column
     dialect = options.dialect(delimiter, quote, encoding, header=header)
     found = sources.find(inputs, chosen, dialect=dialect, outputs=[output])
-    run = _Run(found, output, mode, changes, text_column or ["text"], id_name, _kept(keep), scope_column)
+    run = _Run(
+        found, output, mode, changes, text_column or ["text"], id_name, _kept(keep), scope_column,
+        options.shown(quiet=quiet),
+    )  # fmt: skip
     if late_interaction is not None:
         options.refuse(
             {
@@ -239,6 +245,7 @@ def token_index(
     device: options.Device = "auto",
     threads: options.Threads = None,
     overlong: options.Overlong = options.OverlongName.truncate,
+    quiet: options.Quiet = False,
 ) -> None:
     """Keep one vector per token of a corpus of any size. Another name for `medembed index --late-interaction MODEL`.
 
@@ -255,14 +262,14 @@ def token_index(
         batch_rows=batch_rows, append=append, upsert=upsert, sync=sync, sync_limit=sync_limit,
         overwrite=overwrite, store_text=store_text, assertions=assertions,
         late_interaction=model, bits=bits, pool_factor=pool_factor,
-        document_length=document_length, precision=precision, device=device, threads=threads, overlong=overlong,
+        document_length=document_length, precision=precision, device=device, threads=threads, overlong=overlong, quiet=quiet,
     )  # fmt: skip
 
 
 def _index_texts(run: _Run, model: MedEmbed, runner: Runner | None) -> None:
     base = embed.settings_of(read_manifest(run.output, CORPUS), run.mode) if run.adds else Settings()
     settings = run.settings(base)
-    with stopping() as stopped, row_bar(run.found.size()) as progress:
+    with stopping() as stopped, row_bar(run.found.size(), run.shown) as progress:
         started = time.perf_counter()
         summary = embed.index(
             run.found, run.output, model, settings,
@@ -279,7 +286,7 @@ def _index_texts(run: _Run, model: MedEmbed, runner: Runner | None) -> None:
 def _index_tokens(run: _Run, model: MedColBERT) -> None:
     base = tokens.settings_of(read_manifest(run.output, INDEX), run.mode) if run.adds else TokenSettings()
     settings = run.settings(base)
-    with stopping() as stopped, row_bar(run.found.size()) as progress:
+    with stopping() as stopped, row_bar(run.found.size(), run.shown) as progress:
         started = time.perf_counter()
         summary = tokens.index(
             run.found, run.output, model, settings,

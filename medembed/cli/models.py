@@ -1,5 +1,7 @@
 """`medembed models`: the known models. The commands list, download and export them."""
 
+import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +10,7 @@ from rich.table import Table
 
 from medembed.checkpoints import checkpoint, hub
 from medembed.checkpoints.registry import MODELS, ModelSpec
+from medembed.cli import options
 from medembed.rows.outputs import check_apart
 from medembed.terminal import Terminal, say
 
@@ -15,12 +18,15 @@ models_app = typer.Typer(invoke_without_command=True)
 
 
 @models_app.callback()
-def models(context: typer.Context) -> None:
+def models(context: typer.Context, as_json: options.AsJson = False) -> None:
     """List the known models and whether they are on this disk. Download or export one.
 
-    Example: [bold]medembed models[/bold]
+    Examples: [bold]medembed models[/bold] · [bold]medembed models --json[/bold]
     """
     if context.invoked_subcommand is not None:
+        return
+    if as_json:
+        say(json.dumps([_facts(spec) for spec in MODELS.values()]))
         return
     table = Table("name", "dim", "tokens", "size", "on disk", "from", title_justify="left")
     for spec in MODELS.values():
@@ -34,6 +40,12 @@ def models(context: typer.Context) -> None:
             f"{where}\n{spec.note}; {spec.license}",
         )  # fmt: skip
     Terminal().print(table)
+
+
+def _facts(spec: ModelSpec) -> dict[str, object]:
+    """Facts about a model, as values for programs."""
+    told = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    return {**told, "prompts": dict(spec.prompts), "on_disk": _where(spec) == "yes"}
 
 
 def _where(spec: ModelSpec) -> str:

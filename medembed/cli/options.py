@@ -63,6 +63,10 @@ class Kind(StrEnum):
 Model = Annotated[str, typer.Option("--model", "-m", help="A name (see `medembed models`), a hub id, or a folder.")]
 Precision = Annotated[PrecisionName, typer.Option(help="Number format of the computation.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Show no progress bar. What was left out or cut is told all the same.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; one per physical core when left out.")]
 Overlong = Annotated[OverlongName, typer.Option(help="Texts above the model's limit.")]
 
@@ -204,6 +208,11 @@ def mode(*, append: bool, upsert: bool, sync: bool, overwrite: bool) -> Mode:
     if len(chosen) > 1:
         raise SettingError("--append, --upsert, --sync and --overwrite exclude each other: choose one")
     return chosen[0] if chosen else "new"
+
+
+def shown(*, quiet: bool) -> bool | None:
+    """Progress as the commands show it: never with --quiet, otherwise at a terminal."""
+    return False if quiet else None
 
 
 def refuse(given: Mapping[str, object], why: str) -> None:

@@ -1,10 +1,12 @@
 """`medembed recipes`: look at recipes, copy and run them."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from medembed.cli.options import AsJson
 from medembed.recipes.train import DryRun, Settings, Until
 from medembed.terminal import say
 
@@ -13,13 +15,16 @@ Recipe = Annotated[str, typer.Argument(help="Name of a shipped recipe, or path o
 
 
 @recipes_app.command("list")
-def list_recipes() -> None:
+def list_recipes(as_json: AsJson = False) -> None:
     """List the shipped recipes.
 
-    Example: [bold]medembed recipes list[/bold]
+    Examples: [bold]medembed recipes list[/bold] · [bold]medembed recipes list --json[/bold]
     """
     from medembed.recipes import catalog, tables
 
+    if as_json:
+        say(json.dumps(tables.catalog_facts(catalog.shipped())))
+        return
     tables.print_catalog(catalog.shipped())
 
 
@@ -63,15 +68,19 @@ def run(recipe: Recipe = "tiny", settings: Settings = None, until: Until = "publ
 
 
 @recipes_app.command()
-def status(recipe: Recipe = "tiny", settings: Settings = None) -> None:
+def status(recipe: Recipe = "tiny", settings: Settings = None, as_json: AsJson = False) -> None:
     """Tell what is built. Every finished file is hashed.
 
-    Example: [bold]medembed recipes status tiny[/bold]
+    Examples: [bold]medembed recipes status tiny[/bold] · [bold]medembed recipes status tiny --json[/bold]
     """
     from medembed.recipes import pipeline, tables
     from medembed.recipes.load import open_recipe
 
-    tables.print_status(pipeline.plan(*open_recipe(recipe, settings or ())))
+    steps = pipeline.plan(*open_recipe(recipe, settings or ()))
+    if as_json:
+        say(json.dumps(tables.status_facts(steps)))
+        return
+    tables.print_status(steps)
 
 
 @recipes_app.command()

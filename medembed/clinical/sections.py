@@ -103,8 +103,8 @@ def sections(text: str) -> list[Section]:
         At least one; the first begins at 0.
 
     Example:
-        >>> [(part.start, part.name) for part in sections("Seen today.\nALLERGIES: penicillin\nPlan: rest")]
-        [(0, None), (12, 'allergies'), (34, 'plan')]
+        >>> tuple((part.start, part.name) for part in sections("Seen today.\nALLERGIES: penicillin\nPlan: rest"))
+        ((0, None), (12, 'allergies'), (34, 'plan'))
     """
     found = list(_headings(text))
     return found if found and found[0].start == 0 else [Section(0, None, None), *found]

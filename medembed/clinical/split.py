@@ -114,8 +114,8 @@ def split(text: str, tokenizer: Tokens, *, max_tokens: int | None = None, overla
         >>> from medembed import FakeEngine, MedEmbed, split
         >>> note = "HPI: Chest pain since Monday.\n\nALLERGIES: penicillin"
         >>> with MedEmbed(engine=FakeEngine()) as model:
-        ...     [(passage.section, passage.text) for passage in split(note, model)]
-        [('history_of_present_illness', 'HPI: Chest pain since Monday.'), ('allergies', 'ALLERGIES: penicillin')]
+        ...     tuple((passage.section, passage.text) for passage in split(note, model))
+        (('history_of_present_illness', 'HPI: Chest pain since Monday.'), ('allergies', 'ALLERGIES: penicillin'))
     """
     if not isinstance(text, str):
         raise InputTypeError(f"a note is a {type(text).__name__}; expected a str")

@@ -91,6 +91,35 @@ def print_status(steps: Sequence[Step]) -> None:
     Terminal(emoji=False).print(table)
 
 
+def status_facts(steps: Sequence[Step]) -> list[dict[str, object]]:
+    """State of each step, as values for programs.
+
+    Returns:
+        A row a step: its key, its state, its number of rows where it is known, its folder, and how many files are broken.
+    """
+    rows: list[dict[str, object]] = []
+    for step in steps:
+        manifest = open_manifest(step.folder)
+        broken = len(broken_files(step.folder)) if (step.folder / MANIFEST).is_file() else 0
+        state = "broken" if broken else "built" if manifest else _state(step)
+        counted = manifest["summary"].get("rows") if manifest else None
+        rows.append({"step": step.key, "state": state, "rows": counted, "folder": str(step.folder), "broken": broken})
+    return rows
+
+
+def catalog_facts(entries: Sequence[Entry]) -> list[dict[str, str]]:
+    """Shipped recipes as values for programs.
+
+    Returns:
+        A row a recipe: its name, its base, its hardware, what it does.
+    """
+    loaded = [(entry.name, load_recipe(entry.file)) for entry in entries]
+    return [
+        {"recipe": name, "base": recipe.base.model, "hardware": recipe.hardware, "what": recipe.description}
+        for name, recipe in loaded
+    ]
+
+
 def print_catalog(entries: Sequence[Entry]) -> None:
     """Shipped recipes, one row each."""
     table = _table("recipe", "base", "hardware", "what")

@@ -98,19 +98,37 @@ def test_committed_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_readme_shows_the_committed_results() -> None:
     _, _, rest = readme.README.read_text(encoding="utf-8").partition(readme.BEGIN)
-    assert rest.partition(readme.END)[0] == readme.claims_table(), 'renew it: make bench ARGS="--readme"'
+    assert rest.partition(readme.END)[0] == readme.readme_table(), 'renew it: make bench ARGS="--readme"'
+    assert readme.PAGE.read_text(encoding="utf-8") == readme.claims_page(), 'renew it: make bench ARGS="--readme"'
 
 
-def test_readme_table_names_machine_and_broken_promises(tmp_path: Path) -> None:
+def test_every_claim_stands_in_the_table_and_broken_promises_are_named(tmp_path: Path) -> None:
     claims = [Claim("speed: times", 4.5, at_least=4.0), Claim("seconds", 2.0, at_most=1.0)]
     report.write(report.Result("speed", "title", {}, [{"engine": "a"}], claims), "command", "2026-01-01", tmp_path)
+    header, _, seconds, times = readme.claims_table(tmp_path).splitlines()
+    assert header.startswith("| measured | value | promised |")
+    assert seconds.startswith("| speed: seconds | 2 | ≤ 1.0 | **not met** | ")
+    assert times.startswith("| speed: times | 4.5 | ≥ 4.0 |  | ")
+    assert times.endswith(" | 2026-01-01 |")
+
+
+def test_readme_shows_four_claims_and_how_many_fall_short(tmp_path: Path) -> None:
+    for number, (name, what, _) in enumerate(readme.SHOWN):
+        claims = [Claim(what, 2.0, at_least=1.0 + number), Claim("other", 2.0, at_most=1.0)]
+        report.write(report.Result(name, "title", {}, [{"engine": "a"}], claims), "command", "2026-01-01", tmp_path)
     (tmp_path / "README.md").write_text(f"before\n{readme.BEGIN}old\n{readme.END}\nafter\n")
-    readme.rewrite(tmp_path / "README.md", tmp_path)
+    readme.rewrite(tmp_path / "README.md", tmp_path, tmp_path / "promises.md")
     lines = (tmp_path / "README.md").read_text().splitlines()
     assert lines[0] == "before"
     assert lines[-1] == "after"
-    assert "| speed: times | 4.5 | ≥ 4.0 |  |" in lines
-    assert "| speed: seconds | 2 | ≤ 1.0 | **not met** |" in lines
+    rows = lines[4 : 4 + len(readme.SHOWN)]
+    assert [row.split(" | ")[1:] for row in rows] == [
+        ["2", "≥ 1.0 |"],
+        ["2", "≥ 2.0 |"],
+        ["2 (**not met**)", "≥ 3.0 |"],
+        ["2 (**not met**)", "≥ 4.0 |"],
+    ]
+    assert "6 of 8 promises on 1 kinds of machines" in "\n".join(lines)
     assert "old" not in lines
 
 

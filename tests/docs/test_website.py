@@ -1,6 +1,8 @@
-"""Generated pages hold what their sources hold; the README's table is that of the committed results."""
+"""Generated pages hold what their sources hold; the README's rows are those of the committed results."""
 
+import html
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,12 @@ import pytest
 from docs.website import (
     bars,
     benchmarks,
+    capacity,
     commands,
     fidelity,
     lines,
     models,
+    picture,
     quality,
     recipes,
     settings,
@@ -38,6 +42,39 @@ def test_readme_shows_the_committed_results(tmp_path: Path) -> None:
     copy.write_text(quality.README.read_text(encoding="utf-8"), encoding="utf-8")
     quality.rewrite(copy)
     assert copy.read_text() == quality.README.read_text(), "run: python -m docs.website --readme"
+
+
+def test_readme_has_four_rows_of_quality_with_the_mean_first() -> None:
+    rows = [line.split(" | ") for line in quality.readme_table().splitlines()]
+    assert len(rows) == 2 + quality.README_ROWS
+    assert rows[0][1] == "mean"
+    means = [float(row[1]) for row in rows[2:]]
+    assert means == sorted(means, reverse=True)
+
+
+def test_numbers_to_plan_with_are_those_of_the_committed_results() -> None:
+    assert capacity.PAGE.read_text(encoding="utf-8") == capacity.page(), "run: python -m docs.website --readme"
+
+
+def test_readme_is_short_and_its_links_work_in_the_repository() -> None:
+    text = quality.README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 90
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\((?!https?://)([^)]+)\)", text)]
+    assert [target for target in targets if not (texts.ROOT / target).exists()] == []
+
+
+def test_the_picture_shows_what_the_commands_print(tmp_path: Path) -> None:
+    """Scores may differ from one kind of CPU to the next."""
+    picture.draw(tmp_path / "search.svg")
+    assert _words(tmp_path / "search.svg") == _words(picture.PICTURE), f"draw it anew: {picture.COMMAND}"
+
+
+def _words(path: Path) -> str:
+    return re.sub(r"0\.\d+", "", html.unescape(" ".join(re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text()))))
+
+
+def test_the_picture_asks_no_other_site() -> None:
+    assert re.findall(r"(?:url|href|src)\W+https?:", picture.PICTURE.read_text()) == []
 
 
 def test_every_recipe_has_a_page_with_its_file() -> None:

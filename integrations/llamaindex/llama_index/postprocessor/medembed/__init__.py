@@ -1,4 +1,4 @@
-"""MedColBERT for LlamaIndex: retrieved nodes put in a better order by late interaction, offline on any CPU."""
+"""MedColBERT for LlamaIndex: retrieved nodes put in the order of late interaction, offline on any CPU."""
 
 from llama_index.postprocessor.medembed.base import MedColBERTRerank
 

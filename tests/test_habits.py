@@ -1,0 +1,103 @@
+"""Habits of a command line that hold for every command: completion, JSON, colors, quiet."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from medembed.cli import app
+from medembed.progress import RowBar
+
+ROOT = Path(__file__).parent.parent
+COLOR = re.compile(r"\x1b\[[0-9;]*3[0-7]")
+
+
+def _run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-m", "medembed", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+@pytest.fixture
+def corpus(tiny_folder: Path, tmp_path: Path) -> Path:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "rows.jsonl").write_text('{"id": "a", "text": "chest pain"}\n')
+    done = CliRunner().invoke(
+        app, ["index", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "corpus"), "-m", str(tiny_folder)]
+    )
+    assert done.exit_code == 0, done.output
+    return tmp_path / "corpus"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["models"], ["corpus", "info", "CORPUS"], ["recipes", "list"], ["recipes", "status", "tiny"]],
+    ids=" ".join,
+)
+def test_commands_that_tell_facts_tell_them_to_programs_too(words: list[str], corpus: Path) -> None:
+    done = CliRunner().invoke(app, [*(str(corpus) if word == "CORPUS" else word for word in words), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told
+    assert words[0] != "corpus" or (told["rows"], told["encoding"]["dimension"]) == (1, 64)
+
+
+@pytest.mark.slow  # it loads sentence-transformers where that is installed
+def test_doctor_tells_its_findings_to_programs_too(tiny_folder: Path) -> None:
+    told = json.loads(_run("doctor", "-m", str(tiny_folder), "--json").stdout)
+    assert told["faithful"] is True
+    assert told["speed"]["passages"] > 0
+
+
+def test_no_color_is_obeyed() -> None:
+    """And colors are there otherwise, or this could not fail."""
+    assert COLOR.search(_run("--help", FORCE_COLOR="1").stdout)
+    assert not COLOR.search(_run("--help", FORCE_COLOR="1", NO_COLOR="1").stdout)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
+def test_a_shell_completes_commands_and_options() -> None:
+    asked = {"_MEDEMBED_COMPLETE": "complete_bash"}
+    command = {"COMP_WORDS": "medembed se", "COMP_CWORD": "1"}
+    option = {"COMP_WORDS": "medembed encode --quie", "COMP_CWORD": "2"}
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv[0] = 'medembed'; from medembed.cli import app; app(prog_name='medembed')",
+    ]
+    for words, completed in ((command, "search"), (option, "--quiet")):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **asked, **words}
+        done = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=120, check=False)
+        assert completed in done.stdout.split(), done
+
+
+@pytest.mark.parametrize("words", [["encode", "-o", "out.npy"], ["index", "-o", "out"]], ids=lambda words: words[0])
+def test_quiet_shows_no_progress(
+    words: list[str], tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    shown: list[bool | None] = []
+
+    @contextmanager
+    def bar(n_bytes: int | None, show: bool | None = None) -> Iterator[RowBar]:
+        shown.append(show)
+        yield RowBar(None, n_bytes)
+
+    for name in ("encode", "index"):
+        monkeypatch.setattr(sys.modules[f"medembed.cli.{name}"], "row_bar", bar)
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text('{"id": "a", "text": "chest pain"}\n')
+    for more in ([], ["--quiet"]):
+        done = CliRunner().invoke(
+            app, [words[0], "rows.jsonl", *words[1:-1], f"{len(more)}{words[-1]}", "-m", str(tiny_folder), *more]
+        )
+        assert done.exit_code == 0, done.output
+    assert shown == [None, False]
