@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import vectors
-from medembed.checkpoints import model_files, shortening
+from medembed.checkpoints import checkpoint, model_files, shortening
 from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import CheckpointError, SettingError, VectorError
+from medembed.runtime import identity, options
 from medembed.runtime import inputs as texts_of
-from medembed.runtime import options
 from medembed.runtime.encoding import Cut, Encoder, cut_of, load_tokenizer
 from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
@@ -152,6 +152,26 @@ class MedEmbed(Session[Encoder]):
     def max_seq_length(self) -> int:
         """Tokens read of each text, special tokens included."""
         return self._max_seq_length
+
+    @property
+    def fingerprint(self) -> str:
+        """Short stable hash of what makes vectors comparable, to keep beside them: see :mod:`medembed.stores`.
+
+        Two models with equal fingerprints make vectors that may be compared. It covers weights, tokenizer, prompts, pooling,
+        ``max_seq_length``, ``overlong``, dimension and normalization; device, precision, threads and the place of the folder are
+        left out, because they change a vector by rounding at most. Sixteen hexadecimal digits.
+        """
+        # hashed when asked for: 1.3 GB of weights take a second
+        weights = self.revision if self.revision.startswith(BY_FILES) else checkpoint.fingerprint(self.folder)
+        return identity.fingerprint(
+            self.spec,
+            weights=weights,
+            engine=self.engine_name,
+            dimension=self.dimension,
+            max_seq_length=self.max_seq_length,
+            overlong=self.overlong,
+            directions=self._directions if self.dimension < self._full_dimension else None,
+        )
 
     @property
     def vector_ranges(self) -> Floats:
