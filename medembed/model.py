@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import vectors
-from medembed.checkpoints import checkpoint, model_files, shortening
+from medembed.checkpoints import model_files, shortening
 from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import CheckpointError, SettingError, VectorError
 from medembed.runtime import identity, options
@@ -161,17 +161,7 @@ class MedEmbed(Session[Encoder]):
         ``max_seq_length``, ``overlong``, dimension and normalization; device, precision, threads and the place of the folder are
         left out, because they change a vector by rounding at most. Sixteen hexadecimal digits.
         """
-        # hashed when asked for: 1.3 GB of weights take a second
-        weights = self.revision if self.revision.startswith(BY_FILES) else checkpoint.fingerprint(self.folder)
-        return identity.fingerprint(
-            self.spec,
-            weights=weights,
-            engine=self.engine_name,
-            dimension=self.dimension,
-            max_seq_length=self.max_seq_length,
-            overlong=self.overlong,
-            directions=self._directions if self.dimension < self._full_dimension else None,
-        )
+        return identity.fingerprint(self, self._directions if self.dimension < self._full_dimension else None)
 
     @property
     def vector_ranges(self) -> Floats:

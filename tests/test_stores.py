@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -228,9 +229,10 @@ def test_shorter_vectors_in_other_directions_have_another_fingerprint(mini: MedE
 
 def test_the_same_facts_always_give_the_same_fingerprint() -> None:
     """A change here refuses the stamps that users have in their stores: then it has to be meant, and VERSION raised."""
-    mark = identity.fingerprint(
-        MODELS["small"], weights="sha256-0123456789ab", engine="torch", dimension=384, max_seq_length=512,
-        overlong="truncate", directions=None,
+    model = SimpleNamespace(
+        spec=MODELS["small"], files_hash="sha256-0123456789ab", engine_name="torch", dimension=384, max_seq_length=512,
+        overlong="truncate",
     )  # fmt: skip
+    mark = identity.fingerprint(model, None)
     assert (mark, identity.VERSION) == ("f72c4cbd62983700", 1)
     assert identity.of_kind(mark, "ubinary", None) == "d6ad09361bea9446"

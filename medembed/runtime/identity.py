@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,44 +16,60 @@ VERSION = 1
 FAITHFUL_ENGINES = ("openvino", "torch")
 
 
-def fingerprint(
-    spec: ModelSpec,
-    *,
-    weights: str,
-    engine: str,
-    dimension: int,
-    max_seq_length: int,
-    overlong: str,
-    directions: NDArray[np.float32] | None,
-) -> str:
+class Comparable(Protocol):
+    """What decides the float vectors of a model."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Its pooling, prompts and normalization."""
+
+    @property
+    def files_hash(self) -> str:
+        """Hash of its weights, tokenizer and configuration."""
+
+    @property
+    def engine_name(self) -> str:
+        """Name of the engine. One that runs other weights than the folder's makes other vectors."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens read of each text."""
+
+    @property
+    def overlong(self) -> str:
+        """The treatment of longer texts."""
+
+
+def fingerprint(model: Comparable, directions: NDArray[np.float32] | None) -> str:
     """Short stable hash of what decides a model's float vectors.
 
     Args:
-        spec: Its pooling, prompts and normalization.
-        weights: Hash of its weights, tokenizer and configuration.
-        engine: Name of the engine; one that runs other weights than the folder's makes other vectors.
-        dimension: Length of a vector.
-        max_seq_length: Tokens read of each text.
-        overlong: What is done with longer texts.
+        model: The model.
         directions: What shorter vectors are made with; None for whole vectors and for first components. *Shape:* ``(n, n)``.
 
     Returns:
         Sixteen hexadecimal digits.
     """
-    facts = {
-        "version": VERSION,
-        "weights": weights,
-        "engine": None if engine in FAITHFUL_ENGINES else engine,
-        "pooling": spec.pooling,
-        "normalized": spec.normalized,
-        "prompts": dict(spec.prompts),
-        "default_prompt": spec.default_prompt,
-        "dimension": dimension,
-        "max_seq_length": max_seq_length,
-        "overlong": overlong,
-        "directions": None if directions is None else hashlib.sha256(directions.tobytes()).hexdigest(),
-    }
-    return _short(facts)
+    spec, engine = model.spec, model.engine_name
+    return _short(
+        {
+            "version": VERSION,
+            "weights": model.files_hash,
+            "engine": None if engine in FAITHFUL_ENGINES else engine,
+            "pooling": spec.pooling,
+            "normalized": spec.normalized,
+            "prompts": dict(spec.prompts),
+            "default_prompt": spec.default_prompt,
+            "dimension": model.dimension,
+            "max_seq_length": model.max_seq_length,
+            "overlong": model.overlong,
+            "directions": None if directions is None else hashlib.sha256(directions.tobytes()).hexdigest(),
+        }
+    )
 
 
 def of_kind(floats: str, kind: str, ranges: NDArray[np.float32] | None) -> str:
