@@ -14,6 +14,7 @@ from medembed import MODELS, FakeEngine, MedEmbed, stores
 from medembed.errors import SettingError, StoreModelError, VectorError
 from medembed.runtime import identity
 from medembed.stores import Guard
+from medembed.vectors import VectorKind
 from tests import tiny_bert
 
 Opened = contextlib.AbstractContextManager[Guard]
@@ -154,7 +155,7 @@ def test_other_metadata_of_a_chroma_collection_stays_and_settings_of_its_index_a
     assert collection.metadata == {"ward": "icu", "medembed": "x"}
 
 
-KINDS = ("float32", "float16", "int8", "uint8", "binary", "ubinary")
+KINDS: tuple[VectorKind, ...] = ("float32", "float16", "int8", "uint8", "binary", "ubinary")
 
 
 def test_kinds_that_do_not_compare_have_fingerprints_of_their_own(mini: MedEmbed) -> None:

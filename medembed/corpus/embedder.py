@@ -82,7 +82,7 @@ class Embedder:
             OverlongTextError: ``overlong="error"`` and a text is too long.
         """
         kind = _kind_of(batch)
-        found = list(batch) if kind in ("mapping", "pandas") else _column_names(batch)
+        found = _column_names(batch, kind)
         if self._text not in found:
             raise SettingError(
                 f"the batch has no column {self._text!r}, but {names.shown([str(name) for name in found])}: name it with text_column"
@@ -133,8 +133,10 @@ def _kind_of(batch: object) -> str:
     return kinds[package, name]
 
 
-def _column_names(batch: Any) -> list[str]:
-    return list(batch.columns if hasattr(batch, "get_column") else batch.schema.names)
+def _column_names(batch: Any, kind: str) -> list[str]:
+    if kind.startswith("arrow"):
+        return list(batch.schema.names)
+    return list(batch.columns if kind == "polars" else batch)
 
 
 def _texts(batch: Any, column: str, kind: str) -> list[Any]:

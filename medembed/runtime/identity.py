@@ -85,7 +85,7 @@ def of_kind(floats: str, kind: str, ranges: NDArray[np.float32] | None) -> str:
     """
     if kind in ("float32", "float16"):
         return floats
-    told = None if ranges is None else hashlib.sha256(np.ascontiguousarray(ranges, dtype=np.float32)).hexdigest()
+    told = None if ranges is None else hashlib.sha256(np.asarray(ranges, dtype=np.float32).tobytes()).hexdigest()
     return _short({"floats": floats, "kind": kind, "ranges": told})
 
 

@@ -87,7 +87,9 @@ def test_settings_of_a_model_are_those_of_the_workers(tiny_folder: Path) -> None
     with MedEmbed(tiny_folder, threads=1, truncate_dim=32, overlong="error") as model:
         embed = Embedder(model, vector_column="v", prompt_name="query", threads=2)
         assert embed.model.settings == {**model.settings, "threads": 2}
-        np.testing.assert_allclose(embed({"text": TEXTS})["v"], model.encode_query(TEXTS), atol=1e-6)
+        np.testing.assert_allclose(
+            np.array(embed({"text": np.array(TEXTS)})["v"]), model.encode_query(TEXTS), atol=1e-6
+        )
         with pytest.raises(OverlongTextError):
             embed({"text": ["pain " * 500]})
 
