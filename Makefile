@@ -53,7 +53,7 @@ test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' 
 	@cd integrations/langchain && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
 	@cd integrations/llamaindex && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
-	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/no_network/test_adapters.py
+	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/test_stores.py tests/no_network/test_adapters.py
 
 test-serve: $(SERVE)/.ready ## Try the server with the clients of OpenAI, Cohere, Hugging Face, LangChain, LlamaIndex, and with schemathesis
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(SERVE)/bin/python -m pytest -q tests/serving/test_clients.py -m "" -o filterwarnings=default $(ARGS)

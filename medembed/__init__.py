@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medembed.colbert.index.store import TokenIndex
     from medembed.colbert.model import EncodedTokens, MedColBERT
     from medembed.corpus.embed import Settings
+    from medembed.corpus.embedder import Embedder
     from medembed.corpus.hybrid import Hybrid
     from medembed.corpus.store import EmbeddedCorpus
     from medembed.model import Encoded, MedEmbed
@@ -33,6 +34,7 @@ _HOMES = {
     "Columns": "medembed.rows.read",
     "Cut": "medembed.runtime.encoding",
     "EmbeddedCorpus": "medembed.corpus.store",
+    "Embedder": "medembed.corpus.embedder",
     "Encoded": "medembed.model",
     "EncodedTokens": "medembed.colbert.model",
     "Engine": "medembed.runtime.engines.interface",
@@ -58,6 +60,7 @@ __all__ = [
     "Columns",
     "Cut",
     "EmbeddedCorpus",
+    "Embedder",
     "Encoded",
     "EncodedTokens",
     "Engine",

@@ -36,6 +36,7 @@
     ├── IndexingStoppedError (RuntimeError)   indexing was asked to stop; what is done is kept
     ├── ServingError (RuntimeError)           a server that cannot start
     │   └── RefusedError                      a request that is refused, with its HTTP status
+    ├── StoreModelError (ValueError)          a store of others holds another model's vectors, or does not say whose
     ├── VectorError (ValueError)              vectors or quantization ranges that do not fit
     └── RecipeError (ValueError)              a recipe that cannot run
         ├── UnknownRecipeError                no recipe of that name
@@ -209,6 +210,10 @@ class CorpusUnfinishedError(CorpusError):
 
 class CorpusBusyError(CorpusError):
     """Another process writes to the same corpus."""
+
+
+class StoreModelError(MedEmbedError, ValueError):
+    """A vector store whose stamp is missing, or names another model. The message says both."""
 
 
 class IndexingStoppedError(MedEmbedError, RuntimeError):

@@ -15,8 +15,8 @@ from medembed import vectors
 from medembed.checkpoints import model_files, shortening
 from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import CheckpointError, SettingError, VectorError
+from medembed.runtime import identity, options
 from medembed.runtime import inputs as texts_of
-from medembed.runtime import options
 from medembed.runtime.encoding import Cut, Encoder, cut_of, load_tokenizer
 from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
@@ -152,6 +152,16 @@ class MedEmbed(Session[Encoder]):
     def max_seq_length(self) -> int:
         """Tokens read of each text, special tokens included."""
         return self._max_seq_length
+
+    @property
+    def fingerprint(self) -> str:
+        """Short stable hash of what makes vectors comparable, to keep beside them: see :mod:`medembed.stores`.
+
+        Two models with equal fingerprints make vectors that may be compared. It covers weights, tokenizer, prompts, pooling,
+        ``max_seq_length``, ``overlong``, dimension and normalization; device, precision, threads and the place of the folder are
+        left out, because they change a vector by rounding at most. Sixteen hexadecimal digits.
+        """
+        return identity.fingerprint(self, self._directions if self.dimension < self._full_dimension else None)
 
     @property
     def vector_ranges(self) -> Floats:

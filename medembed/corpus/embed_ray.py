@@ -12,6 +12,7 @@ from typing import Any
 
 from medembed import errors
 from medembed.corpus import embed
+from medembed.corpus.embedder import Embedder
 from medembed.corpus.layout import CorpusManifest
 from medembed.corpus.ray_connection import connected
 from medembed.errors import CorpusError, MedEmbedError, SettingError
@@ -110,14 +111,13 @@ def _receipts(
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    device = "cuda" if cluster.gpus else "cpu"
-    settings = {**model.settings, "device": device, "threads": cluster.cpus}
+    embedder = Embedder(model, device="cuda" if cluster.gpus else "cpu", threads=cluster.cpus)
     least = cluster.actors if cluster.least is None else cluster.least
     # one row per block: a block is what Ray hands to an actor, and does again where the actor dies
     shard_names = ray.data.from_items([{"shard": name} for name in names], override_num_blocks=len(names))
     done = shard_names.map_batches(
-        _Embedder,
-        fn_constructor_args=(settings, manifest.model_dump_json(), str(folder)),
+        _ShardMaker,
+        fn_constructor_args=(embedder, manifest.model_dump_json(), str(folder)),
         batch_size=1,
         num_cpus=cluster.cpus,
         num_gpus=cluster.gpus or None,
@@ -129,11 +129,11 @@ def _receipts(
         yield row["told"]
 
 
-class _Embedder:
+class _ShardMaker:
     """An actor with one model. Shards go straight to the corpus's folder. Only their receipts go through Ray."""
 
-    def __init__(self, settings: dict[str, Any], manifest: str, folder: str) -> None:
-        self._model = MedEmbed(**settings)
+    def __init__(self, embedder: Embedder, manifest: str, folder: str) -> None:
+        self._model = embedder.model
         self._manifest, self._folder = CorpusManifest.model_validate_json(manifest), Path(folder)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:

@@ -9,12 +9,11 @@ from medembed.checkpoints.registry import stored_name
 from medembed.errors import CorpusError, VectorError
 from medembed.extras import require
 from medembed.model import MedEmbed
+from medembed.runtime.identity import FAITHFUL_ENGINES
 from medembed.storage.manifest import Encoding, Kind, Manifest
 
 Stored = Literal["float32", "float16", "int8", "binary"]
 """A kind of vectors that a corpus keeps: a :data:`medembed.vectors.VectorKind` that Arrow readers understand."""
-# engines that run a checkpoint's own weights; any other is part of what the vectors are
-FAITHFUL_ENGINES = ("openvino", "torch")
 
 
 class Embedding(Encoding):

@@ -48,6 +48,7 @@ class Pair:
         start: Offset of the passage in the note's text; -1 for ready pairs.
         end: Offset after the passage; -1 for ready pairs.
         relevance_score: 1 to 5 as the writer judged it; 5 where nobody judged.
+        negatives: Passages that are no answer, as a source gave them; mining adds to them.
     """
 
     pair_id: str
@@ -60,6 +61,7 @@ class Pair:
     start: int
     end: int
     relevance_score: int
+    negatives: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,12 +97,24 @@ class NoteSource(Source):
 
 
 class PairSource(Source):
-    """Ready pairs: ``query`` and ``positive`` columns, and one that names the row's own source, where there is one."""
+    """Ready pairs: ``query`` and ``positive`` columns, and one that names the row's own source, where there is one.
+
+    Attributes:
+        positive: A text or a list of texts; each makes a pair with the query.
+        negatives: Column or columns of passages that are no answer, each a text or a list of texts. Rows of the same query and
+            positive are one row with the negatives of all. FlagEmbedding: ``positive = "pos"``, ``negatives = "neg"``.
+    """
 
     query: str = "query"
     positive: str = "positive"
+    negatives: str | tuple[str, ...] = ()
     source: str | None = "source"
     id: str | None = "doc_id"
+
+    @property
+    def negative_columns(self) -> tuple[str, ...]:
+        """The columns of negatives."""
+        return (self.negatives,) if isinstance(self.negatives, str) else self.negatives
 
 
 class Notes(Section):

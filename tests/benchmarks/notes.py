@@ -102,12 +102,12 @@ class Remembering(MedEmbed):
     def encode_counted(self, inputs: Sequence[str], **options: Any) -> Encoded:
         """Encode the texts that are new."""
         new = [text for text in dict.fromkeys(inputs) if text not in self.seen]
-        cut = Cut()
+        cut, tokens = Cut(), 0
         if new:
             encoded = super().encode_counted(new, **options)
-            cut = encoded.cut
+            cut, tokens = encoded.cut, encoded.tokens
             self.seen.update(zip(new, encoded.vectors, strict=True))
-        return Encoded(np.stack([self.seen[text] for text in inputs]), cut)
+        return Encoded(np.stack([self.seen[text] for text in inputs]), cut, tokens)
 
 
 def measure(made: Sequence[Case], model: MedEmbed, splitting: Splitting | None) -> dict[str, Any]:

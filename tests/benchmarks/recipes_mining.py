@@ -55,7 +55,7 @@ def main(n_queries: int, n_passages: int) -> None:
         started = time.perf_counter(), time.process_time()
         found = 0
         for start in range(0, n_queries, topk.QUERIES_A_BLOCK):
-            for index, (rows, scores, _) in negatives._rankings(corpus, start, settings, dense, None):
+            for index, (rows, scores, _), _ in negatives._rankings(corpus, start, settings, dense, None):
                 if index < n_queries:
                     found += len(negatives.choose(rows, scores, 1.0, settings))
         seconds, cpu = time.perf_counter() - started[0], time.process_time() - started[1]

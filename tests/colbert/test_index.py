@@ -276,7 +276,7 @@ def test_searches_that_mean_nothing(built: Path, model: MedColBERT, settings: di
     name, value = next(iter(settings.items()))
     with TokenIndex.open(built, model) as index:
         with pytest.raises(SettingError, match=f"{name}={value}: give a whole number from 1"):
-            index.search("pain", **settings)
+            index.search("pain", **settings)  # type: ignore[call-overload]
         with pytest.raises(InputTypeError, match="text 0 is a int"):
             index.search([3])  # type: ignore[list-item]
         assert index.search([]) == []

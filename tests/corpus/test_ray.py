@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from medembed import MedEmbed
+from medembed import Embedder, MedEmbed
 from medembed.corpus.embed import Settings, index
 from medembed.errors import OverlongTextError, SettingError
-from tests.corpus.conftest import Contents, write_rows
+from tests.corpus.conftest import Contents, text_of, write_rows
 from tests.corpus.test_faults import ROOT, SMALL, start, wait_for_shards
 
 ray = pytest.importorskip("ray")
@@ -69,6 +69,15 @@ def test_a_text_that_is_too_long_is_named_by_file_and_line(tmp_path: Path, tiny_
         index([str(tmp_path / "long.jsonl")], tmp_path / "ray", one, SMALL, runner=on_ray(one, Cluster(1)))
 
 
+def test_an_embedder_works_in_a_ray_job_of_ones_own(fake: MedEmbed) -> None:
+    rows = [{"id": number, "note": text_of(number)} for number in range(20)]
+    done = ray.data.from_items(rows).map_batches(Embedder(fake, text_column="note"), batch_size=7).take_all()
+    vectors = {row["id"]: row["vector"] for row in done}
+    assert len(vectors) == 20
+    for row in rows:
+        assert (vectors[row["id"]] == fake.encode_document([str(row["note"])])[0]).all()
+
+
 def test_a_local_run_finishes_what_ray_began(notes: Path, tmp_path: Path, fake: MedEmbed, contents: Contents) -> None:
     index([str(notes)], tmp_path / "c", fake, SMALL, runner=on_ray(fake, Cluster(1)))
     (tmp_path / "c" / "manifest.json").unlink()
@@ -81,7 +90,7 @@ def test_a_local_run_finishes_what_ray_began(notes: Path, tmp_path: Path, fake: 
 
 def actors_of(driver: int) -> list[psutil.Process]:
     return [
-        child for child in psutil.Process(driver).children(recursive=True) if "_Embedder" in " ".join(child.cmdline())
+        child for child in psutil.Process(driver).children(recursive=True) if "_ShardMaker" in " ".join(child.cmdline())
     ]
 
 

@@ -53,6 +53,7 @@ def run(stage: StageRun) -> Summary:
             kept.append(pair)
         else:
             failures.append(Failure(pair.pair_id, reason))
+    overlapping = _drop_negatives(stage, kept)
     for reason, pairs in _dropped_together(stage, kept):
         gone = {id(pair) for pair in pairs}
         kept = [pair for pair in kept if id(pair) not in gone]
@@ -71,7 +72,8 @@ def run(stage: StageRun) -> Summary:
         block = kept[start : start + ROWS_A_PART]
         stage.out.write_part("pairs", index, "parquet", lambda path, rows=block: write_parquet(path, rows, Pair))  # type: ignore[misc]
     stage.out.write_part("failures", 0, "parquet", lambda path: write_parquet(path, failures, Failure))
-    return {"rows": len(kept), "seen": total, "counts": counts}
+    negatives = {"negatives_dropped": overlapping} if overlapping else {}
+    return {"rows": len(kept), "seen": total, "counts": counts, **negatives}
 
 
 def _checks(stage: StageRun) -> list[Check]:
@@ -84,6 +86,19 @@ def _checks(stage: StageRun) -> list[Check]:
         return overlap.reason(pair.query) or overlap.reason(pair.passage)
 
     return [*checks, contaminated]
+
+
+def _drop_negatives(stage: StageRun, kept: list[Pair]) -> int:
+    """Take out given negatives that a development set shares. Return how many."""
+    if not any(pair.negatives for pair in kept):
+        return 0
+    overlap = Overlap(_evaluation_texts(stage), SHARED_WORDS)
+    dropped = 0
+    for pair in kept:
+        fine = [text for text in pair.negatives if overlap.reason(text) is None]
+        dropped += len(pair.negatives) - len(fine)
+        pair.negatives[:] = fine
+    return dropped
 
 
 def _dropped_together(stage: StageRun, kept: list[Pair]) -> Iterator[tuple[str, list[Pair]]]:
@@ -135,14 +150,16 @@ def _lengths(pair: Pair) -> str | None:
 
 
 def _exact_duplicates() -> Check:
-    seen: set[str] = set()
+    """Drop a pair that was there before. Negatives that were given with it go to the first one."""
+    seen: dict[str, Pair] = {}
 
     def check(pair: Pair) -> str | None:
         key = content_id(" ".join(normal_words(pair.query)), " ".join(normal_words(pair.passage)))
-        if key in seen:
-            return "exact duplicate"
-        seen.add(key)
-        return None
+        first = seen.setdefault(key, pair)
+        if first is pair:
+            return None
+        first.negatives.extend(text for text in pair.negatives if text not in first.negatives)
+        return "exact duplicate"
 
     return check
 

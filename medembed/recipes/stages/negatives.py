@@ -1,6 +1,6 @@
 """Stage ``negatives``: for each pair, passages that look like its answer and are none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Corpus:
         content: Number that equal passages share, case and punctuation aside. *Shape:* ``(passages,)``.
         documents: Numbers of the documents that each passage stands in.
         answers: Rows that any pair with the same query names as its passage.
+        given: Rows of the negatives that each pair brings along. They may be mined for other pairs.
     """
 
     pairs: list[Pair]
@@ -44,6 +45,7 @@ class Corpus:
     content: NDArray[np.int64]
     documents: list[set[int]]
     answers: dict[str, set[int]]
+    given: list[NDArray[np.int64]]
 
 
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
@@ -73,7 +75,7 @@ def run(stage: StageRun) -> Summary:
     stage.task.expect(len(corpus.pairs))
     if settings.method == "none":
         for index, start in enumerate(blocks):
-            _write(stage, index, [_without(pair) for pair in corpus.pairs[start : start + QUERIES_A_BLOCK]])
+            _write(stage, index, [_as_given(pair) for pair in corpus.pairs[start : start + QUERIES_A_BLOCK]])
     else:
         missing = [index for index in range(len(blocks)) if stage.out.part("mined", index) is None]
         stage.task.advance(
@@ -88,25 +90,32 @@ def run(stage: StageRun) -> Summary:
 
 
 def read_corpus(pairs: list[Pair]) -> Corpus:
-    """Number passages, their contents and their documents."""
+    """Number passages, their contents and their documents. Given negatives come after all positives."""
     passages: dict[str, str] = {}
     places: dict[str, int] = {}
     contents: dict[str, int] = {}
     numbers: dict[tuple[str, str], int] = {}
     documents: list[set[int]] = []
-    content, positive = [], []
+    content: list[int] = []
     answers: dict[str, set[int]] = {}
-    for pair in pairs:
-        key = content_id(pair.passage)
+
+    def place(text: str) -> int:
+        key = content_id(text)
         if key not in places:
             places[key] = len(places)
-            passages[key] = pair.passage
-            content.append(contents.setdefault(content_id(*normal_words(pair.passage)), len(contents)))
+            passages[key] = text
+            content.append(contents.setdefault(content_id(*normal_words(text)), len(contents)))
             documents.append(set())
-        documents[places[key]].add(numbers.setdefault(document_of(pair), len(numbers)))
-        positive.append(places[key])
-        answers.setdefault(_query_key(pair), set()).add(places[key])
-    return Corpus(pairs, passages, np.array(positive), np.array(content), documents, answers)
+        return places[key]
+
+    positive = []
+    for pair in pairs:
+        own = place(pair.passage)
+        documents[own].add(numbers.setdefault(document_of(pair), len(numbers)))
+        positive.append(own)
+        answers.setdefault(_query_key(pair), set()).add(own)
+    given = [np.array([place(text) for text in pair.negatives], dtype=np.int64) for pair in pairs]
+    return Corpus(pairs, passages, np.array(positive), np.array(content), documents, answers, given)
 
 
 def _query_key(pair: Pair) -> str:
@@ -116,12 +125,12 @@ def _query_key(pair: Pair) -> str:
 def allowed(corpus: Corpus, index: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Candidates that may be negatives of a pair, as a mask.
 
-    An equal passage, any passage of the pair's document, and any other answer to its query may not.
+    An equal passage, any passage of the pair's document, any other answer to its query, and what it brings along may not.
     """
     own = int(corpus.positive[index])
     fine: NDArray[np.bool_] = corpus.content[rows] != corpus.content[own]
     fine &= np.array([corpus.documents[own].isdisjoint(corpus.documents[row]) for row in rows], dtype=np.bool_)
-    fine &= ~np.isin(rows, list(corpus.answers[_query_key(corpus.pairs[index])]))
+    fine &= ~np.isin(rows, [*corpus.answers[_query_key(corpus.pairs[index])], *corpus.given[index]])
     return fine
 
 
@@ -153,16 +162,17 @@ def _mine_blocks(stage: StageRun, corpus: Corpus, blocks: list[tuple[int, int]])
     ids = list(corpus.passages)
     for number, start in blocks:
         mined: list[Mined] = []
-        for index, ranking in _rankings(corpus, start, settings, dense, lexical):
+        for index, ranking, own in _rankings(corpus, start, settings, dense, lexical):
+            given = corpus.given[index]
             rows, scores, positive = ranking
             if rescorer is not None:
                 rows, scores, positive = _rescore(rescorer, corpus, index, passages, ranking, settings)
-            places = choose(rows, scores, positive, settings)
+                own = _judged(rescorer, corpus, index, passages, given)  # noqa: PLW2901  on the judge's scale too
+            places = choose(rows, scores, positive, settings)[: max(0, settings.per_query - len(given))]
             pair = corpus.pairs[index]
-            scored = [positive, *(float(scores[place]) for place in places)]
-            mined.append(
-                Mined(pair.pair_id, ids[corpus.positive[index]], [ids[rows[place]] for place in places], scored)
-            )
+            chosen = [*given, *(rows[place] for place in places)]
+            scored = [positive, *map(float, own), *(float(scores[place]) for place in places)]
+            mined.append(Mined(pair.pair_id, ids[corpus.positive[index]], [ids[row] for row in chosen], scored))
             stage.task.advance()
         _write(stage, number, mined)
 
@@ -196,8 +206,8 @@ def _vectors(stage: StageRun, corpus: Corpus, passages: list[str]) -> Vectors:
 
 def _rankings(
     corpus: Corpus, start: int, settings: Negatives, dense: Vectors | None, lexical: Bm25 | None
-) -> Iterator[tuple[int, Ranking]]:
-    """Ranked candidates of each pair of a block, false negatives taken out.
+) -> Iterator[tuple[int, Ranking, Sequence[float]]]:
+    """Ranked candidates of each pair of a block, false negatives taken out, and the scores of its given negatives.
 
     With both miners the lists are joined and ranked by the dense score, so that one threshold fits all.
     """
@@ -210,7 +220,8 @@ def _rankings(
         assert lexical is not None and words is not None  # noqa: S101, PT018  our own branches above
         for place, pair in enumerate(pairs):
             own = lexical.score_of(pair.query, int(positives[place]))
-            yield start + place, _masked(corpus, start + place, words[0][place], words[1][place], own)
+            given = [lexical.score_of(pair.query, int(row)) for row in corpus.given[start + place]]
+            yield start + place, _masked(corpus, start + place, words[0][place], words[1][place], own), given
         return
     queries = topk.vectors_at(dense[0], np.arange(start, start + len(pairs)))
     own_scores = np.einsum("nd,nd->n", queries, topk.vectors_at(dense[1], positives))
@@ -223,7 +234,9 @@ def _rankings(
             values = np.concatenate([values, topk.vectors_at(dense[1], extra) @ queries[place]])
             order = np.lexsort((found, -values))
             found, values = found[order], values[order]
-        yield start + place, _masked(corpus, start + place, found, values, float(own_scores[place]))
+        rows_given = corpus.given[start + place]
+        given = topk.vectors_at(dense[1], rows_given) @ queries[place] if len(rows_given) else []
+        yield start + place, _masked(corpus, start + place, found, values, float(own_scores[place])), given
 
 
 def _masked(
@@ -280,8 +293,21 @@ def _rescore(
     return rows[order], judged[1:][order].astype(np.float32), float(judged[0])
 
 
-def _without(pair: Pair) -> Mined:
-    return Mined(pair.pair_id, content_id(pair.passage), [], [])
+def _judged(
+    judge: Callable[[list[tuple[str, str]]], NDArray[np.float64]],
+    corpus: Corpus,
+    index: int,
+    passages: list[str],
+    rows: NDArray[np.int64],
+) -> Sequence[float]:
+    """Scores of a pair's given negatives by the cross-encoder."""
+    query = corpus.pairs[index].query
+    return judge([(query, passages[row]) for row in rows]).tolist() if len(rows) else []
+
+
+def _as_given(pair: Pair) -> Mined:
+    """What a pair brings along, with no scores: nothing was mined."""
+    return Mined(pair.pair_id, content_id(pair.passage), [content_id(text) for text in pair.negatives], [])
 
 
 def _write(stage: StageRun, index: int, mined: list[Mined]) -> None:

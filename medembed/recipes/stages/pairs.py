@@ -3,16 +3,17 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from medembed.errors import PairWriterError
+from medembed.recipes.decontamination import normal_words
 from medembed.recipes.pair_blocks import Block, write_here
 from medembed.recipes.records import Failure, Note, Pair, content_id, count_rows, read_parquet, write_parquet
 from medembed.recipes.schema import PairSource, Recipe
-from medembed.recipes.sources import Places, hub_commits, identity, rows
+from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
 from medembed.recipes.writers.prompts import prompt_text
 
@@ -24,8 +25,10 @@ SCALE_FLOOR = 256
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
     """The writer's settings, with the prompt's hash where there is one, and the ready pairs' contents."""
     pairs = recipe.pairs
+    columns = {"query", "positive", "source", "id"}
     sources = {
-        name: source.read_with({"query", "positive", "source", "id"}) | {"content": identity(source, name, places)}
+        name: source.read_with(columns | ({"negatives"} if source.negatives else set()))
+        | {"content": identity(source, name, places)}
         for name, source in pairs.sources.items()
     }
     writer: Any = None
@@ -125,17 +128,37 @@ def _ready_pairs(stage: StageRun, name: str, source: PairSource) -> Iterator[Pai
     for index, row in enumerate(rows(source, name, stage.places, _columns(source, name))):
         if not is_kept(index, content_id(name, str(index)), stage.recipe.scale, SCALE_FLOOR):
             continue
-        query, passage = row.get(source.query), row.get(source.positive)
-        if not isinstance(query, str) or not isinstance(passage, str):
+        query, positives = _texts(row, (source.query,)), _texts(row, (source.positive,))
+        negatives = _texts(row, [column for column in source.negative_columns if row.get(column) is not None])
+        if query is None or positives is None or negatives is None:
             yield Failure(f"{name}:{index}", "not text")
             continue
-        query, passage = " ".join(query.split()), " ".join(passage.split())
-        if not query or not passage:
+        if len(query) != 1 or not positives:
             yield Failure(f"{name}:{index}", "empty")
             continue
+        answers = {content_id(*normal_words(text)) for text in positives}
+        wrong = [text for text in negatives if content_id(*normal_words(text)) not in answers]
+        if len(wrong) < len(negatives):
+            yield Failure(f"{name}:{index}", "negative that is a positive")
         origin = str(row.get(source.source) or name) if source.source else name
         doc_id = str(row.get(source.id) or f"{name}:{index}") if source.id else f"{name}:{index}"
-        yield Pair(content_id(query, passage), "", doc_id, origin, query, "given", passage, -1, -1, 5)
+        for passage in positives:
+            key = content_id(query[0], passage)
+            yield Pair(key, "", doc_id, origin, query[0], "given", passage, -1, -1, 5, wrong)
+
+
+def _texts(row: Row, columns: Iterable[str]) -> list[str] | None:
+    """Texts of a row's columns, each a text or a list of texts, blanks collapsed and empty ones left out.
+
+    None where something is no text.
+    """
+    found: list[str] = []
+    for value in (row.get(column) for column in columns):
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                return None
+            found.append(" ".join(text.split()))
+    return [text for text in dict.fromkeys(found) if text]
 
 
 def _columns(source: PairSource, name: str) -> dict[str, str]:
@@ -145,7 +168,8 @@ def _columns(source: PairSource, name: str) -> dict[str, str]:
     """
     chosen = {"query": source.query, "positive": source.positive}
     chosen |= {what: getattr(source, what) for what in ("source", "id") if what in source.model_fields_set}
-    return {column: f"pairs.sources.{name}.{what}" for what, column in chosen.items() if column}
+    named = {column: f"pairs.sources.{name}.{what}" for what, column in chosen.items() if column}
+    return named | dict.fromkeys(source.negative_columns, f"pairs.sources.{name}.negatives")
 
 
 def _blocks(parts: list[Path]) -> Iterator[list[Note]]:

@@ -32,7 +32,9 @@ def run(stage: StageRun) -> Summary:
         if row.pair_id in wanted
     }
     texts = {
-        content_id(pair.passage): pair.passage for pair in read_parquet(stage.inputs["filters"].parts("pairs"), Pair)
+        content_id(text): text
+        for pair in read_parquet(stage.inputs["filters"].parts("pairs"), Pair)
+        for text in (pair.passage, *pair.negatives)
     }
     split: dict[str, list[Triplet]] = {"train": [], "held_out": []}
     for pair in chosen:
