@@ -102,11 +102,13 @@ class Remembering(MedEmbed):
     def encode_counted(self, inputs: Sequence[str], **options: Any) -> Encoded:
         """Encode the texts that are new."""
         new = [text for text in dict.fromkeys(inputs) if text not in self.seen]
-        cut, tokens = Cut(), 0
+        cut = Cut()
         if new:
             encoded = super().encode_counted(new, **options)
-            cut, tokens = encoded.cut, encoded.tokens
+            cut = encoded.cut
+            self.tokens.update(zip(new, encoded.tokens.tolist(), strict=True))
             self.seen.update(zip(new, encoded.vectors, strict=True))
+        tokens = np.array([self.tokens[text] for text in inputs], dtype=np.int64)
         return Encoded(np.stack([self.seen[text] for text in inputs]), cut, tokens)
 
 

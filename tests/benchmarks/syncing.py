@@ -85,7 +85,11 @@ def measure(count: int, folder: Path, model: MedEmbed) -> Result:
             "deleted": summary.deleted,
         }
         rows.append({"engine": what, "rows": summary.n_rows, **counts, "CPU s": cpu, "s": clock})
-    claim = Claim("a sync's share of a fresh index's processor time", float(str(rows[1]["CPU s"])) / float(str(rows[0]["CPU s"])), at_most=0.05)
+    claim = Claim(
+        "a sync's share of a fresh index's processor time",
+        float(str(rows[1]["CPU s"])) / float(str(rows[0]["CPU s"])),
+        at_most=0.05,
+    )
     told = {"notes": count, "model": model.name, "revision": model.revision, "threads": model.settings["threads"]}
     return Result("corpus-sync", "a sync of 1% changes beside a fresh index", told, rows, [claim])
 
