@@ -98,6 +98,7 @@ class Remembering(MedEmbed):
     """The bundled model. It encodes no text twice, so that several corpora of the same texts take one's time."""
 
     seen: dict[str, Any] = {}  # noqa: RUF012 - one for the process
+    tokens: dict[str, int] = {}  # noqa: RUF012
 
     def encode_counted(self, inputs: Sequence[str], **options: Any) -> Encoded:
         """Encode the texts that are new."""
