@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from medembed.corpus.embedder import Embedder
     from medembed.corpus.hybrid import Hybrid
     from medembed.corpus.store import EmbeddedCorpus
-    from medembed.model import Encoded, MedEmbed
+    from medembed.model import MedEmbed
     from medembed.rows.read import Columns
-    from medembed.runtime.encoding import Cut
+    from medembed.runtime.encoding import Cut, Encoded
     from medembed.runtime.engines.fake_engine import FakeEngine
     from medembed.runtime.engines.interface import Engine
     from medembed.runtime.tokenizer import TruncationWarning
@@ -35,7 +35,7 @@ _HOMES = {
     "Cut": "medembed.runtime.encoding",
     "EmbeddedCorpus": "medembed.corpus.store",
     "Embedder": "medembed.corpus.embedder",
-    "Encoded": "medembed.model",
+    "Encoded": "medembed.runtime.encoding",
     "EncodedTokens": "medembed.colbert.model",
     "Engine": "medembed.runtime.engines.interface",
     "FakeEngine": "medembed.runtime.engines.fake_engine",

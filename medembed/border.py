@@ -178,7 +178,7 @@ def parse_json(
         place = f" at character {reason.pos}" if isinstance(reason, json.JSONDecodeError) else ""
         raise error(f"{source} is not valid JSON ({type(reason).__name__}{place})") from None
     # a document of few brackets cannot be deep: rows and replies are spared the look at each level
-    if text.count("[") + text.count("{") > MOST_DEPTH and _is_deep(parsed):
+    if text.count("[") + text.count("{") > MOST_DEPTH and is_deep(parsed):
         raise error(f"{source} is nested more than {MOST_DEPTH} levels deep")
     if surrogates != "keep" and (_ESCAPED_HALF.search(text) or _LONE.search(text)):
         return _without_halves(parsed, source, error, surrogates)
@@ -208,7 +208,7 @@ def whole_number(value: object, *, named: str, least: int, most: int, error: Mak
     return value
 
 
-def _is_deep(value: object) -> bool:
+def is_deep(value: object) -> bool:
     """Tell whether a parsed value has more than :data:`MOST_DEPTH` levels. It is looked at level by level."""
     level = [value]
     for _ in range(MOST_DEPTH):

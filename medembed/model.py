@@ -4,7 +4,6 @@ import asyncio
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import CheckpointError, SettingError, VectorError
 from medembed.runtime import identity, options
 from medembed.runtime import inputs as texts_of
-from medembed.runtime.encoding import Cut, Encoder, cut_of, load_tokenizer
+from medembed.runtime.encoding import Cut, Encoded, Encoder, cut_of, load_tokenizer
 from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.head import Head
@@ -28,21 +27,6 @@ from medembed.runtime.tokenizer import WHOLE, Overlong, Tokenizer
 
 Floats = NDArray[np.float32]
 Batchers = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[str, Floats]]
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Vectors of several texts, and what the model did not read of them.
-
-    Attributes:
-        vectors: float32, in input order. *Shape:* ``(n, dimension)``.
-        cut: Texts that were cut, and the tokens left out of them.
-        tokens: Tokens of each text before anything was cut, prompt and special tokens included. *Shape:* ``(n,)``.
-    """
-
-    vectors: Floats
-    cut: Cut
-    tokens: NDArray[np.int64]
 
 
 class MedEmbed(Session[Encoder]):

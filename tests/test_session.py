@@ -139,7 +139,12 @@ def test_warnings_of_the_process_are_left_alone(tmp_path: Path) -> None:
 
 
 # where it is allowed: commands, which are alone in their process
-SILENCING = ("cli/", "recipes/onnx_export.py", "evaluation/paired.py")
+SILENCING = (
+    "cli/",
+    "recipes/onnx_export.py",
+    "evaluation/paired.py",
+    "serving/served.py",
+)  # a server is a process of its own
 
 
 def test_no_library_code_changes_the_warnings_of_the_process() -> None:

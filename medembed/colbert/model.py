@@ -4,7 +4,6 @@ Conveniences are here. The work is in colbert/encoding.py and the engines.
 """
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, overload
@@ -30,7 +29,7 @@ from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.options import How
 from medembed.runtime.session import Session, warn_of, within
-from medembed.runtime.tokenizer import Overlong, Tokenizer, TruncationWarning
+from medembed.runtime.tokenizer import Overlong, Tokenizer
 
 Floats = NDArray[np.float32]
 
@@ -446,9 +445,8 @@ class MedColBERT(Session[TokenEncoder]):
         """
         if not all(isinstance(text, str) for text in (query, document)):
             raise InputTypeError("explain() takes one query and one document, both str")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TruncationWarning)
-            asked_for, told = self.encode_query(query), self.encode_document(document)
+        [asked_for] = self.encode_counted([query], role="query", show_progress_bar=False).vectors
+        [told] = self.encode_counted([document], show_progress_bar=False).vectors
         spans = self._encoder().spans(document)
         if len(spans) != len(told):
             raise SettingError(

@@ -3,24 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from medembed.recipes.section import Count, Positive, Ratio, Section
+from medembed.recipes.vllm_options import VllmOptions
 from medembed.rows.dialect import Dialect
 
-Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
 Grouping = Literal["none", "document", "neighbors"]
 QueryType = Literal["keyword", "question", "care", "claim", "lay", "code"]
 ExtractiveKind = Literal[
     "title", "heading", "question", "term", "lead", "cropped", "keyword", "acronym", "claim", "asked"
 ]
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are refused, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Base(Section):
@@ -387,28 +380,6 @@ class Development(Section):
     license: str = ""
     max_queries: Positive | None = None
     max_documents: Positive | None = None  # what the kept queries need is kept, and others drawn by hash
-
-
-class VllmOptions(Section):
-    """Options of vLLM's engine that change speed and memory alone, None for vLLM's own choice.
-
-    vLLM has others that run code from a model's repository or from a named class. Those are no settings here, wherever they
-    are written: start ``vllm serve`` with them and use ``pairs.writer = "openai_endpoint"``.
-    """
-
-    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None = None
-    quantization: Annotated[str, Field(pattern="^[a-z0-9_]+$")] | None = None
-    kv_cache_dtype: Annotated[str, Field(pattern="^[a-z0-9_]+$")] | None = None
-    max_model_len: Positive | None = None
-    max_num_seqs: Positive | None = None
-    max_num_batched_tokens: Positive | None = None
-    gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    cpu_offload_gb: Annotated[float, Field(ge=0.0)] | None = None
-    block_size: Positive | None = None
-    enforce_eager: bool | None = None
-    enable_prefix_caching: bool | None = None
-    enable_chunked_prefill: bool | None = None
-    disable_custom_all_reduce: bool | None = None
 
 
 class Execution(Section):

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
+from medembed import border
 from medembed.errors import InputFileError
 from medembed.rows.dialect import MAX_LINE_BYTES, PIECE_BYTES, text_stream
 from medembed.rows.source import Record, Reject, Source
@@ -160,6 +161,8 @@ class _Text:
             # a number may go on behind what is held
             if end is not None and (end < len(self._held) or not self._more):
                 self._at = end
+                if border.is_deep(value):
+                    raise self.broken(number, "nested too deep")
                 return value
             if not self._more:
                 raise self.broken(number)

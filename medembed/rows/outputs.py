@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medembed.errors import SettingError
 from medembed.rows.sources import STDIN
+from medembed.storage import paths
 from medembed.storage.places import store_around
 
 
@@ -48,7 +49,7 @@ def all_or_none(outputs: Collection[Path]) -> Iterator[None]:
         yield
     except BaseException:
         for path in new:
-            path.unlink(missing_ok=True)
+            paths.remove(path.parent, path.name)
         raise
 
 

@@ -38,6 +38,21 @@ class Cut:
         return Cut(self.texts + other.texts, self.tokens + other.tokens)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of several texts, and what the model did not read of them.
+
+    Attributes:
+        vectors: float32, in input order. *Shape:* ``(n, dimension)``.
+        cut: Texts that were cut, and the tokens left out of them.
+        tokens: Tokens of each text before anything was cut, prompt and special tokens included. *Shape:* ``(n,)``.
+    """
+
+    vectors: NDArray[np.float32]
+    cut: Cut
+    tokens: NDArray[np.int64]
+
+
 def cut_of(tokens: NDArray[np.int64], limit: int) -> Cut:
     """Count what a limit leaves out of texts.
 

@@ -29,6 +29,8 @@ from medembed.terminal import say
 
 # A thread of ours that computes in Python hands over to the event loop after so long; the usual 5 ms show in each query.
 SWITCH_S = 0.0005
+# Connections that wait to be taken; uvicorn has as many.
+BACKLOG = 2_048
 # Clients keep idle connections for 5 s, which is uvicorn's usual time too: who closes first would be a matter of luck.
 KEEP_ALIVE_S = 30
 # A worker that loads its models on a busy machine answers nothing for a while; uvicorn's own 5 s would kill it and start another.
@@ -190,6 +192,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(BACKLOG)  # whoever reads the address may connect at once
     except OSError as error:
         listening.close()
         raise ServingError(

@@ -17,6 +17,7 @@ EXCEPTIONS = {
     "extras.py": "pip's record of this installation, read below the border and checked there",
     "corpus/embed_ray.py": "manifests and receipts between processes of one run, by pydantic",
     "recipes/pair_blocks.py": "pydantic's own parser, which bounds depth and refuses halves; a line that is not whole is dropped",
+    "rows/json_arrays.py": "value by value of a file that may be large; size, depth and NaN are held there",
     "recipes/writers/replies.py": "looks for where an object ends; what it finds goes through the border",
 }
 # of the json module; and of anything

@@ -61,10 +61,10 @@ ONTO: dict[str, tuple[str, str]] = {
 }
 # why the other commands are in no table
 NOTHING_WRITTEN = {"demo", "search", "doctor", "corpus info", "corpus verify", "models"}
-NOTHING_WRITTEN |= {"recipes list", "recipes show", "recipes status"}
+NOTHING_WRITTEN |= {"recipes list", "recipes show", "recipes status", "mcp", "keys list"}
 CHANGE_THE_STORE_THAT_THEY_NAME = {"corpus delete", "corpus compact"}
-# named by what is in them: a file of another content has another name, or is measured or fetched again
-KEEP_BY_CONTENT = {"evaluate", "recipes run", "recipes download", "models download"}
+# named by what is in them, or added to (an audit log, a file of keys): a file of another content has another name, or is measured or fetched again
+KEEP_BY_CONTENT = {"serve", "keys add", "keys remove", "evaluate", "recipes run", "recipes download", "models download"}
 ALIASES = {"token-index"}  # calls index
 
 

@@ -18,17 +18,19 @@ SERVED = """
 import json, pathlib, re, subprocess, sys, urllib.request
 words = ["-m", "medembed", "serve", "--port", "0", "--threads", "1", "--audit", "audit.jsonl"]
 server = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
-told = server.stderr.readline()
-address = re.search(r"on (http://[\\d.:]+)", told)[1]
-body = json.dumps({"input": ["pain"]}).encode()
-asked = urllib.request.Request(address + "/v1/embeddings", body, {"Content-Type": "application/json"})
-assert len(json.load(urllib.request.urlopen(asked))["data"][0]["embedding"]) == 384
-tables = [pathlib.Path("/proc/net/tcp").read_text(), pathlib.Path("/proc/net/tcp6").read_text()]
-port = f":{int(address.rsplit(':', 1)[1]):04X} "
-lines = [line for table in tables for line in table.splitlines() if port in line and " 0A " in line]
-assert [line.split()[1].split(":")[0] for line in lines] == ["0100007F"], lines
-server.terminate()
-server.wait()
+try:
+    told = server.stderr.readline()
+    address = re.search(r"on (http://[\\d.:]+)", told)[1]
+    body = json.dumps({"input": ["pain"]}).encode()
+    asked = urllib.request.Request(address + "/v1/embeddings", body, {"Content-Type": "application/json"})
+    assert len(json.load(urllib.request.urlopen(asked))["data"][0]["embedding"]) == 384
+    tables = [pathlib.Path("/proc/net/tcp").read_text(), pathlib.Path("/proc/net/tcp6").read_text()]
+    port = f":{int(address.rsplit(':', 1)[1]):04X} "
+    lines = [line for table in tables for line in table.splitlines() if port in line and " 0A " in line]
+    assert [line.split()[1].split(":")[0] for line in lines] == ["0100007F"], lines
+finally:
+    server.terminate()
+    server.wait()
 assert "pain" not in pathlib.Path("audit.jsonl").read_text()
 """
 

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from medembed.recipes.records import Note, content_id
-from medembed.recipes.schema import Execution, Llm, VllmOptions
+from medembed.recipes.schema import Execution, Llm
+from medembed.recipes.vllm_options import VllmOptions
 from medembed.recipes.writers.interface import PairWriter, Written
 from medembed.recipes.writers.openai_endpoint import EndpointWriter
 from medembed.recipes.writers.prompts import reply_schema

@@ -32,7 +32,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "no Parquet": ("t.parquet", MARKER.encode(), "is not a Parquet file, or is damaged"),
     "empty Parquet": ("t.parquet", b"", "is not a Parquet file, or is damaged"),
     "other column": ("t.jsonl", GOOD.replace('"text"', '"note"').encode(), "field 'text', but the columns 'id', '_id', 'note'"),
-    "unknown ending": ("t.docx", MARKER.encode(), "its ending is unknown"),
+    "unknown ending": ("t.xlsb", MARKER.encode(), "its ending is unknown"),
 }  # fmt: skip
 # rows that `index` leaves out and that end what needs every row
 BAD_ROWS: dict[str, tuple[str, bytes, int, str]] = {

@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.errors import EngineError
-from medembed.model import Encoded
+from medembed.runtime.encoding import Encoded
 from medembed.serving import corpora, run
 from medembed.serving.app import application
 from medembed.serving.settings import Limits, Serving
