@@ -19,11 +19,7 @@ ray = pytest.importorskip("ray")
 
 from medembed.corpus.embed_ray import Cluster, on_ray  # noqa: E402
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray 2.60 sets its own deprecated option
-    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`:DeprecationWarning"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
