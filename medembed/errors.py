@@ -32,9 +32,9 @@
     │   ├── CorpusVersionError                written by a newer medembed
     │   ├── CorpusDamagedError                a file of it is missing or changed
     │   ├── CorpusUnfinishedError             indexing it has not come to its end
-    │   ├── CorpusBusyError                   another process writes to it
-    │   ├── CorpusScopeError                  no scope named, or one that it does not have
-    │   └── SyncLimitError                    a sync would delete more than it may
+    │   ├── CorpusScopeError                  asked without a scope, or with one that it does not have
+    │   ├── SyncLimitError                    a sync that would delete more of it than it may
+    │   └── CorpusBusyError                   another process writes to it
     ├── IndexingStoppedError (RuntimeError)   indexing was asked to stop; what is done is kept
     ├── ServingError (RuntimeError)           a server that cannot start
     │   └── RefusedError                      a request that is refused, with its HTTP status

@@ -1,7 +1,6 @@
 """Embedder: a callable on batches of rows, for one's own Ray, Spark, Dask or datasets job."""
 
 import os
-import pickle
 import threading
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -60,11 +59,20 @@ class Embedder:
         chosen = {"device": device, "threads": threads}
         self._settings = {**settings, **{name: value for name, value in chosen.items() if value is not None}}
         self._text, self._vector, self._prompt = text_column, vector_column, prompt_name
+        self._own: MedEmbed | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings alone: a loaded model stays in its process."""
+        return {**vars(self), "_own": None}
 
     @property
     def model(self) -> MedEmbed:
-        """The model of this process, loaded at the first use."""
-        return _MODELS().get(self._settings)
+        """The model of this process, loaded at the first use. With an engine of the caller's own it is this embedder's alone."""
+        if self._settings.get("engine") is None:
+            return _MODELS().get(self._settings)
+        if self._own is None:  # nothing tells whether two such engines are alike
+            self._own = MedEmbed(**self._settings)
+        return self._own
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with vectors of its texts.
@@ -102,10 +110,10 @@ class _Models:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loaded: dict[bytes, MedEmbed] = {}
+        self._loaded: dict[str, MedEmbed] = {}
 
     def get(self, settings: Mapping[str, Any]) -> MedEmbed:
-        key = pickle.dumps(sorted(settings.items()))
+        key = repr(sorted(settings.items()))  # names, numbers and lists of names
         with self._lock:
             if key not in self._loaded:
                 self._loaded[key] = MedEmbed(**settings)
