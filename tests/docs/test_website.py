@@ -4,6 +4,7 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,15 +144,19 @@ def test_lines_reach_from_corner_to_corner_and_names_do_not_overlap() -> None:
     assert 'y="223.0" text-anchor="start">b &amp; c<' in drawn
 
 
+# What the manifest of a finished stage holds besides.
+WHOLE: dict[str, Any] = {"files": {}, "summary": {}}
+
+
 def test_a_training_run_is_collected_and_shown(tmp_path: Path) -> None:
     """Two rounds: the second goes on where the first stopped."""
     scores = {"0": {"medquad": 0.7}, "0.5": {"medquad": 0.75}, "1": {"medquad": 0.8}}
     files = {
         "merge/m/merge.json": {"ratio": 0.5, "ndcg@10": scores},
-        "merge/m/manifest.json": {"inputs": {"train": "second"}},
-        "train/second/manifest.json": {"inputs": {"previous": "first"}},
+        "merge/m/manifest.json": {"inputs": {"train": "second"}, **WHOLE},
+        "train/second/manifest.json": {"inputs": {"previous": "first"}, **WHOLE},
         "train/second/training.json": {"history": [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]},
-        "train/first/manifest.json": {"inputs": {}},
+        "train/first/manifest.json": {"inputs": {}, **WHOLE},
         "train/first/training.json": {
             "history": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2, "runtime": 1}]
         },
