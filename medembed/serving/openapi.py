@@ -78,7 +78,7 @@ def _operation(route: Route, *, keys: bool) -> dict[str, Any]:
 
 
 def _content(route: Route) -> dict[str, Any]:
-    if route.path == "/embed":
+    if route.use == "embed" and route.answer is None:
         return {JSON: {"schema": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}}}
     if route.answer is not None:
         one = _reference(route.answer)

@@ -44,7 +44,12 @@ class CountingEngine(FakeEngine):
 
 
 def test_public_names() -> None:
-    assert sorted(langchain_medembed.__all__) == ["MedColBERTRerank", "MedEmbedEmbeddings", "__version__"]
+    assert sorted(langchain_medembed.__all__) == [
+        "MedColBERTRerank",
+        "MedEmbedEmbeddings",
+        "MedEmbedSplitter",
+        "__version__",
+    ]
 
 
 def test_every_medembed_option_is_a_field_with_its_type_and_default() -> None:
