@@ -45,6 +45,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", handlers.health, "200 while requests are taken.", use=None),
     Route("GET", "/metrics", handlers.metrics, "Numbers for Prometheus."),
 )  # fmt: skip
+# Not in the document, where the path is the page's: `/embed` at the address itself, which the hub's client calls.
+BARE = Route("POST", "/", handlers.tei_embed, "As /embed.", schemas.TeiEmbedBody, None, "embed")
 
 
 def application(make: Callable[[], Served], started: Callable[[Served], object] | None = None) -> Starlette:
@@ -54,7 +56,9 @@ def application(make: Callable[[], Served], started: Callable[[Served], object] 
         make: Opens what is served; called when the server starts.
         started: Called when it has.
     """
-    endpoints = [StarletteRoute(route.path, partial(_answer, route), methods=[route.method]) for route in ROUTES]
+    endpoints = [
+        StarletteRoute(route.path, partial(_answer, route), methods=[route.method]) for route in (*ROUTES, BARE)
+    ]
     pages = [StarletteRoute(path, partial(_answer, route)) for path, route in _PAGES.items()]
 
     @asynccontextmanager
