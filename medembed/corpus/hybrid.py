@@ -6,10 +6,12 @@ Candidates of both are scored by both. A little of BM25 is added to the dense sc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from medembed.corpus import search
+from medembed.corpus import scan, search
 from medembed.corpus.search import Index
 from medembed.errors import SettingError
 from medembed.search.bm25 import Bm25
@@ -75,7 +77,7 @@ def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Float
         depth: Candidates of each side.
     """
     found, _ = search.top_k(index, vectors, depth)
-    sample = _sample(sum(len(block.vectors) for block in index.stored))
+    sample = _sample(index)  # read once for all queries
     made = []
     for query, vector, dense in zip(queries, vectors, found, strict=True):
         scores = words.scores(query)
@@ -84,14 +86,18 @@ def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Float
         # a row that shares no word with the query is not a candidate of BM25
         best = np.argsort(-scores, kind="stable")[:depth] if len(scores) <= depth else _best(scores, depth)
         rows = np.union1d(dense, best[scores[best] > 0])
-        spread = float(search.scores_of(index, vector, sample).std()) if len(sample) else 0.0
+        spread = float(scan.exact_scores(vector, sample, index.kind, index.ranges).std()) if len(sample) else 0.0
         made.append(Candidates(rows, search.scores_of(index, vector, rows), scores[rows], spread))
     return made
 
 
-def _sample(total: int) -> Integers:
-    """Rows spread evenly over the corpus: the same ones for every query."""
-    return np.unique(np.linspace(0, max(0, total - 1), min(total, SPREAD_ROWS)).astype(np.int64))
+def _sample(index: Index) -> NDArray[Any]:
+    """Stored vectors of rows spread evenly over the corpus: the same ones for every query. *Shape:* ``(n, columns)``."""
+    total = sum(len(block.vectors) for block in index.stored)
+    if not total:
+        return np.empty((0, 0), dtype=np.float32)
+    rows = np.unique(np.linspace(0, total - 1, min(total, SPREAD_ROWS)).astype(np.int64))
+    return scan.take(index.stored, rows)
 
 
 def _best(scores: Floats, depth: int) -> Integers:

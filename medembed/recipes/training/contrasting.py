@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -37,12 +38,16 @@ class Supply:
     frames: Sequence[Contrast]
     sentences: Sequence[Contrast]
 
+    @cached_property
+    def _negated(self) -> list[Contrast]:
+        """The frames that negate, gathered once for all batches."""
+        return [item for item in self.frames if item.kind == "negation"]
+
     def draw(self, count: int, seed: int) -> list[Contrast]:
         """A batch of contrasts, the same for the same seed."""
         rng = random.Random(seed)  # noqa: S311
-        negated = [item for item in self.frames if item.kind == "negation"]
         kinds = rng.choices(
-            (self.sentences or self.frames, negated or self.frames, self.frames),
+            (self.sentences or self.frames, self._negated or self.frames, self.frames),
             (SENTENCE_SHARE, NEGATION_SHARE, 1 - SENTENCE_SHARE - NEGATION_SHARE),
             k=count,
         )
