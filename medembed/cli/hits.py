@@ -10,11 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from medembed.clinical.passages import COLUMNS
 from medembed.colbert.carried import Carried
 from medembed.search.marks import marks
 from medembed.storage.around import Around, Neighbor
-from medembed.storage.manifest import NOTE
+from medembed.storage.manifest import NOTE, PASSAGE_COLUMNS
 from medembed.storage.tables import Asserted, Hit
 from medembed.terminal import Terminal, plain
 
@@ -61,7 +60,7 @@ def show(answer: Answer, kept: Mapping[str, str], *, grouped: bool) -> None:
         kept: Kept columns of the store.
         grouped: Whether each hit stands for a group.
     """
-    own = [name for name in kept if NOTE not in kept or name not in COLUMNS or name == "section"]
+    own = [name for name in kept if NOTE not in kept or name not in PASSAGE_COLUMNS or name == "section"]
     places = ["characters"] if NOTE in kept else []
     more = ["others"] if grouped else []
     table = Table(

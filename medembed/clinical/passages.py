@@ -7,10 +7,7 @@ from typing import Any
 from medembed.clinical.split import Splitting, Tokens, passages
 from medembed.errors import CorpusError
 from medembed.rows.read import Columns, Row
-from medembed.storage.manifest import NOTE, Manifest
-
-# columns of a passage and their types
-COLUMNS = {NOTE: "string", "start": "int", "end": "int", "section": "string", "heading": "string"}
+from medembed.storage.manifest import PASSAGE_COLUMNS, Manifest
 
 
 def columns_of(kept: Mapping[str, str], splitting: Splitting | None) -> dict[str, str]:
@@ -21,19 +18,19 @@ def columns_of(kept: Mapping[str, str], splitting: Splitting | None) -> dict[str
     """
     if splitting is None:
         return dict(kept)
-    if taken := [name for name in kept if name in COLUMNS]:
+    if taken := [name for name in kept if name in PASSAGE_COLUMNS]:
         raise CorpusError(
-            f"the column {taken[0]!r} cannot be kept with --split: passages have {', '.join(COLUMNS)} of their own; "
+            f"the column {taken[0]!r} cannot be kept with --split: passages have {', '.join(PASSAGE_COLUMNS)} of their own; "
             "give it another name in your file"
         )
-    return {**kept, **COLUMNS}
+    return {**kept, **PASSAGE_COLUMNS}
 
 
 def settings_of(manifest: Manifest[Any]) -> tuple[Columns, Splitting | None]:
     """The columns that further rows of a store must bring, and how they are cut."""
     if manifest.splitting is None:
         return Columns(kept=manifest.kept, scope=manifest.scope), None
-    own = {name: kind for name, kind in manifest.kept.items() if name not in COLUMNS}
+    own = {name: kind for name, kind in manifest.kept.items() if name not in PASSAGE_COLUMNS}
     return Columns(kept=own, scope=manifest.scope), Splitting(**manifest.splitting)
 
 
@@ -60,7 +57,7 @@ def passage_rows(notes: Iterable[Any], tokenizer: Tokens, splitting: Splitting) 
         splitting: How they are cut.
 
     Yields:
-        Rows with the ids ``NOTE#1``, ``NOTE#2`` …, and the values of :data:`COLUMNS` behind the note's kept ones.
+        Rows with the ids ``NOTE#1``, ``NOTE#2`` …, and the values of :data:`PASSAGE_COLUMNS` behind the note's kept ones.
     """
     for note in notes:
         for number, part in enumerate(passages(note.text, tokenizer, splitting), 1):

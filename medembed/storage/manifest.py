@@ -41,6 +41,9 @@ from medembed.typed import KEPT_TYPES
 FORMAT = 2
 # the column of a store of passages that holds the id of each one's note
 NOTE = "note"
+# columns of a passage and their types
+PASSAGE_COLUMNS = {NOTE: "string", "start": "int", "end": "int", "section": "string", "heading": "string"}
+CUTTING = {"max_tokens", "overlap"}
 RepeatedText = Literal["each", "once"]
 """Whether each row is encoded, or each text once. Search then shows the first row of a text and names the others."""
 Mode = Literal["new", "append", "upsert", "sync", "overwrite"]
@@ -156,7 +159,7 @@ class Manifest(BaseModel, Generic[E]):
     text_stored: bool
     kept: dict[str, ColumnKind]
     assertions: bool = False
-    splitting: dict[str, int] | None = None
+    splitting: dict[str, Count] | None = None
     repeated_text: RepeatedText = "each"
     scope: str | None = None
     shard_rows: Annotated[Count, Field(ge=1)]
@@ -171,6 +174,14 @@ class Manifest(BaseModel, Generic[E]):
     def _scope_is_kept(self) -> Self:
         if self.scope is not None and self.scope not in self.kept:
             raise ValueError("the scope column is not kept")
+        return self
+
+    @model_validator(mode="after")
+    def _passages_have_their_columns(self) -> Self:
+        if self.splitting is not None and not (
+            self.splitting.keys() == CUTTING and PASSAGE_COLUMNS.items() <= self.kept.items()
+        ):
+            raise ValueError("not the settings and columns of passages")
         return self
 
     @property

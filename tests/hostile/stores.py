@@ -52,6 +52,7 @@ def prepare() -> None:
 def make(kind: str, folder: Path) -> None:
     """Build the good store of a kind: several shards, deleted rows, and what searching derives."""
     from medembed import EmbeddedCorpus, TokenIndex
+    from medembed.clinical.split import Splitting
     from medembed.colbert.index.build import TokenSettings
     from medembed.corpus.embed import Settings
     from medembed.rows.read import Columns
@@ -59,7 +60,9 @@ def make(kind: str, folder: Path) -> None:
     columns = Columns(kept={"year": "int"})
     opened: Any
     if kind == "corpus":
-        opened = EmbeddedCorpus.build(folder, ROWS, _models[kind], Settings(columns, shard_rows=16))
+        opened = EmbeddedCorpus.build(
+            folder, ROWS, _models[kind], Settings(columns, splitting=Splitting(), shard_rows=16)
+        )
     else:
         opened = TokenIndex.build(folder, ROWS, _models[kind], TokenSettings(columns, shard_rows=16))
     with opened as store:

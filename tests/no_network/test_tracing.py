@@ -43,6 +43,9 @@ class TestTheTracerSees:
         assert self.observe(script, tmp_path).written_outside(tmp_path / "work", tmp_path / "tmp") != []
 
     def test_that_reading_is_not_writing(self, tmp_path: Path) -> None:
-        observed = self.observe("print(open('/etc/hostname').read(), file=open('here', 'w'))", tmp_path)
+        script = (
+            "import os; print(open('/etc/hostname').read(), file=open('here', 'w')); os.symlink('../elsewhere', 'link')"
+        )
+        observed = self.observe(script, tmp_path)
         assert observed.written_outside(tmp_path / "work") == []
-        assert tmp_path / "work" / "here" in observed.written
+        assert {tmp_path / "work" / "here", tmp_path / "work" / "link"} <= observed.written

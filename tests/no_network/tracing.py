@@ -129,8 +129,11 @@ def _written(call: str, working: Path) -> list[Path]:
         return []
     if name.startswith("open") and not OPENED_FOR_WRITING.search(arguments):
         return []
+    named = list(NAMED.finditer(arguments))
+    if name.startswith("symlink"):
+        del named[0]  # what the link points to is only read out, never touched
     found = []
-    for match in NAMED.finditer(arguments):
+    for match in named:
         below = working / (match["folder"] or "") / match["name"]
         found.append(Path(os.path.normpath(below)))
     return found

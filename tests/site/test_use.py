@@ -82,7 +82,7 @@ LOOKED_FOR = {
     "near-duplicates": "guides/near-duplicates",
     "LangChain": "guides/rag-langchain",
     "LlamaIndex": "guides/rag-llamaindex",
-    "hybrid": "guides/corpora",
+    "hybrid": "guides/hybrid",
     "telemetry": "guides/privacy",
     "negation": "concepts/limits",
     "disk": "guides/capacity",

@@ -1,5 +1,6 @@
 """Mistakes around stores, one error of ours each; and searching in a forked child."""
 
+import json
 import os
 import subprocess
 import sys
@@ -165,3 +166,14 @@ def test_a_manifest_of_other_columns_is_damaged(kind: Kind, tmp_path: Path, kept
         pytest.raises(CorpusDamagedError, match="names other rows or columns than shards/"),
     ):
         store.search("fever")
+
+
+@pytest.mark.parametrize("splitting", [{}, {"x": 1}, {"max_tokens": 64}, {"max_tokens": 64, "overlap": 0}])
+def test_a_manifest_that_claims_passages_without_their_columns_is_damaged(
+    kind: Kind, tmp_path: Path, splitting: dict[str, int]
+) -> None:
+    kind.build(tmp_path / "s", rows(3)).close()
+    manifest = tmp_path / "s" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "splitting": splitting}))
+    with pytest.raises(CorpusDamagedError, match="cannot be read as the manifest"):
+        kind.open(tmp_path / "s")
