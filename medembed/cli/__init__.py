@@ -21,7 +21,7 @@ from medembed.cli.recipes import recipes_app
 from medembed.cli.search import search
 from medembed.cli.serve import serve
 from medembed.errors import MedEmbedError
-from medembed.terminal import say
+from medembed.terminal import lose_nothing, say
 
 # exit codes: 0 done, 1 an error in one line, 2 the command line itself was wrong, 3 some rows were rejected (both index commands), 130 interrupted
 app = typer.Typer(
@@ -66,6 +66,7 @@ def _options(
 
 def main() -> None:
     """Run the program. Errors of the library become one line on standard error and exit code 1."""
+    lose_nothing()
     try:
         app()
     except MedEmbedError as error:

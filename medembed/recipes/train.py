@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medembed.errors import MedEmbedError
-from medembed.terminal import say
+from medembed.terminal import lose_nothing, say
 
 STOPPED = 130  # as shells have it: 128 and SIGINT
 
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
+    lose_nothing()
     try:
         app(arguments, prog_name="python -m medembed.recipes.train")
     except SystemExit as ended:

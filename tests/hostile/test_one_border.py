@@ -3,6 +3,9 @@
 import ast
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,6 +96,29 @@ def test_a_stream_without_some_letters_shows_them_as_escapes(monkeypatch: pytest
     stream.flush()
     assert isinstance(stream.buffer, io.BytesIO)
     assert stream.buffer.getvalue().decode("cp1252").split() == ["\\u03b2", "\\u2265", "3", "é"] * 2
+
+
+RARE = "β ≥ 3 é 🩺 in the blood"
+
+
+@pytest.fixture(scope="module")
+def rare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rare") / "corpus"
+    with MedEmbed() as model:
+        EmbeddedCorpus.build(folder, [{"id": "a", "text": RARE}], model).close()
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize("more", [[], ["--json"], ["--explain"]], ids=["table", "json", "explain"])
+def test_hits_are_shown_whole_in_any_encoding(more: list[str], encoding: str, rare: Path) -> None:
+    command = [sys.executable, "-m", "medembed", "search", str(rare), "β blood", *more]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "120"}
+    shown = subprocess.run(command, env=environment, capture_output=True, check=True).stdout.decode(encoding)
+    assert "\\u03b2 \\u2265 3" in shown
+    assert "\\ud83e\\ude7a" in shown
+    if "--json" in more:
+        assert json.loads(shown)["hits"][0]["text"] == RARE
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["table", "json"])
