@@ -49,6 +49,16 @@ class Hybrid:
             raise SettingError(f"depth={self.depth}: give at least 1 candidate a side")
 
 
+def check(hybrid: object) -> None:
+    """Refuse what is neither settings nor None.
+
+    Raises:
+        SettingError: It is something else, such as True.
+    """
+    if not isinstance(hybrid, Hybrid | None):
+        raise SettingError(f"hybrid is a {type(hybrid).__name__}: give hybrid=Hybrid(), from medembed import Hybrid")
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Rows that either side found for one query. Each row has both scores.

@@ -30,7 +30,7 @@ from medembed.search.words import VERSION
 from medembed.storage import arrow_files, derived, manifest
 from medembed.storage.building import Summary
 from medembed.storage.filters import Filter
-from medembed.storage.manifest import Mode
+from medembed.storage.manifest import Mode, count_rows
 from medembed.storage.opened import Opened
 from medembed.storage.scopes import Scope
 from medembed.storage.shards import row_columns
@@ -280,6 +280,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         store: Store[Embedding],
     ) -> list[list[Hit]]:
         with computing():
+            fusing.check(hybrid)
             index = self._index(scan, chosen, store)
             wishes = wishes_of(requested, assertion, self.manifest)
             deep = min(deep_enough(wishes, k), max(1, self.manifest.n_rows))
@@ -352,7 +353,9 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         def make() -> Bm25:
             return Bm25([text for table in store.tables() for text in table.column("text").to_pylist()])
 
-        return store.whole(f"bm25.{VERSION}", make, Bm25.save, Bm25.load)
+        return store.whole(
+            f"bm25.{VERSION}", make, Bm25.save, Bm25.load, lambda words: words.size == self.manifest.n_rows
+        )
 
     def _query_vectors(self, queries: Sequence[str] | Floats) -> Floats:
         if not isinstance(queries, np.ndarray):
@@ -403,7 +406,10 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
     def _quantized(self, kind: Stored, store: Store[Embedding]) -> list[Block]:
         blocks = []
         for group in derived.groups(self.manifest):
-            table = store.derived.table(kind, group.key, lambda group=group: self._derive(group, kind, store))  # type: ignore[misc]
+            make = partial(self._derive, group, kind, store)
+            n_rows = count_rows([self.manifest.shards[number] for number in group.numbers])
+            schema = self._derived_schema(kind)
+            table = store.derived.table(kind, group.key, make, partial(arrow_files.fits, schema=schema, n_rows=n_rows))
             blocks.append(Block(group.start, arrow_files.to_matrix(table.column("vector"))))
         return blocks
 
@@ -412,7 +418,10 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         stored = [arrow_files.to_matrix(store.table(number).column("vector")) for number in group.numbers]
         packed = vectors.quantize(self.to_float(np.concatenate(stored)), kind, told.ranges_array())
         column = arrow_files.to_column(packed, layout.vector_type(told, kind))
-        return require("pyarrow").table({"vector": column})
+        return require("pyarrow").table([column], schema=self._derived_schema(kind))
+
+    def _derived_schema(self, kind: Stored) -> Any:
+        return require("pyarrow").schema({"vector": layout.vector_type(self.manifest.encoding, kind)})
 
     def to_float(self, stored: NDArray[Any]) -> Floats:
         """Stored vectors of this corpus as float32. *Shape:* ``(n, dimension)``."""

@@ -16,6 +16,8 @@ from medembed.recipes.sources import Places
 
 # the longest shipped recipe has 5 KB
 MOST_BYTES = 1 << 20
+# recipes that extend one another; mini's own chain has three
+MOST_EXTENDED = 20
 
 
 def open_recipe(name: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Places]:
@@ -64,6 +66,10 @@ def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     """The values of a file on top of those of the file it extends."""
     if path.resolve() in extending:
         raise RecipeConfigError(f"{path} extends itself, by way of {extending[-1]}: leave one 'extends' out")
+    if len(extending) > MOST_EXTENDED:
+        raise RecipeConfigError(
+            f"{extending[0]} extends more than {MOST_EXTENDED} recipes, one after another: join some"
+        )
     try:
         values = tomllib.loads(border.read_bytes(path, most=MOST_BYTES, error=RecipeConfigError).decode("utf-8"))
     except RecursionError:

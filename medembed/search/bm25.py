@@ -72,4 +72,10 @@ class Bm25:
         loaded._empty = not (folder / "params.index.json").is_file()
         if not loaded._empty:
             loaded._index = require("bm25s").BM25.load(str(folder), mmap=True)
+            loaded._size = min(loaded._size, int(loaded._index.scores["num_docs"]))
         return loaded
+
+    @property
+    def size(self) -> int:
+        """Number of passages."""
+        return self._size

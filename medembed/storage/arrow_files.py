@@ -49,6 +49,17 @@ def mapped(path: Path) -> Any:
     return arrow.ipc.open_file(arrow.memory_map(str(path))).read_all()
 
 
+def fits(table: Any, schema: Any, n_rows: int) -> bool:
+    """Tell whether a mapped table has these columns and rows, without a missing value.
+
+    Raises:
+        ValueError: Its bytes are no such columns.
+    """
+    table.validate(full=True)
+    whole = all(column.null_count == 0 for column in table.columns)
+    return bool(whole and table.schema.equals(schema) and table.num_rows == n_rows)
+
+
 def is_intact(path: Path, digest: str) -> bool:
     """Tell whether a file is there with the bytes that were written."""
     return has_sha256(path, digest)

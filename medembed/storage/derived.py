@@ -83,7 +83,7 @@ class Derived:
         """Set up without reading anything yet."""
         self._store, self._manifest = path, manifest
 
-    def table(self, what: str, key: str, make: Callable[[], Any]) -> Any:
+    def table(self, what: str, key: str, make: Callable[[], Any], fits: Callable[[Any], bool]) -> Any:
         """A mapped Arrow table. See :meth:`get`."""
         name = "table.arrow"
         return self.get(
@@ -92,10 +92,17 @@ class Derived:
             make,
             lambda table, folder: arrow_files.save(folder / name, table),
             lambda folder: arrow_files.mapped(folder / name),
+            fits,
         )
 
     def get(
-        self, what: str, key: str, make: Callable[[], T], save: Callable[[T, Path], object], load: Callable[[Path], T]
+        self,
+        what: str,
+        key: str,
+        make: Callable[[], T],
+        save: Callable[[T, Path], object],
+        load: Callable[[Path], T],
+        fits: Callable[[T], bool],
     ) -> T:
         """Something derived. It is read from disk where it is intact, otherwise made and kept.
 
@@ -105,18 +112,20 @@ class Derived:
             make: Makes it in memory.
             save: Writes it into an empty folder.
             load: Reads what ``save`` wrote; the files are hashed before.
+            fits: Tells whether it has the size and types that the store's rows call for. Whoever hands over a store can hash
+                files of another one too.
 
         Returns:
             It, from disk where it could be kept there: a store on a read-only or full disk can be searched all the same.
         """
         place = below(self._store, f"{DERIVED}/{what}-{key}")
-        if _is_intact(place):
-            return load(place)
+        if (kept := _loaded(place, load, fits)) is not None:
+            return kept
         if place.exists():
             log.warning("%s is damaged and is made again", place)
         result = make()
         try:
-            return load(place) if self._keep(place, result, save) else result
+            return load(place) if self._keep(place, result, save, load, fits) else result
         except OSError as error:
             log.warning(
                 "%s: what is derived from it cannot be written (%s), so it is held in memory and made again at the next start",
@@ -125,7 +134,14 @@ class Derived:
             )
             return result
 
-    def _keep(self, place: Path, result: T, save: Callable[[T, Path], object]) -> bool:
+    def _keep(
+        self,
+        place: Path,
+        result: T,
+        save: Callable[[T, Path], object],
+        load: Callable[[Path], T],
+        fits: Callable[[T], bool],
+    ) -> bool:
         """Write it aside and move it into place.
 
         It is not moved if the store has changed meanwhile: its text may be deleted by now.
@@ -138,7 +154,7 @@ class Derived:
             with self._held():
                 if self._state_on_disk() != self._manifest.state:
                     return False
-                if not _is_intact(place):
+                if _loaded(place, load, fits) is None:
                     discard(self._store, place)
                     made.rename(place)
                 return True
@@ -180,6 +196,18 @@ class Derived:
         for path in broken:
             discard(self._store, path)
         return [path.relative_to(self._store).as_posix() for path in broken]
+
+
+def _loaded(place: Path, load: Callable[[Path], T], fits: Callable[[T], bool]) -> T | None:
+    """What a folder holds, or None where it is not whole, cannot be read, or is not of this store's rows."""
+    if not _is_intact(place):
+        return None
+    try:
+        kept = load(place)
+        return kept if fits(kept) else None
+    except (CorpusDamagedError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        log.warning("%s cannot be read (%s)", place, type(error).__name__)
+        return None
 
 
 def _write_hashes(folder: Path) -> None:

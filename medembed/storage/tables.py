@@ -330,10 +330,15 @@ class Store(Generic[E]):
         return filters.allowed(rows, chosen, self.manifest.kept)
 
     def whole(
-        self, what: str, make: Callable[[], T], save: Callable[[T, Path], object], load: Callable[[Path], T]
+        self,
+        what: str,
+        make: Callable[[], T],
+        save: Callable[[T, Path], object],
+        load: Callable[[Path], T],
+        fits: Callable[[T], bool],
     ) -> T:
         """Something derived from all rows of the store. See :meth:`Derived.get`."""
-        return self.derived.get(what, whole_key(self.manifest), make, save, load)
+        return self.derived.get(what, whole_key(self.manifest), make, save, load, fits)
 
     # ------------------------------------------------------------------------------------------- checking
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,3 +172,18 @@ def test_a_signal_ends_the_command_between_shards(tmp_path: Path, colbert_folder
     assert "run the same command again to go on" in told
     assert "Traceback" not in told
     assert kind_of(folder) is None
+
+
+def test_lists_of_another_index_are_made_again(tmp_path: Path, fake: MedColBERT) -> None:
+    rows = [{"id": p.id, "text": p.text} for p in PASSAGES]
+    for name, some in (("c", rows), ("few", rows[:20])):
+        with TokenIndex.build(tmp_path / name, some, fake, SMALL) as index:
+            before = index.search(PASSAGES[0].text, 5)
+            if name == "c":
+                expected = before
+    [own], [other] = (list((tmp_path / name / "derived").glob("lists*")) for name in ("c", "few"))
+    shutil.rmtree(own)
+    other.rename(own)
+    for _ in range(2):
+        with TokenIndex.open(tmp_path / "c", fake) as index:
+            assert index.search(PASSAGES[0].text, 5) == expected

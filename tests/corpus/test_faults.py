@@ -2,17 +2,19 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from medembed import EmbeddedCorpus, MedEmbed
+from medembed import EmbeddedCorpus, Hybrid, MedEmbed
 from medembed.corpus.embed import Settings, index
 from medembed.errors import CorpusBusyError, CorpusDamagedError, CorpusError
 from medembed.storage.places import MANIFEST
@@ -250,6 +252,23 @@ def test_a_damaged_derived_file_is_made_again(
     damage(derived / "table.arrow")
     assert EmbeddedCorpus.open(tmp_path / "c").verify() == [f"derived/{derived.name}"]
     assert not derived.exists()
+
+
+@pytest.mark.parametrize(("way", "what"), [({"scan": "binary"}, "binary"), ({"hybrid": Hybrid()}, "bm25")])
+def test_what_is_derived_from_other_rows_is_made_again(
+    way: dict[str, Any], what: str, notes: Path, tmp_path: Path, fake: MedEmbed
+) -> None:
+    """Whoever hands over a store can put files of another one into it, with right hashes."""
+    index([str(notes)], tmp_path / "c", fake, SMALL)
+    before = EmbeddedCorpus.open(tmp_path / "c", fake).search(text_of(3), k=9, **way)
+    with EmbeddedCorpus.build(tmp_path / "few", [{"id": "x", "text": "gout"}], fake, SMALL) as few:
+        few.search("gout", k=1, **way)
+    [own], [other] = (list((tmp_path / name / "derived").glob(f"{what}*")) for name in ("c", "few"))
+    shutil.rmtree(own)
+    other.rename(own)
+    for _ in range(2):
+        with EmbeddedCorpus.open(tmp_path / "c", fake) as corpus:
+            assert corpus.search(text_of(3), k=9, **way) == before
 
 
 def test_two_writers_at_once_are_refused(tmp_path: Path, fake: MedEmbed) -> None:

@@ -102,6 +102,8 @@ def test_what_hybrid_search_needs_is_said(tmp_path: Path, corpus: EmbeddedCorpus
         bare.search("x", hybrid=Hybrid())
     with pytest.raises(SettingError, match=r"weight=-1: give what BM25 counts, from 0"):
         Hybrid(weight=-1)
+    with pytest.raises(SettingError, match=r"hybrid is a bool: give hybrid=Hybrid\(\), from medembed import Hybrid"):
+        corpus.search("gout", hybrid=True)  # type: ignore[call-overload]
     with pytest.raises(SettingError, match=r"weight=nan: give what BM25 counts, from 0"):
         Hybrid(weight=float("nan"))
     with pytest.raises(SettingError, match=r"depth=0: give at least 1 candidate a side"):

@@ -69,6 +69,13 @@ def test_a_file_that_cannot_be_extended_is_named(recipe_folder: Path, base: str,
         load_recipe(extending(recipe_folder, "", base))
 
 
+def test_a_chain_of_extends_has_a_bound(recipe_folder: Path) -> None:
+    for number in range(30):
+        (recipe_folder / f"{number}.toml").write_text(f'extends = "{number + 1}.toml"\n')
+    with pytest.raises(RecipeConfigError, match="extends more than 20 recipes, one after another"):
+        load_recipe(recipe_folder / "0.toml")
+
+
 def test_a_copy_of_a_recipe_that_extends_another_loads_elsewhere(tmp_path: Path) -> None:
     copied = catalog.copy("base", tmp_path / "mine")
     assert load_recipe(copied / "recipe.toml") == load_recipe(catalog.find("base").file)

@@ -48,6 +48,16 @@ class CentroidLists:
         documents, starts = (_values(folder, name) for name in ("documents", "starts"))
         return cls(documents, starts, int(_values(folder, "count", "n_documents")[0]))
 
+    def fits(self, n_documents: int, n_centroids: int) -> bool:
+        """Tell whether these are lists of so many documents and centroids."""
+        return (
+            self.n_documents == n_documents
+            and len(self.starts) == n_centroids + 1
+            and bool((np.diff(self.starts) >= 0).all())
+            and (self.starts[0], self.starts[-1]) == (0, len(self.documents))
+            and bool(((self.documents >= 0) & (self.documents < n_documents)).all())
+        )
+
     def promising(
         self, similarities: Floats, count: int, *, probe: int, alive: NDArray[np.bool_] | None = None
     ) -> Integers:

@@ -396,8 +396,11 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
     def _get_lists(self, store: Store[TokenEncoding]) -> CentroidLists:
         if self._lists is None:
             make = partial(self._make_lists, store)
-            self._lists = store.whole("lists", make, CentroidLists.save, CentroidLists.load)
+            self._lists = store.whole("lists", make, CentroidLists.save, CentroidLists.load, self._lists_fit)
         return self._lists
+
+    def _lists_fit(self, lists: CentroidLists) -> bool:
+        return lists.fits(self.manifest.n_rows, len(self._get_codec().centroids))
 
     def _make_lists(self, store: Store[TokenEncoding]) -> CentroidLists:
         every = [self._tokens_of(number, store) for number in range(len(self.manifest.shards))]
