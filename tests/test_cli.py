@@ -170,5 +170,13 @@ def test_export_and_load_again(tmp_path: Path) -> None:
 def test_doctor_checks_parity_and_says_why(tmp_path: Path) -> None:
     ran = medembed("doctor", "--threads", "1")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    for part in ("usable cores", "engine openvino", "no accelerator found", "faithful", "passages/s", "one query"):
+    for part in (
+        "usable cores",
+        "engine openvino",
+        "no accelerator found",
+        "faithful",
+        "passages/s",
+        "one query",
+        "limit:",
+    ):
         assert part in ran.stdout

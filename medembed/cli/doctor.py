@@ -26,6 +26,7 @@ from medembed.extras import require
 from medembed.model import MedEmbed
 from medembed.runtime import hardware
 from medembed.runtime.engines import load_engine
+from medembed.runtime.engines.bert_shape import BertShape
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.tokenizer import TruncationWarning
 from medembed.terminal import Terminal, say
@@ -74,7 +75,7 @@ def doctor(
             f"parity with {reference}: mean cosine {cosines.mean():.6f}, lowest {cosines.min():.6f}: {mark}",
             highlight=False,
         )
-        speed = _speed(embedder)
+        speed = _speed(embedder, model)
         console.print(_told(speed), highlight=False)
         if as_json:
             parity = {"reference": reference, "mean": float(cosines.mean()), "lowest": float(cosines.min())}
@@ -191,14 +192,18 @@ class Speed:
         passages: Demonstration passages a second, in one call.
         tokens: Their tokens a second.
         query_ms: Median milliseconds of one query.
+        operations: Floating-point operations a second, those that the model cannot do without. None for other graphs than BERT's.
+        limit: Those that plain matrix products of its shape and precision reach here.
     """
 
     passages: float
     tokens: float
     query_ms: float
+    operations: float | None
+    limit: float | None
 
 
-def _speed(embedder: MedEmbed) -> Speed:
+def _speed(embedder: MedEmbed, model: str) -> Speed:
     texts = [passage.text for passage in demo.passages()[:SPEED_TEXTS]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)
@@ -207,12 +212,24 @@ def _speed(embedder: MedEmbed) -> Speed:
         embedder.encode_document(texts)
         seconds = time.perf_counter() - started
         took = [_once(embedder) for _ in range(20)]
-    tokens = sum(embedder.count_tokens(texts))
-    return Speed(len(texts) / seconds, tokens / seconds, float(np.median(took)) * 1000)
+    lengths = [min(count, embedder.max_seq_length) for count in embedder.count_tokens(texts)]
+    per_second = len(texts) / seconds, sum(lengths) / seconds, float(np.median(took)) * 1000
+    if embedder.engine_name != "openvino":
+        return Speed(*per_second, None, None)
+    from medembed.runtime.engines import matrix_rate
+
+    shape = BertShape(checkpoint.fetch(model).config)
+    operations = matrix_rate.forward_operations(shape.hidden, shape.layers, shape.inner, lengths)
+    limit = matrix_rate.matrix_rate(shape, embedder.precision, embedder.concurrency)
+    return Speed(*per_second, operations / seconds, limit)
 
 
 def _told(speed: Speed) -> str:
-    return f"speed: {speed.passages:.0f} passages/s ({speed.tokens:,.0f} tokens/s); one query {speed.query_ms:.1f} ms"
+    told = f"speed: {speed.passages:.0f} passages/s ({speed.tokens:,.0f} tokens/s); one query {speed.query_ms:.1f} ms"
+    if speed.operations is None or speed.limit is None:
+        return told
+    share = f"{speed.operations / speed.limit:.0%} of the {speed.limit / 1e9:,.0f} GFLOP/s"
+    return f"{told}\nlimit: {share} that plain matrix products of this shape and precision reach here"
 
 
 def _once(embedder: MedEmbed) -> float:

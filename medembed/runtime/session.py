@@ -18,7 +18,7 @@ from medembed.errors import ModelChangedError, SettingError
 from medembed.runtime import callers, options
 from medembed.runtime.encoding import Cut
 from medembed.runtime.engines import load_engine
-from medembed.runtime.engines.interface import Engine
+from medembed.runtime.engines.interface import Engine, Precision
 from medembed.runtime.lifecycle import ClosedByWith, Lifecycle
 from medembed.runtime.tokenizer import Overlong, Tokenizer, TruncationWarning
 
@@ -163,7 +163,7 @@ class Session(ClosedByWith, Generic[Running]):
         return self._encoder().engine.device
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """Number format of the engine's matrix products."""
         return self._encoder().engine.precision
 

@@ -14,6 +14,7 @@ from tests.benchmarks import (
     fidelity,
     gpu,
     late_interaction,
+    limit,
     machine,
     memory,
     readme,
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
     "corpus-ray": corpora.on_ray,
     "maxsim": late_interaction.rerank,
     "token-index": token_index.index,
+    "limit": limit.limit,
     "gpu": gpu.gpu,
 }
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from statistics import median
 
+from medembed.runtime.engines.matrix_rate import forward_operations
 from tests.benchmarks import models, texts
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.runner import Setting, in_turn
@@ -41,7 +42,8 @@ def measure(device: str, model: str, n: int, rounds: int, engines: Sequence[str]
     names = tuple(engines or (FULL_PRECISION, *HALF_PRECISION, OURS))
     found = in_turn(names, Setting(model=model, device=device), rounds, do="encode", kind="passages", n=n)
     lengths = texts.token_counts(models.folder(model), "passages", n)
-    operations = forward_operations(models.SHAPES[model], lengths)
+    hidden, layers, _heads, inner = models.SHAPES[model]
+    operations = forward_operations(hidden, layers, inner, lengths)
     rate = _matrix_rate(device)
     rows = []
     for name in names:
@@ -61,21 +63,6 @@ def measure(device: str, model: str, n: int, rounds: int, engines: Sequence[str]
     }  # fmt: skip
     raw = {"seconds": {name: found.seconds(name) for name in names}}
     return Result("gpu", "passages on a GPU", settings, rows, claims, found.other_load, found.versions, raw)
-
-
-def forward_operations(shape: tuple[int, int, int, int], lengths: Sequence[int]) -> float:
-    """Floating-point operations a forward pass cannot do without: no padding, two per multiply-add.
-
-    Args:
-        shape: Hidden size h, layers, heads, feed-forward size f.
-        lengths: Tokens of each text.
-
-    Returns:
-        Sum over texts of length n and layers of 2·n·(4h² + 2hf) for the projections and 4·n²·h for attention.
-    """
-    hidden, layers, _heads, feed_forward = shape
-    projections = 2 * (4 * hidden**2 + 2 * hidden * feed_forward)
-    return float(sum(layers * (n * projections + 4 * n**2 * hidden) for n in lengths))
 
 
 def _matrix_rate(device: str) -> float:

@@ -14,6 +14,7 @@ class Size:
         singles: Queries one by one, for latencies.
         small_passages: In one call, for bge-small's shape.
         base_passages: In one call, for bge-base's shape.
+        limit_models: Shapes whose share of the machine's matrix rate is measured, and texts of each kind.
         gpu_passages: In one call, for bge-large's shape on a GPU.
         starts: Processes started per engine.
         imports: Processes started to time `import medembed`.
@@ -38,6 +39,7 @@ class Size:
     singles: int = 100
     small_passages: int = 48
     base_passages: int = 16
+    limit_models: tuple[tuple[str, int], ...] = (("minilm", 128), ("bge-small", 64), ("bge-base", 24), ("bge-large", 8))
     gpu_passages: int = 2048
     starts: int = 5
     imports: int = 7
@@ -58,7 +60,8 @@ class Size:
 
 FULL = Size()
 QUICK = Size(
-    rounds=2, passages=24, queries=64, singles=20, small_passages=16, base_passages=8, gpu_passages=256, starts=2, imports=3,
+    rounds=2, passages=24, queries=64, singles=20, small_passages=16, base_passages=8, limit_models=(("tiny", 16),),
+    gpu_passages=256, starts=2, imports=3,
     streamed=(1000, 4000), fidelity=32, recipe_rounds=1, mined=(300, 1200), echo_delay_s=0.1, train_steps=3,
     indexed=32, corpus_rows=(500, 1000), searched=5000, ray_rows=64, corpus_rounds=1,
     late_passages=300, late_originals=24,

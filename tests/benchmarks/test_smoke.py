@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from medembed import MedColBERT, MedEmbed
+from medembed.runtime.engines.matrix_rate import forward_operations
 from tests.benchmarks import adapters, gpu, machine, models, readme, report, runner, small_vectors, texts, token_vectors
 from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.engines import ENGINES
@@ -40,6 +41,16 @@ def test_benchmark_runs_in_turn_and_writes_what_it_found(tmp_path: Path, capsys:
     assert found["versions"]["fake"]["medembed"]
     assert found["settings"]["texts"] == QUICK.passages
     assert "passages --quick" in found["command"]
+
+
+def test_the_share_of_the_limit_is_below_one(tmp_path: Path) -> None:
+    assert main(["limit", "--quick", "--out", str(tmp_path)]) == 0
+    [path] = tmp_path.glob("*/limit.json")
+    rows = json.loads(path.read_text())["rows"]
+    assert {(row["engine"], row["texts"]) for row in rows} == {
+        (f"tiny {precision}", kind) for precision in ("fp32", "bf16", "int8") for kind in ("short", "mixed", "long")
+    }
+    assert all(0 < row["of the limit"] < 1 for row in rows)
 
 
 @pytest.mark.parametrize("name", ["latency", "stream-memory", "import", "maxsim", "token-index"])
@@ -159,7 +170,7 @@ def test_paired_ratio_compares_within_a_round() -> None:
 
 def test_forward_operations_of_a_hand_worked_case() -> None:
     # h 2, f 3, 1 layer, one text of 2 tokens: 2·2·(4·4 + 2·6) = 112 for projections, 4·4·2 = 32 for attention
-    assert gpu.forward_operations((2, 1, 1, 3), [2]) == 144
+    assert forward_operations(2, 1, 3, [2]) == 144
 
 
 def test_every_benchmark_and_engine_is_in_the_readme() -> None:
