@@ -228,6 +228,8 @@ def _told(speed: Speed) -> str:
     told = f"speed: {speed.passages:.0f} passages/s ({speed.tokens:,.0f} tokens/s); one query {speed.query_ms:.1f} ms"
     if speed.operations is None or speed.limit is None:
         return told
+    if speed.operations > speed.limit:
+        return f"{told}\nlimit: not to be measured while other processes take this machine"
     share = f"{speed.operations / speed.limit:.0%} of the {speed.limit / 1e9:,.0f} GFLOP/s"
     return f"{told}\nlimit: {share} that plain matrix products of this shape and precision reach here"
 
