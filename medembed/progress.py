@@ -1,13 +1,18 @@
-"""A progress bar for long work at a terminal. Nothing is shown anywhere else."""
+"""Progress of long work: a bar at a terminal and in a notebook, a line every ten seconds in a log."""
 
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from medembed.terminal import say
+
 # a call shorter than this needs no bar
 DELAY_S = 2.0
+# where nobody looks on, a line as often as this
+LINE_S = 10.0
 
 
 @contextlib.contextmanager
@@ -16,13 +21,13 @@ def bar(total: int | None, show: bool | None, *, unit: str = "text") -> Iterator
 
     Args:
         total: What 100% is; None where it is not known beforehand.
-        show: True or False; None for a bar at a terminal once the work has taken two seconds.
+        show: True or False; None for a bar at a terminal and in a notebook once the work has taken two seconds.
         unit: What is counted; ``"B"`` for bytes, told in kB, MB and so on.
 
     Yields:
         A function to call with the number of units just done, from any thread.
     """
-    if show is False or (show is None and not sys.stderr.isatty()):
+    if show is False or (show is None and not _watched()):
         yield _nothing
         return
     from tqdm.auto import tqdm
@@ -39,6 +44,40 @@ def bar(total: int | None, show: bool | None, *, unit: str = "text") -> Iterator
 
 def _nothing(_: int) -> None:
     """No bar is shown."""
+
+
+def _watched() -> bool:
+    """Tell whether somebody sees a bar move."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+class Lines:
+    """Progress in lines on standard error, for logs. It takes the place of a bar.
+
+    Attributes:
+        total: What 100% is, as far as known; None for unknown.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start the clock."""
+        self.total: int | None = None
+        self._done, self._clock = 0, clock
+        self._started = self._told = clock()
+
+    def update(self, count: int) -> None:
+        """Note units that are done. Say so where ten seconds have passed since the last line."""
+        self._done += count
+        now = self._clock()
+        if now - self._told < LINE_S:
+            return
+        self._told = now
+        rate = self._done / (now - self._started)
+        left = (
+            ""
+            if self.total is None
+            else f" of about {self.total:,}, {max(0, self.total - self._done) / rate:.0f} s left"
+        )
+        say(f"{self._done:,} rows done{left}, {rate:,.0f} rows/s", error=True)
 
 
 class RowBar:
@@ -74,13 +113,13 @@ def row_bar(n_bytes: int | None, show: bool | None = None) -> Iterator[RowBar]:
 
     Args:
         n_bytes: Size of all files; None where it is not known, and with it the total.
-        show: As :func:`bar` has it.
+        show: True for a bar, False for nothing, None for a bar where somebody looks on, and lines elsewhere.
 
     Yields:
         What to tell of bytes read, rows read and rows done.
     """
-    if show is False or (show is None and not sys.stderr.isatty()):
-        yield RowBar(None, n_bytes)
+    if show is False or (show is None and not _watched()):
+        yield RowBar(None if show is False else Lines(), n_bytes)
         return
     from tqdm.auto import tqdm
 

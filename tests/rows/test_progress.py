@@ -1,5 +1,6 @@
 """Progress in rows: shown from the first rows on, with a total."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,31 @@ def test_index_shows_progress_within_its_first_shard(tmp_path: Path) -> None:
     with MedEmbed(engine=FakeEngine(dimension=16)) as model:
         embed.index([str(path)], tmp_path / "corpus", model, progress=RowBar(drawn, path.stat().st_size))
     assert drawn.seen == [(n, 3000) for n in (512, 1024, 1536, 2048, 2560, 3000)]
+
+
+def test_a_log_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[Any]) -> None:
+    seconds = iter([0.0, 4.0, 11.0, 15.0, 25.0])
+    lines = progress.Lines(lambda: next(seconds))
+    bar = RowBar(lines, 1000)
+    for n_rows in (100, 120, 20, 10):
+        bar.read(n_rows * 2)
+        bar.add(n_rows)
+        bar.advance(n_rows)
+    assert capsys.readouterr().err.splitlines() == [
+        "220 rows done of about 500, 14 s left, 20 rows/s",
+        "250 rows done of about 500, 25 s left, 10 rows/s",
+    ]
+
+
+def test_a_notebook_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[Any]) -> None:
+    monkeypatch.setattr(progress, "DELAY_S", 0.0)
+    with progress.row_bar(None) as bar:
+        bar.advance(3)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(sys.modules, "ipykernel", progress)
+    with progress.row_bar(None) as bar:
+        bar.advance(3)
+    assert "3row" in capsys.readouterr().err.replace(" ", "")
 
 
 def test_nothing_is_drawn_without_a_terminal(capsys: pytest.CaptureFixture[Any]) -> None:
