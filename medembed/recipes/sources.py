@@ -21,7 +21,7 @@ from medembed.rows import sources as finding
 from medembed.rows.source import Reject
 from medembed.rows.wanted import Wanted
 from medembed.storage import paths
-from medembed.storage.durable import file_sha256, whole
+from medembed.storage.durable import file_sha256, is_solid, whole
 
 logger = logging.getLogger("medembed")
 Row = Mapping[str, Any]
@@ -119,6 +119,20 @@ def identity(source: Source | Development, name: str, places: Places) -> str:
     if source.sha256 is not None:
         return source.sha256
     path = locate(source, name, places)
+    return _content_sha256(path, name)
+
+
+def _content_sha256(path: Path, name: str) -> str:
+    """Hash of a file or folder whose files are ordinary ones: a pipe has no end, and a terabyte of nothing takes an hour.
+
+    Raises:
+        SourceError: Something else is there.
+    """
+    files = [item for item in path.rglob("*") if not item.is_dir()] if path.is_dir() else [path]
+    if odd := next((file for file in files if not is_solid(file)), None):
+        raise SourceError(
+            f"source '{name}': {odd} is no ordinary file but a pipe, a device, a broken link or holes: give files"
+        )
     return folder_sha256(path) if path.is_dir() else file_sha256(path)
 
 
@@ -141,7 +155,7 @@ def verified(source: Source | Development, name: str, places: Places) -> Path:
     """
     path = locate(source, name, places)
     if source.sha256 is not None:
-        found = folder_sha256(path) if path.is_dir() else file_sha256(path)
+        found = _content_sha256(path, name)
         if found != source.sha256:
             raise SourceError(
                 f"source '{name}': {path} has sha256 {found}, the recipe names {source.sha256}. Fetch the right file, or, to train on "

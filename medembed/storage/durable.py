@@ -36,7 +36,12 @@ def has_sha256(path: Path, digest: str) -> bool:
 
     A file that is holes for the most part has others: nobody writes one here, and reading a terabyte of nothing takes an hour.
     """
-    return path.is_file() and not _is_hollow(path) and file_sha256(path) == digest
+    return is_solid(path) and file_sha256(path) == digest
+
+
+def is_solid(path: Path) -> bool:
+    """Tell whether a path is an ordinary file with bytes in it: no pipe, no device, and no hole for the most part."""
+    return path.is_file() and not _is_hollow(path)
 
 
 def _is_hollow(path: Path) -> bool:

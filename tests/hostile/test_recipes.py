@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from medembed.errors import PairWriterError, RecipeConfigError, UnknownModelError, UnsupportedModelError
+from medembed.errors import PairWriterError, RecipeConfigError, SourceError, UnknownModelError, UnsupportedModelError
 from medembed.recipes import pipeline
 from medembed.recipes.load import load_recipe
 from medembed.recipes.schema import Execution
 from medembed.recipes.sources import Places
+from tests.hostile import model_folders, recipe_files
 from tests.recipes.conftest import make_recipe
 from tests.recipes.endpoint_server import Answer, Server, good
 
+ODD = ("zeros without end", "a terminal", "a pipe", "a terabyte of zeros", "a link to nothing", "a link to itself")
 SECRET = "sk-of-somebody-else"
 ASKS = '[pairs]\nwriter = "openai_endpoint"\n'
 
@@ -272,3 +274,15 @@ def test_a_loader_is_read_together_with_what_it_names() -> None:
     assert runs_remote_code(entry(SentenceTransformerEncoderWrapper, trust_remote_code=True))
     assert runs_remote_code(entry(SentenceTransformerEncoderWrapper, model_kwargs={"trust_remote_code": True}))
     assert runs_remote_code(entry(partial(SentenceTransformerEncoderWrapper, trust_remote_code=True)))
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("name", recipe_files.INPUTS)
+def test_a_source_that_is_no_ordinary_file_is_refused_at_once(name: str, kind: str, tmp_path: Path) -> None:
+    """Hashing a terabyte of holes takes an hour, and opening a pipe waits for its writer."""
+    folder = make_recipe(tmp_path / "recipe")
+    (folder / name).unlink()
+    model_folders.KINDS[kind](folder / name)
+    recipe = load_recipe(folder / "recipe.toml", [f"execution.work={tmp_path / 'work'}"])
+    with pytest.raises(SourceError):
+        pipeline.plan(recipe, Places(folder, recipe.execution))
