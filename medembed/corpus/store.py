@@ -188,8 +188,8 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             assertion: What the texts have to say of the query's words: ``"affirmed"``, ``"negated"``, or ``"any"`` for no matter.
                 None reads it from the query (*without*, *no*, *mother with*, *history of*). Of the best 100 rows, those that
                 assert something else fall back; their hits say what.
-            scope: Whose rows may be found, for a corpus with a scope column: ``{"patient": "17"}`` or ``"all"``. It cannot be left out
-                there. A value that no row has finds nothing.
+            scope: Whose rows may be found, for a corpus with a scope column: ``{"patient": "17"}``, with a list for several, or ``"all"``.
+                It cannot be left out there. A value that no row has finds nothing.
 
         Returns:
             Hits, best first: one list for a ``str``, a list of lists for several queries.

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from medembed.errors import RefusedError
-from medembed.serving import handlers, openapi, schemas
+from medembed.serving import handlers, openapi, schemas, searching
 from medembed.serving.answering import Answer, Asked, Endpoint, Route, failure
 from medembed.serving.served import Served
 
@@ -34,7 +34,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("POST", "/v1/rerank", handlers.rerank, RERANK, schemas.RerankBody, schemas.Ranking, "rerank"),
     Route("POST", "/v2/rerank", handlers.rerank, RERANK, schemas.RerankBody, schemas.Ranking, "rerank"),
-    Route("POST", "/v1/search", handlers.search, "Rows of a corpus.", schemas.SearchBody, schemas.SearchAnswer, "search"),
+    Route("POST", "/v1/search", searching.search, "Rows of a corpus.", schemas.SearchBody, schemas.SearchAnswer, "search"),
     Route("GET", "/v1/models", handlers.models, "The models and corpora.", None, schemas.Models),
     Route("POST", "/embed", handlers.tei_embed, "Embeddings, as text-embeddings-inference has it.", schemas.TeiEmbedBody, None, "embed"),
     Route(

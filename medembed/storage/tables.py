@@ -139,7 +139,7 @@ class Store(Generic[E]):
         """The store for a reader of one scope. The maps and what was hashed are shared.
 
         Args:
-            scope: A value of the scope column, or ``"all"``; None only for stores without a scope column.
+            scope: A value of the scope column, several, or ``"all"``; None only for stores without a scope column.
 
         Raises:
             CorpusScopeError: No scope was named and the store has a scope column, or it is none of this store.
@@ -434,6 +434,8 @@ def delete_scope(store: Store[Any], scope: Scope) -> int:
         raise CorpusScopeError(
             "all is no scope to delete: name one value of the scope column, or index anew with --overwrite"
         )
+    if any(isinstance(value, list | tuple) for value in scope.values()):
+        raise CorpusScopeError("a scope to delete has one value, and this has a list: delete one after the other")
     with manifest.writing(store.path, store.kind):
         newest = store.newest()
         return _without(newest.within(ALL), set(np.flatnonzero(newest.within(scope).live()).tolist()))
