@@ -79,7 +79,9 @@ def _checked_model(name: str | None, known: str) -> None:
 
 
 async def _vectors(asked: Asked, route: str, texts: list[str], how: How) -> Counted[Floats]:
-    encoded = await asked.served.dense(texts, how)
+    with asked.served.tracing.part("encode") as span:
+        encoded = await asked.served.dense(texts, how)
+        span.tell({"medembed.texts": len(texts), "medembed.tokens": encoded.tokens})
     asked.took(route, len(texts), encoded.tokens, encoded.cut)
     return encoded
 
@@ -151,10 +153,12 @@ async def maxsim(
     """
     ranker = ranker_of(asked)
     places = {text: place for place, text in enumerate(dict.fromkeys(documents))}
-    asking, found = await asyncio.gather(
-        ranker.queries([query], How(None, overlong)), ranker.documents(list(places), How(None, overlong))
-    )
-    scores = await asked.served.in_thread(partial(ranker.model.similarity, asking.found, found.found))
+    with asked.served.tracing.part("rank") as span:
+        asking, found = await asyncio.gather(
+            ranker.queries([query], How(None, overlong)), ranker.documents(list(places), How(None, overlong))
+        )
+        scores = await asked.served.in_thread(partial(ranker.model.similarity, asking.found, found.found))
+        span.tell({"medembed.texts": 1 + len(documents), "medembed.tokens": asking.tokens + found.tokens})
     of_each = scores[0][[places[text] for text in documents]]
     tokens, cut = asking.tokens + found.tokens, asking.cut + found.cut
     asked.took(route, 1 + len(documents), tokens, cut)

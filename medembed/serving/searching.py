@@ -37,7 +37,11 @@ async def search(asked: Asked) -> Answer:
     check_rows(body, len(texts), served.serving.limits)
     if body.rerank:
         ranker_of(asked)
-    found = await served.in_thread(partial(served.corpora.search, _query(body, texts, asked), asked.key))
+    with served.tracing.part("search") as span:
+        found = await served.in_thread(partial(served.corpora.search, _query(body, texts, asked), asked.key))
+        span.tell(
+            {"medembed.corpus": found.name, "medembed.texts": len(texts), "medembed.rows": sum(map(len, found.hits))}
+        )
     explainer = _explainer(found.corpus, asked) if body.explain else None
     tokens, cut = await served.in_thread(partial(_query_tokens, found.corpus, texts))
     hits = await _new_order(asked, texts, found) if body.rerank else found.hits
