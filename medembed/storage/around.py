@@ -67,7 +67,10 @@ def around(store: Store[Any], hits: Sequence[Hit], n: int, chosen: Filter | None
     found = []
     for hit in hits:
         own = notes.get(hit.kept[NOTE], [])
-        place = next((number for number, other in enumerate(own) if other.id == hit.id), len(own))
+        place = next((number for number, other in enumerate(own) if other.id == hit.id), None)
+        if place is None:  # it is gone since, or not shown
+            found.append(Around((), ()))
+            continue
         found.append(Around(tuple(own[max(0, place - n) : place]), tuple(own[place + 1 : place + 1 + n])))
     return found
 

@@ -21,6 +21,8 @@ from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 LOCAL = "sha256-"
+# further states that a reader opens in one call: each is one more change of a writer within that call
+AGAIN = 5
 
 
 class Model(Protocol):
@@ -343,17 +345,20 @@ class Opened(ABC, Generic[E, M]):
         return result
 
     def _read(self, read: Callable[[], Result]) -> Result:
-        """Read, and read once more where files are gone.
+        """Read, and read again where files are gone.
 
-        Where a writer has taken files away meanwhile, the newest state is read.
+        Where a writer has taken files away meanwhile, the newest state is read. Another thread may have opened it already.
         """
-        try:
-            return read()
-        except CorpusDamagedError:
-            if not self._store.changed():
-                raise
-            self._renew()
-            return read()
+        for _ in range(AGAIN):
+            store = self._store
+            try:
+                return read()
+            except CorpusDamagedError:
+                if self._store is store:
+                    if not store.changed():
+                        raise
+                    self._renew()
+        return read()
 
     def _renew(self) -> None:
         self._store = self._store.newest()

@@ -4,7 +4,7 @@ It is read through memory maps that are checked once, and changed by one writer.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,7 @@ class Store(Generic[E]):
         self._checked = set() if checked is None else checked
         self._tables: dict[int, Any] = {}
         self._chunks: dict[tuple[int, str], Any] = {}
+        self._made: dict[Hashable, Any] = {}
         self._live: NDArray[np.bool_] | None = None
         self.starts = np.cumsum([0, *(shard.n_rows for shard in found.shards)])
         self._scope: Scope | None = None
@@ -151,7 +152,7 @@ class Store(Generic[E]):
         if (known := self._inside.get(key)) is not None:
             return known
         inside = type(self)(self.path, self.kind, self.manifest, self._checked)
-        inside._tables, inside._chunks = self._tables, self._chunks
+        inside._tables, inside._chunks, inside._made = self._tables, self._chunks, self._made
         inside._scope = named
         if len(self._inside) >= KNOWN_SCOPES:
             self._inside = {}
@@ -339,6 +340,17 @@ class Store(Generic[E]):
     ) -> T:
         """Something derived from all rows of the store. See :meth:`Derived.get`."""
         return self.derived.get(what, whole_key(self.manifest), make, save, load, fits)
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """Something made of the rows, held in memory for all scopes.
+
+        It goes with this state of the store: what was made of other rows is never taken for it, whichever thread made it.
+        """
+        self._named()
+        if what not in self._made:
+            self._made.setdefault(what, make())
+        found: T = self._made[what]
+        return found
 
     # ------------------------------------------------------------------------------------------- checking
 

@@ -39,6 +39,14 @@ def test_embeddings_are_those_of_encode(client: TestClient, tiny: MedEmbed, role
     assert told["usage"]["prompt_tokens"] == sum(tiny.count_tokens(texts, prompt=prompt))
 
 
+def test_many_empty_texts_are_answered_as_one(client: TestClient, tiny: MedEmbed) -> None:
+    """As many as a request may have; of 100,000 the server says how many there may be."""
+    told = ask(client, "/v1/embeddings", input=[""] * 2048, encoding_format="base64")
+    assert len({one["embedding"] for one in told["data"]}) == 1
+    found = np.frombuffer(base64.b64decode(told["data"][2047]["embedding"]), dtype="<f4")
+    np.testing.assert_allclose(found, tiny.encode(""), atol=1e-6)
+
+
 def test_base64_is_little_endian_floats(client: TestClient, tiny: MedEmbed) -> None:
     told = ask(client, "/v1/embeddings", input="chest pain", encoding_format="base64")
     found = np.frombuffer(base64.b64decode(told["data"][0]["embedding"]), dtype="<f4")
