@@ -1,6 +1,6 @@
 """The application: routes on Starlette."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
@@ -8,6 +8,8 @@ from importlib.resources import files
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
@@ -49,12 +51,18 @@ ROUTES: tuple[Route, ...] = (
 BARE = Route("POST", "/", handlers.tei_embed, "As /embed.", schemas.TeiEmbedBody, None, "embed")
 
 
-def application(make: Callable[[], Served], started: Callable[[Served], object] | None = None) -> Starlette:
+def application(
+    make: Callable[[], Served],
+    started: Callable[[Served], object] | None = None,
+    *,
+    origins: Sequence[str] = (),
+) -> Starlette:
     """The ASGI application.
 
     Args:
         make: Opens what is served; called when the server starts.
         started: Called when it has.
+        origins: Sites whose pages may ask from a browser.
     """
     endpoints = [
         StarletteRoute(route.path, partial(_answer, route), methods=[route.method]) for route in (*ROUTES, BARE)
@@ -75,7 +83,19 @@ def application(make: Callable[[], Served], started: Callable[[Served], object] 
     return Starlette(
         routes=[*endpoints, *pages],
         lifespan=living,
+        middleware=[_cross_origin(origins)] if origins else [],
         exception_handlers={HTTPException: _unknown},
+    )
+
+
+def _cross_origin(origins: Sequence[str]) -> Middleware:
+    """What tells browsers that pages of some sites may ask. A page of another site gets no answer that it can read."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Retry-After", "X-Truncated-Texts", "X-Truncated-Tokens"],
     )
 
 
