@@ -56,7 +56,7 @@ test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' 
 	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/test_stores.py tests/no_network/test_adapters.py
 
 test-serve: $(SERVE)/.ready ## Try the server with the clients of OpenAI, Cohere, Hugging Face, LangChain, LlamaIndex, and with schemathesis
-	@OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest -q tests/serving/test_clients.py -m "" -o filterwarnings=default $(ARGS)
+	@OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest -q tests/serving/test_clients.py tests/serving/test_tracing.py -m "" -o filterwarnings=default $(ARGS)
 
 # Two browsers load the pages; what is timed, such as the try-out, has the machine to itself.
 test-site: docs ## Test the built site in a real browser (chromium and chromedriver must be there)

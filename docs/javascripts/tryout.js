@@ -1,6 +1,7 @@
-// The try-out page: loads the encoder when first asked, then answers as one types and presses Enter.
+// The try-out page: loads the encoder when first asked, then answers as one types and presses Enter. Or asks a server.
 
 import { Encoder } from "./encoder.js";
+import { askServer, serverOf } from "./server.js";
 
 const SHOWN = 5;
 const SHOWN_CHARS = 420;
@@ -17,19 +18,36 @@ function hit({ score, title, text, source }) {
   const head = element("p", "tryout-title");
   head.append(element("b", "", title), " ", element("span", "tryout-score", score.toFixed(3)));
   const body = text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS).trimEnd()} …` : text;
-  item.append(head, element("p", "", body), element("p", "tryout-source", source.split(":")[1]));
+  item.append(head, element("p", "", body), element("p", "tryout-source", source.split(":").at(-1)));
   return item;
 }
 
 function start(root) {
   const folder = new URL(root.dataset.folder, document.baseURI);
-  const [form, input, status, hits] = ["form", "input", "[role=status]", "ol"].map((selector) => root.querySelector(selector));
+  const parts = ["form", "input", "[role=status]", "ol", "[name=server]", "[name=key]"];
+  const [form, input, status, hits, server, key] = parts.map((selector) => root.querySelector(selector));
   let loading = null;
 
   const load = () =>
     (loading ??= Encoder.load(folder, (share) => (status.textContent = `Loading the model: ${Math.round(share * 100)} %`)));
 
+  server.value = serverOf(location.search);
+  server.closest("details").open = server.value !== "";
+
+  async function answerFrom(address, query) {
+    try {
+      const began = performance.now();
+      const found = await askServer(address, key.value, query, SHOWN);
+      hits.replaceChildren(...found.map(hit));
+      status.textContent = `Answered by ${address} in ${(performance.now() - began).toFixed(0)} ms.`;
+    } catch (error) {
+      hits.replaceChildren();
+      status.textContent = error.message;
+    }
+  }
+
   async function answer(query) {
+    if (server.value.trim()) return answerFrom(server.value.trim(), query);
     try {
       const encoder = await load();
       const began = performance.now();

@@ -17,7 +17,7 @@ from medembed.clinical.asked import Assertion
 from medembed.colbert.index.store import TokenIndex
 from medembed.colbert.model import MedColBERT
 from medembed.colbert.reranking import FIRST_SHARE
-from medembed.corpus.hybrid import Hybrid
+from medembed.corpus.hybrid import Hybrid, usual
 from medembed.corpus.layout import CORPUS
 from medembed.errors import SettingError
 from medembed.rows.read import lines_of
@@ -161,7 +161,8 @@ def search(
         else:
             grouped.check_column(opened.manifest, group_by)
             deep = k if late_interaction is None else max(k, depth)
-            how = Hybrid(weight) if hybrid is not False and (hybrid or opened.manifest.text_stored) else None
+            how = None if hybrid is False else usual(text_stored=hybrid or opened.manifest.text_stored)
+            how = None if how is None else replace(how, weight=weight)
             at_once = group_by if late_interaction is None else None
             answers = opened.search(
                 asked,

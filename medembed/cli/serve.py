@@ -44,6 +44,12 @@ def serve(
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Tell each answer on standard error: route, status, time.")
     ] = False,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A site whose pages may ask from a browser, such as https://wiki.example.org; repeat. None may by default."
+        ),
+    ] = None,
     precision: options.Precision = options.PrecisionName.auto,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -82,6 +88,7 @@ def serve(
         keys=keys,
         audit=audit,
         access_log=access_log,
+        origins=settings.checked_origins(allow_origin or []),
         limits=limits,
     )
     certificate = None if tls_cert is None else (str(tls_cert), str(tls_key))

@@ -59,6 +59,14 @@ def check(hybrid: object) -> None:
         raise SettingError(f"hybrid is a {type(hybrid).__name__}: give hybrid=Hybrid(), from medembed import Hybrid")
 
 
+def usual(*, text_stored: bool) -> Hybrid | None:
+    """The way of the command, the server and its tools where nothing is said.
+
+    It is hybrid search, and vectors alone for a store that keeps no texts.
+    """
+    return Hybrid() if text_stored else None
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Rows that either side found for one query. Each row has both scores.

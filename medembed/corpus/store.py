@@ -58,19 +58,6 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
 
     KIND = CORPUS
 
-    def __init__(self, store: Store[Embedding], model: MedEmbed | None, device: str, threads: int | None) -> None:
-        """Use :meth:`open`."""
-        super().__init__(store, model, device, threads)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._lexical: Bm25 | None = None
-        self._blocks: dict[str, list[Block]] = {}
-
-    def _renew(self) -> None:
-        super()._renew()
-        self._forget()
-
     @classmethod
     def build(
         cls,
@@ -188,8 +175,8 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             assertion: What the texts have to say of the query's words: ``"affirmed"``, ``"negated"``, or ``"any"`` for no matter.
                 None reads it from the query (*without*, *no*, *mother with*, *history of*). Of the best 100 rows, those that
                 assert something else fall back; their hits say what.
-            scope: Whose rows may be found, for a corpus with a scope column: ``{"patient": "17"}`` or ``"all"``. It cannot be left out
-                there. A value that no row has finds nothing.
+            scope: Whose rows may be found, for a corpus with a scope column: ``{"patient": "17"}``, with a list for several, or ``"all"``.
+                It cannot be left out there. A value that no row has finds nothing.
 
         Returns:
             Hits, best first: one list for a ``str``, a list of lists for several queries.
@@ -341,9 +328,8 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
     ) -> list[fusing.Candidates]:
         if isinstance(queries, np.ndarray):
             raise InputTypeError("hybrid search needs the queries' texts, not their vectors: BM25 compares words")
-        if self._lexical is None:
-            self._lexical = self._words(store)
-        return fusing.candidates(index, self._lexical, list(queries), matrix, depth)
+        words = store.once("words", lambda: self._words(store))
+        return fusing.candidates(index, words, list(queries), matrix, depth)
 
     def _words(self, store: Store[Embedding]) -> Bm25:
         """BM25 over the texts. It is made once, and kept with what else is derived."""
@@ -384,7 +370,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         return self._index(scan, filter, self._within(scope))
 
     def _index(self, scan: ScanKind, chosen: Filter | None, store: Store[Embedding]) -> Index:
-        told = self.manifest.encoding
+        told = store.manifest.encoding
         kind = search.first_kind(scan, told.vectors)
         stored = self._blocks_of(told.vectors, store)
         first = self._blocks_of(kind, store)
@@ -392,11 +378,8 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
 
     def _blocks_of(self, kind: Stored, store: Store[Embedding]) -> list[Block]:
         """All vectors, mapped: as they are stored, or quantized further. Which of them may be found is said beside them."""
-        if kind not in self._blocks:
-            self._blocks[kind] = (
-                self._stored_blocks(store) if kind == self.manifest.encoding.vectors else self._quantized(kind, store)
-            )
-        return self._blocks[kind]
+        is_stored = kind == store.manifest.encoding.vectors
+        return store.once(kind, lambda: self._stored_blocks(store) if is_stored else self._quantized(kind, store))
 
     @staticmethod
     def _stored_blocks(store: Store[Embedding]) -> list[Block]:
@@ -405,9 +388,9 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
 
     def _quantized(self, kind: Stored, store: Store[Embedding]) -> list[Block]:
         blocks = []
-        for group in derived.groups(self.manifest):
+        for group in derived.groups(store.manifest):
             make = partial(self._derive, group, kind, store)
-            n_rows = count_rows([self.manifest.shards[number] for number in group.numbers])
+            n_rows = count_rows([store.manifest.shards[number] for number in group.numbers])
             schema = self._derived_schema(kind)
             table = store.derived.table(kind, group.key, make, partial(arrow_files.fits, schema=schema, n_rows=n_rows))
             blocks.append(Block(group.start, arrow_files.to_matrix(table.column("vector"))))
@@ -472,11 +455,6 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         from medembed.corpus import handover
 
         handover.to_qdrant(self, client, collection, scope)
-
-    def close(self) -> None:
-        """Close the maps, and the model where it was loaded here."""
-        super().close()
-        self._forget()
 
     def __repr__(self) -> str:
         """Tell path, rows, dimension and model."""

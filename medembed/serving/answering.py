@@ -161,24 +161,30 @@ class Endpoint:
         served, route, started = self._served, self._route, time.perf_counter()
         asked = Asked(served, ANYBODY, None)
         served.begin()
-        try:
-            response = await self._answered(request, asked)
-        except ClientDisconnect:
-            response = Response(status_code=GONE)
-        except Exception as error:  # noqa: BLE001 - every failure is an answer
-            if status_of(error) >= 500 and not isinstance(error, RefusedError):
-                # no traceback: its last line quotes the error's words, which may be a patient's
-                log.error("%s %s failed: %s", route.method, route.path, where(error))  # noqa: TRY400
-            response = failure(error)
-        finally:
-            served.end()
-        seconds = time.perf_counter() - started
-        response = self._audited(asked, response, seconds)
+        with served.tracing.request(route.method, route.path, request.headers) as span:
+            try:
+                response = await self._response(request, asked)
+            finally:
+                served.end()
+            seconds = time.perf_counter() - started
+            response = self._audited(asked, response, seconds)
+            span.tell({"http.response.status_code": response.status_code})
         served.metrics.requests.labels(route.path, str(response.status_code)).inc()
         served.metrics.seconds.labels(route.path).observe(seconds)
         if served.serving.access_log:
             log.info("%s %s %d %.1f ms", route.method, route.path, response.status_code, seconds * 1000)
         return response
+
+    async def _response(self, request: Request, asked: Asked) -> Response:
+        try:
+            return await self._answered(request, asked)
+        except ClientDisconnect:
+            return Response(status_code=GONE)
+        except Exception as error:  # noqa: BLE001 - every failure is an answer
+            if status_of(error) >= 500 and not isinstance(error, RefusedError):
+                # no traceback: its last line quotes the error's words, which may be a patient's
+                log.error("%s %s failed: %s", self._route.method, self._route.path, where(error))  # noqa: TRY400
+            return failure(error)
 
     def _audited(self, asked: Asked, response: Response, seconds: float) -> Response:
         """The answer, once a line tells of it."""

@@ -1,6 +1,6 @@
 """The application: routes on Starlette."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
@@ -8,12 +8,14 @@ from importlib.resources import files
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from medembed.errors import RefusedError
-from medembed.serving import handlers, openapi, schemas
+from medembed.serving import handlers, openapi, schemas, searching
 from medembed.serving.answering import Answer, Asked, Endpoint, Route, failure
 from medembed.serving.served import Served
 
@@ -34,7 +36,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("POST", "/v1/rerank", handlers.rerank, RERANK, schemas.RerankBody, schemas.Ranking, "rerank"),
     Route("POST", "/v2/rerank", handlers.rerank, RERANK, schemas.RerankBody, schemas.Ranking, "rerank"),
-    Route("POST", "/v1/search", handlers.search, "Rows of a corpus.", schemas.SearchBody, schemas.SearchAnswer, "search"),
+    Route("POST", "/v1/search", searching.search, "Rows of a corpus.", schemas.SearchBody, schemas.SearchAnswer, "search"),
     Route("GET", "/v1/models", handlers.models, "The models and corpora.", None, schemas.Models),
     Route("POST", "/embed", handlers.tei_embed, "Embeddings, as text-embeddings-inference has it.", schemas.TeiEmbedBody, None, "embed"),
     Route(
@@ -49,12 +51,18 @@ ROUTES: tuple[Route, ...] = (
 BARE = Route("POST", "/", handlers.tei_embed, "As /embed.", schemas.TeiEmbedBody, None, "embed")
 
 
-def application(make: Callable[[], Served], started: Callable[[Served], object] | None = None) -> Starlette:
+def application(
+    make: Callable[[], Served],
+    started: Callable[[Served], object] | None = None,
+    *,
+    origins: Sequence[str] = (),
+) -> Starlette:
     """The ASGI application.
 
     Args:
         make: Opens what is served; called when the server starts.
         started: Called when it has.
+        origins: Sites whose pages may ask from a browser.
     """
     endpoints = [
         StarletteRoute(route.path, partial(_answer, route), methods=[route.method]) for route in (*ROUTES, BARE)
@@ -75,7 +83,19 @@ def application(make: Callable[[], Served], started: Callable[[Served], object] 
     return Starlette(
         routes=[*endpoints, *pages],
         lifespan=living,
+        middleware=[_cross_origin(origins)] if origins else [],
         exception_handlers={HTTPException: _unknown},
+    )
+
+
+def _cross_origin(origins: Sequence[str]) -> Middleware:
+    """What tells browsers that pages of some sites may ask. A page of another site gets no answer that it can read."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Retry-After", "X-Truncated-Texts", "X-Truncated-Tokens"],
     )
 
 

@@ -4,20 +4,24 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from medembed.clinical.asked import Assertion
 from medembed.colbert.index.layout import INDEX
 from medembed.colbert.index.store import TokenIndex
-from medembed.corpus.hybrid import Hybrid
+from medembed.corpus.hybrid import Hybrid, usual
 from medembed.corpus.search import ScanKind
 from medembed.corpus.store import EmbeddedCorpus
 from medembed.errors import CorpusModelError, RefusedError, SettingError
 from medembed.model import MedEmbed
 from medembed.serving.keys import Key, Scope
-from medembed.storage import filters
+from medembed.storage import filters, grouped
+from medembed.storage import scopes as storage
+from medembed.storage.around import Around
 from medembed.storage.filters import Every, Filter
 from medembed.storage.manifest import kind_of
 from medembed.storage.tables import Hit
@@ -38,9 +42,12 @@ class Query:
         k: Rows for each.
         where: Conditions such as ``ward=icu``.
         filter: Values by column.
-        scope: Columns and values that every row found has.
+        scope: Columns and values that every row found has; ``"all"`` for all rows of a corpus that is divided.
         scan: What the first pass runs over.
-        hybrid: Fusion with BM25; None for vectors alone.
+        hybrid: Fusion with BM25; None for vectors alone; ``"usual"`` for what the command does.
+        assertion: What rows have to assert of the query's words; None to read it from the query.
+        group_by: Kept column of whose values only the best row each is given.
+        most: Rows looked at for groups.
     """
 
     corpus: str | None
@@ -50,7 +57,37 @@ class Query:
     filter: Mapping[str, Any] | None = None
     scope: Scope | None = None
     scan: ScanKind = "auto"
-    hybrid: Hybrid | None = None
+    hybrid: Hybrid | Literal["usual"] | None = "usual"
+    assertion: Assertion | None = None
+    group_by: str | None = None
+    most: int = 1000
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What was found, and where.
+
+    Attributes:
+        name: Name of the corpus.
+        corpus: The corpus in the state that was searched.
+        scope: The request's scope.
+        how: Fusion with BM25; None for vectors or late interaction alone.
+        hits: The hits of each query, best first.
+    """
+
+    name: str
+    corpus: Either
+    scope: Scope | None
+    how: Hybrid | None
+    hits: list[list[Hit]]
+
+    def around(self, hits: Sequence[Hit], n: int) -> list[Around]:
+        """Passages beside hits, none of which lies outside of the scope.
+
+        Raises:
+            CorpusError: The rows of the corpus are no passages.
+        """
+        return self.corpus.around(hits, n, filter=within(self.scope), scope=divided(self.corpus, self.scope))
 
 
 class Corpora:
@@ -108,11 +145,8 @@ class Corpora:
                 self._opened[name] = self._opened[name].newest()
             return self._opened[name]
 
-    def search(self, query: Query, key: Key) -> tuple[str, list[list[Hit]]]:
+    def search(self, query: Query, key: Key) -> Searched:
         """Search a corpus.
-
-        Returns:
-            Its name, and the hits of each query.
 
         Raises:
             RefusedError: The key may not.
@@ -121,16 +155,38 @@ class Corpora:
         key.check_use("search")
         key.check_scope(query.scope or {})
         name, corpus = self.get(query.corpus, key)
-        chosen = allowed(corpus, query)
-        texts = list(query.texts)
+        grouped.check_column(corpus.manifest, query.group_by)
+        how = self._fusion(corpus, query)
+        options: dict[str, Any] = {
+            "filter": allowed(corpus, query),
+            "assertion": query.assertion,
+            "scope": divided(corpus, query.scope),
+            **({"scan": query.scan, "hybrid": how} if isinstance(corpus, EmbeddedCorpus) else {}),
+        }
+
+        def ranking(n: int) -> list[list[Hit]]:
+            return corpus.search(list(query.texts), min(n, query.most), **options)
+
+        if query.group_by is None:
+            return Searched(name, corpus, query.scope, how, corpus.search(list(query.texts), query.k, **options))
+        # not by the corpus's own group_by, which looks at every row where one value has most of them
+        reduce = partial(grouped.by_column, column=query.group_by)
+        return Searched(name, corpus, query.scope, how, grouped.search(ranking, query.k, query.most, reduce))
+
+    @staticmethod
+    def _fusion(corpus: Either, query: Query) -> Hybrid | None:
+        """Fusion with BM25 that a query asks for.
+
+        Raises:
+            RefusedError: The corpus is a token index, and something is asked for that it does not do.
+        """
         if isinstance(corpus, EmbeddedCorpus):
-            named = divided(corpus, query.scope)
-            return name, corpus.search(texts, query.k, filter=chosen, scan=query.scan, hybrid=query.hybrid, **named)
-        if query.hybrid is not None or query.scan != "auto":
+            return usual(text_stored=corpus.manifest.text_stored) if query.hybrid == "usual" else query.hybrid
+        if isinstance(query.hybrid, Hybrid) or query.scan != "auto":
             raise RefusedError(
                 400, "hybrid and scan are for embedded corpora, and this is a token index: leave them out"
             )
-        return name, corpus.search(texts, query.k, filter=chosen, **divided(corpus, query.scope))
+        return None
 
     def row(self, name: str | None, row_id: str, scope: Scope, key: Key) -> dict[str, Any]:
         """A row by its id.
@@ -147,11 +203,8 @@ class Corpora:
         key.check_use("search")
         key.check_scope(scope)
         _, corpus = self.get(name, key)
-        chosen = Every(({"id": row_id}, dict(scope)))
-        store: Any = corpus.store
-        if named := divided(corpus, scope):
-            store = store.within(named["scope"])
-        found = np.flatnonzero(store.allowed(chosen))
+        store: Any = corpus.store.within(divided(corpus, scope))
+        found = np.flatnonzero(store.allowed(Every(({"id": row_id}, within(scope) or {}))))
         if not len(found):
             raise RefusedError(404, "there is no row of this id in this scope")
         row: dict[str, Any] = store.rows(found[:1])[0]
@@ -188,20 +241,31 @@ def _open(path: Path, model: MedEmbed, device: str, threads: int | None) -> Eith
         return corpus
 
 
-def divided(corpus: Either, scope: Scope | None) -> dict[str, Any]:
-    """The scope that a corpus with a scope column asks for, as an argument of its methods. Empty for others.
-
-    Several values are a filter, which :func:`allowed` makes of any scope, within all of the corpus.
+def divided(corpus: Either, scope: Scope | None) -> storage.Scope | None:
+    """The scope that a corpus with a scope column asks for, as its own methods take it. None for other corpora.
 
     Args:
         corpus: The corpus.
         scope: The request's own.
+
+    Raises:
+        RefusedError: The request names none.
     """
-    column = getattr(corpus.manifest, "scope", None)
-    values = (scope or {}).get(column) if column is not None else None
+    column = corpus.manifest.scope
+    if column is None or scope == "all":
+        return scope if column is not None else None
+    values = (scope or {}).get(column)
     if not values:
-        return {}
-    return {"scope": {column: values[0]} if len(values) == 1 else "all"}
+        raise RefusedError(
+            422,
+            f'the rows of this corpus are divided by {column!r}: name whose, "scope": {{"{column}": "…"}}, or "scope": "all"',
+        )
+    return {column: list(values)}
+
+
+def within(scope: Scope | None) -> dict[str, Sequence[str]] | None:
+    """A request's scope as a filter. None where it leaves nothing out."""
+    return dict(scope) if scope and scope != "all" else None
 
 
 def allowed(corpus: Either, query: Query) -> Filter | None:
@@ -216,8 +280,5 @@ def allowed(corpus: Either, query: Query) -> Filter | None:
             parts.append(filters.parse(query.where, corpus.manifest.kept))
         except SettingError as error:
             raise SettingError(str(error).replace("--where", '"where"')) from None
-    if query.filter:
-        parts.append(dict(query.filter))
-    if query.scope:
-        parts.append(dict(query.scope))
+    parts += [dict(some) for some in (query.filter, within(query.scope)) if some]
     return Every(tuple(parts)) if parts else None

@@ -17,8 +17,8 @@ from medembed.storage import durable
 
 Use = Literal["embed", "rerank", "search"]
 USES: tuple[Use, ...] = ("embed", "rerank", "search")
-Scope = Mapping[str, Sequence[str]]
-"""Columns and the values of them that rows may have."""
+Scope = Mapping[str, Sequence[str]] | Literal["all"]
+"""Columns and the values of them that rows may have, or all rows."""
 
 MOST_BYTES = 8 << 20
 PREFIX = "me_"
@@ -78,20 +78,21 @@ class Key:
         """Refuse a scope that is wider than the key's.
 
         Args:
-            asked: The request's own.
+            asked: The request's own. All rows are for keys that are bound to no scope.
 
         Raises:
             RefusedError: A column that the key is bound to is left out, or a value is not among the key's.
         """
+        named: Mapping[str, Sequence[str]] = {} if asked == "all" else asked
         for column, values in self.scope.items():
-            if not asked.get(column):
+            if not named.get(column):
                 raise RefusedError(
                     403,
                     f'this key is bound to a scope: name it in each search, for instance "scope": {{"{column}": "…"}}',
                 )
-            if values is None and len(asked[column]) > 1:
+            if values is None and len(named[column]) > 1:
                 raise RefusedError(403, f"this key reaches one value of {column!r} at a time: name one")
-            if values is not None and not set(asked[column]) <= set(values):
+            if values is not None and not set(named[column]) <= set(values):
                 raise RefusedError(403, f"this key does not reach what the scope names in {column!r}")
 
 

@@ -3,25 +3,28 @@
 import asyncio
 import contextvars
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
 from medembed import __version__
+from medembed.clinical.asked import Assertion
 from medembed.corpus.hybrid import Hybrid
 from medembed.errors import MedEmbedError, RefusedError
 from medembed.serving.answering import failure
 from medembed.serving.corpora import Query
-from medembed.serving.keys import Key
+from medembed.serving.keys import Key, Scope
+from medembed.serving.searching import told_of
 from medembed.serving.served import Served
 
-# rows of a search: an assistant reads them all, and a note may be long
+# rows of a search and passages around each: an assistant reads them all, and a note may be long
 MOST_HITS = 50
+MOST_CONTEXT = 10
 INSTRUCTIONS = (
     "Search medical notes by meaning. list_filters names corpora's columns; search finds rows; get_note reads one row whole. "
     "Where list_filters names a scope, each call has to give it."
@@ -43,14 +46,18 @@ class Tools:
         """Hold what is given."""
         self._served, self._key, self._scope = served, key, scope
 
-    async def search(
+    async def search(  # noqa: PLR0913 - the fields that an assistant sees, all keyword-only
         self,
         query: str,
+        *,
         corpus: str | None = None,
         k: int = 10,
         where: list[str] | None = None,
-        scope: dict[str, str] | None = None,
-        hybrid: bool = False,
+        scope: dict[str, str] | Literal["all"] | None = None,
+        hybrid: bool | None = None,
+        assertion: Assertion | None = None,
+        group_by: str | None = None,
+        context: int | None = None,
     ) -> dict[str, Any]:
         """Find the rows of a corpus that are nearest to a question in meaning.
 
@@ -59,8 +66,11 @@ class Tools:
             corpus: Name of the corpus; may be left out where there is one.
             k: Rows to find, at most 50.
             where: Conditions on columns, for instance ward=icu or year>=2024; all must hold.
-            scope: Columns and values that every row found has, for instance {"patient": "17"}.
-            hybrid: Count equal words too; for names, codes and numbers.
+            scope: Columns and values that every row found has, for instance {"patient": "17"}; "all" for all rows where that is allowed.
+            hybrid: Count equal words too, as names and codes need; true where texts are stored, false compares meanings alone.
+            assertion: What rows have to say of the question's words: affirmed, negated, or any. Left out, it is read from the question.
+            group_by: Column of whose values only the best row each is given, for instance patient.
+            context: Passages of the note to give before and after each one found, at most 10.
         """
         if not query.strip():
             raise ToolError("the query is blank: give a question")
@@ -72,14 +82,29 @@ class Tools:
             None,
             self._bound(scope),
             "auto",
-            Hybrid() if hybrid else None,
+            "usual" if hybrid is None else Hybrid() if hybrid else None,
+            assertion,
+            group_by,
+            self._served.serving.limits.hits,
         )
-        name, found = await self._run(
-            "search", asked.scope, partial(self._served.corpora.search, asked, self._who()), _ids
+        told: dict[str, Any] = await self._run(
+            "search", asked.scope, partial(self._found, asked, context, self._who()), _ids
         )
-        return {"corpus": name, "hits": [asdict(hit) for hit in found[0]]}
+        return told
 
-    async def get_note(self, id: str, corpus: str | None = None, scope: dict[str, str] | None = None) -> dict[str, Any]:  # noqa: A002
+    def _found(self, asked: Query, context: int | None, key: Key) -> dict[str, Any]:
+        """What a search gives. It runs in a thread, which knows nothing of the request that asks."""
+        found = self._served.corpora.search(asked, key)
+        (hits,) = found.hits
+        around = found.around(hits, min(context, MOST_CONTEXT)) if context else [None] * len(hits)
+        return {"corpus": found.name, "hits": [told_of(hit, beside) for hit, beside in zip(hits, around, strict=True)]}
+
+    async def get_note(
+        self,
+        id: str,  # noqa: A002
+        corpus: str | None = None,
+        scope: dict[str, str] | Literal["all"] | None = None,
+    ) -> dict[str, Any]:
         """Read one row whole.
 
         Args:
@@ -107,8 +132,12 @@ class Tools:
     def _who(self) -> Key:
         return _asking.get(self._key)
 
-    def _bound(self, scope: Mapping[str, str] | None) -> dict[str, list[str]]:
+    def _bound(self, scope: Mapping[str, str] | Literal["all"] | None) -> Scope:
         """The scope of a call. What the server was started with cannot be widened."""
+        if scope == "all":
+            if self._scope:
+                raise ToolError(f"this server does not reach all rows: it is bound to {', '.join(self._scope)}")
+            return "all"
         asked = {column: [value] for column, value in (scope or {}).items()}
         for column, values in self._scope.items():
             if not set(asked.get(column, values)) <= set(values):
@@ -118,7 +147,7 @@ class Tools:
     async def _run(self, tool: str, scope: Any, work: Any, ids: Any) -> Any:
         """Run a call and write its line in the audit log before anything is given out."""
         audit = self._served.audit
-        told = {"key": self._who().name, "route": f"mcp:{tool}", "scope": dict(scope or {})}
+        told = {"key": self._who().name, "route": f"mcp:{tool}", "scope": scope or {}}
         try:
             audit.check()
             found = await self._served.in_thread(work)
@@ -131,7 +160,9 @@ class Tools:
 
 
 def _ids(found: Any) -> list[list[str]]:
-    return [[hit.id for hit in hits] for hits in found[1]]
+    """Ids of all rows that are given out, those around hits among them."""
+    beside = [one["id"] for hit in found["hits"] for some in hit.get("around", {}).values() for one in some]
+    return [[hit["id"] for hit in found["hits"]] + beside]
 
 
 def server(served: Served, key: Key, scope: Mapping[str, Sequence[str]]) -> MCPServer:
@@ -161,7 +192,7 @@ class Guard:
         """Hold what is given."""
         self._app, self._served = app, served
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on with its key known, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -183,5 +214,6 @@ def run_stdio(served: Served, scope: Mapping[str, Sequence[str]]) -> None:
 
 def http_application(served: Served, scope: Mapping[str, Sequence[str]]) -> ASGIApp:
     """The ASGI application of streamable HTTP, at ``/mcp``. Each request stands alone, so a key counts for its own request."""
-    made = server(served, Key("http"), scope)
+    # the guard names a key for each request; where none were named, nothing would be reached
+    made = server(served, Key("http", may=frozenset()), scope)
     return Guard(made.streamable_http_app(stateless_http=True, json_response=True, host=served.serving.host), served)

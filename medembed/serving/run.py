@@ -70,7 +70,7 @@ def _alone(serving: Serving, listening: socket.socket, address: str, certificate
         reload_on_hangup(served)
         say(f"{_told(serving)} on {address}", error=True)
 
-    made = app.application(lambda: served, started)
+    made = app.application(lambda: served, started, origins=serving.origins)
     uvicorn.Server(_config(made, serving, certificate)).run(sockets=[listening])
 
 
@@ -129,7 +129,7 @@ def serve_stdio(serving: Serving, run: Callable[[Served], object]) -> None:
 def worker(serving: Serving) -> Starlette:
     """The application of one worker process, made there."""
     _set_process()
-    return app.application(partial(Served, serving))
+    return app.application(partial(Served, serving), origins=serving.origins)
 
 
 def _config(

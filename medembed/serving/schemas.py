@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from medembed.clinical.asked import Assertion
+from medembed.colbert.reranking import FIRST_SHARE
 from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.search import ScanKind
 from medembed.runtime.tokenizer import Overlong
@@ -29,8 +31,11 @@ Texts = Annotated[str | list[str], BeforeValidator(_no_token_ids)]
 
 Values = Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 Scope = Annotated[
-    dict[str, Values] | None,
-    Field(description="Columns and values that every row found has; a key may be bound to name them."),
+    dict[str, Values] | Literal["all"] | None,
+    Field(
+        description="Columns and values that every row found has; a key may be bound to name them. A corpus that is divided needs one; "
+        "all is for keys that are bound to none."
+    ),
 ]
 Cutting = Annotated[
     Overlong | None, Field(description="Texts above the model's limit; the server's own way when left out.")
@@ -187,6 +192,10 @@ class RerankSettings(Body):
     """The new order that late interaction gives the best rows."""
 
     depth: Annotated[int, Field(ge=1, le=1000)] = 100
+    first_share: Annotated[
+        float | None,
+        Field(ge=0, le=1, description=f"What the first order counts in the new one; {FIRST_SHARE} if hybrid."),
+    ] = None
 
 
 class SearchBody(Body):
@@ -201,13 +210,61 @@ class SearchBody(Body):
     filter: Annotated[dict[str, Any] | None, Field(description="Values by column; a list means any of it.")] = None
     scope: Scope = None
     scan: ScanKind = "auto"
-    hybrid: bool | HybridBody = False
+    hybrid: Annotated[
+        bool | HybridBody | None,
+        Field(description="Add a little of BM25; false takes vectors alone. Left out: where the corpus stores texts."),
+    ] = None
     rerank: bool | RerankSettings = False
+    assertion: Annotated[
+        Assertion | None,
+        Field(description="What rows have to assert of the query's words; read from the query when left out."),
+    ] = None
+    group_by: Annotated[
+        str | None, Field(description="Kept column: the best row of each of its values alone, the others counted.")
+    ] = None
+    context: Annotated[
+        int | None, Field(ge=1, le=10, description="Passages of the note before and after each one found.")
+    ] = None
+    explain: Annotated[bool, Field(description="Tell the words that carried each score.")] = False
     return_text: bool = True
 
 
+class Part(BaseModel):
+    """A part of a hit's text that speaks of the query's words, and does not simply say that they hold."""
+
+    kind: str
+    text: str | None
+    start: int
+    end: int
+
+
+class Neighbor(BaseModel):
+    """A passage beside one that was found."""
+
+    id: str
+    text: str | None
+    start: int
+    end: int
+
+
+class Around(BaseModel):
+    """Passages of the same note, before and after."""
+
+    before: list[Neighbor]
+    after: list[Neighbor]
+
+
+class Word(BaseModel):
+    """A word of a text, and its part in the score."""
+
+    text: str | None
+    start: int
+    end: int
+    share: float
+
+
 class FoundRow(BaseModel):
-    """A row that was found."""
+    """A row that was found, with what was asked for."""
 
     id: str
     score: float
@@ -215,6 +272,11 @@ class FoundRow(BaseModel):
     source: str
     line: int
     kept: dict[str, Any]
+    asserts: list[Part]
+    others: int
+    also_in: list[str]
+    around: Around | None = None
+    carried: list[Word] | None = None
 
 
 class Found(BaseModel):

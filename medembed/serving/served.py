@@ -18,6 +18,7 @@ from medembed.serving.keys import Keyring
 from medembed.serving.lanes import Floats, Lanes
 from medembed.serving.metrics import Metrics
 from medembed.serving.settings import Serving, is_loopback
+from medembed.serving.tracing import Tracing
 
 
 class Ranker:
@@ -51,6 +52,7 @@ class Served:
         self.serving = serving
         self.running = 0
         self.metrics = Metrics()
+        self.tracing = Tracing()
         self.keyring = Keyring(serving.keys)
         with ExitStack() as stack:
             self.audit = AuditLog(serving.audit)

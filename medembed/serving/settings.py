@@ -1,5 +1,7 @@
 """Settings of a server. They can be pickled, so that each worker process makes the same server."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -8,6 +10,7 @@ from medembed.errors import SettingError
 from medembed.runtime.tokenizer import Overlong
 
 HOST, PORT = "127.0.0.1", 8321
+_ORIGIN = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Serving:
         keys: File of API keys; None for a server that anybody on this machine may use.
         audit: File of the audit log; None for none.
         access_log: Whether each answer is told on standard error.
+        origins: Sites whose pages may ask from a browser, such as ``https://wiki.example.org``; none by default.
         limits: Bounds.
     """
 
@@ -73,6 +77,7 @@ class Serving:
     keys: Path | None = None
     audit: Path | None = None
     access_log: bool = False
+    origins: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
 
@@ -95,6 +100,20 @@ def check_open(host: str, keys: Path | None, *, open_to_all: bool) -> None:
             f"--host {host} is reached from other machines, and there are no keys: anybody could search the corpora. Make a key with "
             "medembed keys add keys.json NAME and give --keys keys.json, or say --open-to-all"
         )
+
+
+def checked_origins(given: Sequence[str]) -> tuple[str, ...]:
+    """Sites whose pages may ask.
+
+    Raises:
+        SettingError: One is no site's origin: scheme and host, and a port where it is not the usual one.
+    """
+    for origin in given:
+        if _ORIGIN.fullmatch(origin) is None:
+            raise SettingError(
+                "--allow-origin: give the site's address without a path, such as https://wiki.example.org; * for every site is not taken"
+            )
+    return tuple(given)
 
 
 def named(folders: list[Path]) -> dict[str, Path]:

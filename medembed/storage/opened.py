@@ -14,12 +14,15 @@ from medembed.errors import CorpusDamagedError, CorpusModelError
 from medembed.storage import grouped, tables
 from medembed.storage.around import Around, around
 from medembed.storage.building import Summary
+from medembed.storage.filters import Filter
 from medembed.storage.manifest import E, Kind, Manifest, Mode, check_encoding
 from medembed.storage.scopes import Scope
 from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 LOCAL = "sha256-"
+# further states that a reader opens in one call: each is one more change of a writer within that call
+AGAIN = 5
 
 
 class Model(Protocol):
@@ -206,12 +209,20 @@ class Opened(ABC, Generic[E, M]):
             else self
         )
 
-    def around(self, hits: Sequence[Hit], n: int = 1, *, scope: Scope | None = None) -> list[Around]:
+    def around(
+        self,
+        hits: Sequence[Hit],
+        n: int = 1,
+        *,
+        filter: Filter | None = None,  # noqa: A002 - what it is called everywhere
+        scope: Scope | None = None,
+    ) -> list[Around]:
         """Passages that stand around those that were found, in their notes.
 
         Args:
             hits: From a search of this store of passages.
             n: Passages on each side.
+            filter: Which passages may be shown, as for ``search``; None for all of a note's.
             scope: As for the search.
 
         Returns:
@@ -221,7 +232,7 @@ class Opened(ABC, Generic[E, M]):
             SettingError: ``n`` below 1.
             CorpusError: The rows of the store are no passages.
         """
-        return self._read(lambda: around(self._within(scope), hits, n))
+        return self._read(lambda: around(self._within(scope), hits, n, filter))
 
     def _grouped(self, ranking: grouped.Ranking, k: int, column: str | None) -> list[list[Hit]]:
         """The best rows of every query, or the best groups of rows."""
@@ -334,17 +345,20 @@ class Opened(ABC, Generic[E, M]):
         return result
 
     def _read(self, read: Callable[[], Result]) -> Result:
-        """Read, and read once more where files are gone.
+        """Read, and read again where files are gone.
 
-        Where a writer has taken files away meanwhile, the newest state is read.
+        Where a writer has taken files away meanwhile, the newest state is read. Another thread may have opened it already.
         """
-        try:
-            return read()
-        except CorpusDamagedError:
-            if not self._store.changed():
-                raise
-            self._renew()
-            return read()
+        for _ in range(AGAIN):
+            store = self._store
+            try:
+                return read()
+            except CorpusDamagedError:
+                if self._store is store:
+                    if not store.changed():
+                        raise
+                    self._renew()
+        return read()
 
     def _renew(self) -> None:
         self._store = self._store.newest()

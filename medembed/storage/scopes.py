@@ -7,12 +7,12 @@ from medembed.errors import CorpusScopeError, SettingError
 from medembed.typed import typed
 
 Scope = Mapping[str, Any] | Literal["all"]
-"""A scope of a store: ``{"patient": "17"}`` for the rows of one value of its scope column, or ``"all"``."""
+"""A scope of a store: ``{"patient": "17"}`` for the rows of one value of its scope column, a list for those of several, or ``"all"``."""
 ALL: Literal["all"] = "all"
 
 
 def checked(scope: object, column: str | None, kept: Mapping[str, str]) -> Scope | None:
-    """A scope that fits a store, its value read by the type of the column.
+    """A scope that fits a store, its values read by the type of the column.
 
     Args:
         scope: What the caller named; None for nothing.
@@ -20,7 +20,7 @@ def checked(scope: object, column: str | None, kept: Mapping[str, str]) -> Scope
         kept: Kept columns and their types.
 
     Returns:
-        The scope; None for a store without a scope column whose caller named none.
+        The scope, several values as a tuple without repeats; None for a store without a scope column whose caller named none.
 
     Raises:
         CorpusScopeError: The store has a scope column and none was named, or what was named is no scope of this store.
@@ -43,11 +43,19 @@ def checked(scope: object, column: str | None, kept: Mapping[str, str]) -> Scope
             f"that is no scope of this store: expected scope={{{column!r}: value}} or scope='all', on the command line "
             f"--scope {column}=VALUE or --scope all"
         )
-    return {column: _value(scope[column], column, kept[column])}
+    named = scope[column]
+    if not isinstance(named, list | tuple):
+        return {column: _value(named, column, kept[column])}
+    if not named:
+        raise CorpusScopeError(
+            f"a scope has at least one value of {column!r}, and this list is empty: name one, or scope='all'"
+        )
+    values = tuple(dict.fromkeys(_value(value, column, kept[column]) for value in named))
+    return {column: values if len(values) > 1 else values[0]}
 
 
 def _value(value: Any, column: str, kind: str) -> Any:
-    """The value of a scope in its column's type. It is one value, and never a missing one."""
+    """A value of a scope in its column's type. It is never a missing one."""
     found = None
     if not isinstance(value, list | tuple | set | frozenset | Mapping) and (kind != "string" or isinstance(value, str)):
         try:
@@ -56,7 +64,7 @@ def _value(value: Any, column: str, kind: str) -> Any:
             found = None
     if found is None or found == "":
         raise CorpusScopeError(
-            f"a scope has one value of {column!r}, of type {kind}, and this is {_named(value)}: give one value, or scope='all' with a filter"
+            f"a scope has one value of {column!r}, or a list of them, of type {kind}, and this is {_named(value)}: give one, or scope='all'"
         )
     return found
 

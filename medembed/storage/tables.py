@@ -4,7 +4,7 @@ It is read through memory maps that are checked once, and changed by one writer.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,7 @@ class Store(Generic[E]):
         self._checked = set() if checked is None else checked
         self._tables: dict[int, Any] = {}
         self._chunks: dict[tuple[int, str], Any] = {}
+        self._made: dict[Hashable, Any] = {}
         self._live: NDArray[np.bool_] | None = None
         self.starts = np.cumsum([0, *(shard.n_rows for shard in found.shards)])
         self._scope: Scope | None = None
@@ -139,7 +140,7 @@ class Store(Generic[E]):
         """The store for a reader of one scope. The maps and what was hashed are shared.
 
         Args:
-            scope: A value of the scope column, or ``"all"``; None only for stores without a scope column.
+            scope: A value of the scope column, several, or ``"all"``; None only for stores without a scope column.
 
         Raises:
             CorpusScopeError: No scope was named and the store has a scope column, or it is none of this store.
@@ -151,7 +152,7 @@ class Store(Generic[E]):
         if (known := self._inside.get(key)) is not None:
             return known
         inside = type(self)(self.path, self.kind, self.manifest, self._checked)
-        inside._tables, inside._chunks = self._tables, self._chunks
+        inside._tables, inside._chunks, inside._made = self._tables, self._chunks, self._made
         inside._scope = named
         if len(self._inside) >= KNOWN_SCOPES:
             self._inside = {}
@@ -340,6 +341,17 @@ class Store(Generic[E]):
         """Something derived from all rows of the store. See :meth:`Derived.get`."""
         return self.derived.get(what, whole_key(self.manifest), make, save, load, fits)
 
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """Something made of the rows, held in memory for all scopes.
+
+        It goes with this state of the store: what was made of other rows is never taken for it, whichever thread made it.
+        """
+        self._named()
+        if what not in self._made:
+            self._made.setdefault(what, make())
+        found: T = self._made[what]
+        return found
+
     # ------------------------------------------------------------------------------------------- checking
 
     def verify(self) -> list[str]:
@@ -434,6 +446,8 @@ def delete_scope(store: Store[Any], scope: Scope) -> int:
         raise CorpusScopeError(
             "all is no scope to delete: name one value of the scope column, or index anew with --overwrite"
         )
+    if any(isinstance(value, list | tuple) for value in scope.values()):
+        raise CorpusScopeError("a scope to delete has one value, and this has a list: delete one after the other")
     with manifest.writing(store.path, store.kind):
         newest = store.newest()
         return _without(newest.within(ALL), set(np.flatnonzero(newest.within(scope).live()).tolist()))

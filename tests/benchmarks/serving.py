@@ -34,6 +34,7 @@ CLIENTS, BULK_CLIENTS = 32, 4
 PASSAGES_A_REQUEST, BULK_PASSAGES = 8, 64
 OVERLOAD = 4
 READY_S = 300
+SOAK_S = 600.0
 PACKAGES = ("medembed", "uvicorn", "starlette", "fastapi", "sentence-transformers", "torch", "openvino")
 
 
@@ -288,16 +289,34 @@ def run(amounts: Amounts) -> Result:
     return Result("serving", title, settings, rows, claims, None, {"all": known}, {"encode": own})
 
 
+def _measured(options: argparse.Namespace) -> Result:
+    # it imports what stands here
+    from tests.benchmarks import serving_soak
+
+    if options.what == "soak":
+        return serving_soak.run(options.seconds or SOAK_S, options.passages, options.threads)
+    result = run(Amounts(options.seconds or Amounts.seconds, options.passages, options.threads))
+    starts = serving_soak.start_seconds(options.threads)
+    result.claims.append(
+        Claim("from starting the server to its first 200 of /health, seconds", float(np.median(starts)), at_most=2)
+    )
+    result.raw["start s"] = starts
+    return result
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, show and write; 0 also where a floor is not met, as that is a finding."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.serving", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=Amounts.seconds, help="of each measurement")
+    parser.add_argument("what", nargs="?", choices=["peers", "soak"], default="peers")
+    parser.add_argument(
+        "--seconds", type=float, help=f"of each measurement, {Amounts.seconds:g}; of the whole soak, {SOAK_S:g}"
+    )
     parser.add_argument("--passages", type=int, default=Amounts.passages)
     parser.add_argument("--threads", type=int, default=Amounts.threads)
     parser.add_argument("--quick", action="store_true", help="writes nothing unless --out is given")
     parser.add_argument("--out", type=Path, help="write results here instead of the committed folder")
     options = parser.parse_args(arguments)
-    result = run(Amounts(options.seconds, options.passages, options.threads))
+    result = _measured(options)
     console = Console(width=200)
     console.print(f"machine: {', '.join(f'{key} {value}' for key, value in machine.describe().items())}\n")
     report.show(result, console)

@@ -74,7 +74,7 @@ def serve(tiny_folder: Path) -> Iterator[Serve]:
 
         def make(*, limits: Limits | None = None, **settings: Any) -> TestClient:
             serving = Serving(str(tiny_folder), threads=1, limits=limits or Limits(), **settings)
-            app = application(partial(Served, serving))
+            app = application(partial(Served, serving), origins=serving.origins)
             return stack.enter_context(TestClient(app, base_url="http://localhost", raise_server_exceptions=True))
 
         yield make

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import ipaddress
-import json
 import os
 import signal
 import ssl
@@ -10,13 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx2 as httpx
+import numpy as np
 import psutil
 import pytest
 
+from medembed import MedEmbed
 from medembed.serving import keys
 from tests.serving.conftest import Running, running
 
@@ -93,28 +95,83 @@ def test_tls(tiny_folder: Path, tmp_path: Path) -> None:
             httpx.get(f"http://127.0.0.1:{server.port}/health")
 
 
-@pytest.mark.slow
-def test_a_killed_worker_is_started_again_and_the_other_goes_on(tiny_folder: Path) -> None:
-    with running(str(tiny_folder), "--workers", "2") as server:
-        _until(lambda: _answers(server), 300)  # two processes start, on a machine that may be busy
-        workers = [
-            one
-            for one in psutil.Process(server.process.pid).children(recursive=True)
-            if "spawn_main" in " ".join(one.cmdline())
-        ]
-        assert len(workers) == 2
-        os.kill(workers[0].pid, signal.SIGKILL)
-        answered: list[list[float]] = []
-        failed, until = 0, time.monotonic() + 120  # the other may still be starting on a busy machine
-        while len(answered) < 20 and time.monotonic() < until:
+class Load:
+    """Clients that each ask for the vector of a text of their own, again and again."""
+
+    def __init__(self, server: Running, key: str, expected: dict[str, Any]) -> None:
+        self.right, self.wrong, self.failed = 0, 0, 0
+        self.statuses: set[int] = set()
+        self._server, self._key, self._expected = server, key, expected
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(text,)) for text in expected]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, text: str) -> None:
+        headers = {"authorization": f"Bearer {self._key}"}
+        while not self._over.is_set():
             try:
-                told = httpx.post(f"{server.address}/v1/embeddings", json={"input": "pain"}, timeout=60).json()
-                answered.append(told["data"][0]["embedding"])
-            except (httpx.HTTPError, json.JSONDecodeError):
-                failed += 1
-        assert (len(answered), failed <= 3) == (20, True)
-        assert all(row == answered[0] for row in answered)
-        assert "medembed_requests_total" in httpx.get(f"{server.address}/metrics").text
+                answer = httpx.post(
+                    f"{self._server.address}/v1/embeddings", json={"input": text}, headers=headers, timeout=60
+                )
+            except httpx.HTTPError:
+                self.failed += 1
+                continue
+            self.statuses.add(answer.status_code)
+            if answer.status_code == 200:
+                vector = np.array(answer.json()["data"][0]["embedding"])
+                near = np.allclose(vector, self._expected[text], atol=1e-5)
+                self.right, self.wrong = self.right + near, self.wrong + (not near)
+
+
+def workers_of(server: Running) -> list[int]:
+    """Ids of the processes that answer."""
+    found = []
+    for one in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a zombie is one of these
+            found += [one.pid] if "spawn_main" in " ".join(one.cmdline()) else []
+    return found
+
+
+@pytest.mark.slow
+def test_a_worker_killed_under_load_costs_what_it_was_doing_alone(
+    tiny_folder: Path, tiny: MedEmbed, tmp_path: Path
+) -> None:
+    """Afterwards the keys change: a file that can be read counts for every worker, and one that cannot for none."""
+    file = tmp_path / "keys.json"
+    first = keys.add(file, "first", corpora=None, scope={}, may=keys.USES)
+    expected = {f"chest pain on day {day}": tiny.encode(f"chest pain on day {day}") for day in range(8)}
+    with running(str(tiny_folder), "--workers", "2", "--keys", str(file)) as server:
+        _until(lambda: _answers(server), 300)  # two processes start, on a machine that may be busy
+        _until(lambda: len(workers_of(server)) == 2)
+        with Load(server, first, expected) as load:
+            _until(lambda: load.right >= 50, 120)
+            killed = workers_of(server)[0]
+            os.kill(killed, signal.SIGKILL)
+            _until(lambda: len(set(workers_of(server)) - {killed}) == 2, 120)
+            before = load.right
+            _until(lambda: load.right >= before + 100, 120)
+        assert (load.wrong, load.statuses) == (0, {200})
+        assert load.failed <= len(expected)
+        headers = {"authorization": f"Bearer {first}"}
+        assert "medembed_requests_total" in httpx.get(f"{server.address}/metrics", headers=headers).text
+        old = set(workers_of(server))
+        second = keys.add(file, "second", corpora=None, scope={}, may=keys.USES)
+        server.process.send_signal(signal.SIGHUP)
+        _until(lambda: not old & set(workers_of(server)), 300)  # each is replaced once the next one answers
+        assert {ask(server, second) for _ in range(20)} == {200}
+        file.write_text("{")
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(5)
+        assert {ask(server, key) for key in (first, second) for _ in range(10)} == {200}
 
 
 def _answers(server: Running) -> bool:

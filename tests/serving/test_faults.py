@@ -1,6 +1,7 @@
 """Clients that are slow, rude or gone, engines that fail, and too much of everything: an answer or an end, never a wait."""
 
 import asyncio
+import itertools
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import psutil
 import pytest
 from uvicorn.server import ServerState
 
@@ -21,7 +23,7 @@ from medembed.runtime.encoding import Encoded
 from medembed.serving import corpora, run
 from medembed.serving.app import application
 from medembed.serving.settings import Limits, Serving
-from tests.serving.conftest import Listening, build, listening, rows
+from tests.serving.conftest import WORDS, Listening, build, listening, rows
 
 # what is slow here is the machine: only the hasty server's patience is short
 LIMITS = Limits(body_bytes=100_000, header_s=30, body_s=30, answer_s=60, queue_s=1.0, requests=40, stop_s=5)
@@ -130,10 +132,17 @@ def test_a_slow_body_is_refused(hasty: Listening) -> None:
         assert b"408" in until_closed(connection).split(b"\r\n")[0]
 
 
-def test_a_gigabyte_is_cut_at_the_limit(fine: Listening) -> None:
-    sent, piece = 0, b"10000\r\n" + b"a" * 65536 + b"\r\n"
+GIGABYTE = {
+    "in chunks": (b"transfer-encoding: chunked", b"10000\r\n" + b"a" * 65536 + b"\r\n"),
+    "as it is said": (b"content-length: %d" % (1 << 30), b"a" * 65536),
+}
+
+
+@pytest.mark.parametrize(("told", "piece"), GIGABYTE.values(), ids=GIGABYTE)
+def test_a_gigabyte_is_cut_at_the_limit(fine: Listening, told: bytes, piece: bytes) -> None:
+    sent, before = 0, psutil.Process().memory_info().rss
     with fine.connect() as connection:
-        connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+        connection.sendall(HEAD + told + b"\r\n\r\n")
         try:
             while sent < 1 << 30:
                 connection.sendall(piece)
@@ -141,6 +150,7 @@ def test_a_gigabyte_is_cut_at_the_limit(fine: Listening) -> None:
         except OSError:
             pass
     assert sent < 32 << 20
+    assert psutil.Process().memory_info().rss < before + (64 << 20)
     answer = httpx.post(f"{fine.address}/v1/embeddings", json={"input": "a" * 200_000})
     assert (answer.status_code, "100,000 bytes" in answer.text) == (413, True)
 
@@ -175,6 +185,16 @@ def test_half_closed_connections_are_given_up(fine: Listening) -> None:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
             assert b"200 OK" not in until_closed(connection)
+
+
+def test_a_client_that_says_no_more_after_its_request_gets_all_of_the_answer_or_nothing(fine: Listening) -> None:
+    body = b'{"input": "pain"}'
+    for _ in range(10):
+        with fine.connect() as connection:
+            connection.sendall(HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            connection.shutdown(socket.SHUT_WR)
+            got = until_closed(connection)
+            assert got == b"" or len(json.loads(got.partition(b"\r\n\r\n")[2])["data"]) == 1
 
 
 class Stuck(asyncio.Transport):
@@ -314,8 +334,61 @@ async def test_what_nobody_waits_for_is_not_done(fine: Listening, encoding: Repl
     assert fine.served.dense._batchers["bulk"].waiting == 0
 
 
-async def test_a_corpus_that_is_replaced_while_it_is_searched(
+async def test_a_clock_that_jumps_changes_no_answer(
     tiny_folder: Path, tiny: MedEmbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience, the look at a corpus and the queue go by a clock that only goes on; the log alone tells the time of day."""
+    folder, own, jumps = build(tmp_path / "notes", tiny, rows()), time.time, itertools.cycle((0, 1e8, -1e8, 3e9, -1e9))
+    audit = tmp_path / "audit.jsonl"
+    monkeypatch.setattr(corpora, "LOOK_S", 0.01)
+    with listening(Serving(str(tiny_folder), {"notes": folder}, threads=1, limits=HASTY, audit=audit)) as server:
+        monkeypatch.setattr(time, "time", lambda: own() + next(jumps))
+        async with httpx.AsyncClient(base_url=server.address, timeout=30) as client:
+            for number in range(20):
+                told = await client.post("/v1/embeddings", json={"input": f"pain {number}"})
+                assert (told.status_code, "retry-after" in told.headers) == (200, False)
+                found = await client.post("/v1/search", json={"query": "fever", "k": 50})
+                assert len(found.json()["results"][0]["hits"]) == (40 if number <= 10 else 30)
+                if number == 10:
+                    with EmbeddedCorpus.open(folder, tiny) as corpus:
+                        corpus.delete([f"n{i}" for i in range(10)])
+                    await asyncio.sleep(0.05)
+        with server.connect() as connection:
+            connection.sendall(HEAD + b"content-length: 100\r\n\r\n{")
+            assert b"408" in (await asyncio.to_thread(until_closed, connection)).split(b"\r\n")[0]
+    lines = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert len(lines) == 41
+    assert all(0 <= line["ms"] < 60_000 for line in lines)
+
+
+def deleted_and_added(corpus: EmbeddedCorpus) -> None:
+    corpus.delete([f"n{i}" for i in range(10)])
+    corpus.compact()
+    corpus.append([{**row, "id": f"m{row['id']}"} for row in rows()])
+
+
+def synced(corpus: EmbeddedCorpus) -> None:
+    """By night the corpus holds other rows; every state in between is one of the two."""
+    for night in range(3):
+        kept = rows()[10:] if night % 2 == 0 else rows()
+        more = [{**row, "id": f"m{row['id']}"} for row in rows()] if night % 2 == 0 else []
+        corpus.sync([*kept, *more], limit=1.0)
+
+
+CHANGES: dict[str, tuple[Callable[[EmbeddedCorpus], None], set[int]]] = {
+    "deleted, compacted, added to": (deleted_and_added, {40, 30, 70}),
+    "synced": (synced, {40, 70}),
+}
+
+
+@pytest.mark.parametrize(("change", "states"), CHANGES.values(), ids=CHANGES)
+async def test_a_corpus_that_is_replaced_while_it_is_searched(
+    tiny_folder: Path,
+    tiny: MedEmbed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[EmbeddedCorpus], None],
+    states: set[int],
 ) -> None:
     monkeypatch.setattr(corpora, "LOOK_S", 0.01)
     folder = build(tmp_path / "notes", tiny, rows())
@@ -328,18 +401,18 @@ async def test_a_corpus_that_is_replaced_while_it_is_searched(
                 assert answer.status_code == 200, answer.text
                 hits = answer.json()["results"][0]["hits"]
                 assert len({hit["id"] for hit in hits}) == len(hits)
+                assert all(hit["text"].partition(" on day")[0] in WORDS for hit in hits)
                 seen.add(len(hits))
 
-            def change() -> None:
+            def changed() -> None:
                 with EmbeddedCorpus.open(folder, tiny) as corpus:
-                    corpus.delete([f"n{i}" for i in range(10)])
-                    corpus.compact()
-                    corpus.append([{**row, "id": f"m{row['id']}"} for row in rows()])
+                    change(corpus)
 
-            changing = asyncio.create_task(asyncio.to_thread(change))
+            await ask()
+            changing = asyncio.create_task(asyncio.to_thread(changed))
             while not changing.done():
                 await asyncio.gather(ask(), ask(), asyncio.sleep(0.05))
             await changing
             await asyncio.sleep(0.05)
             await ask()
-    assert {40, 70} <= seen <= {40, 30, 70}
+    assert {40, 70} <= seen <= states

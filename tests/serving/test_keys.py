@@ -277,3 +277,41 @@ def test_other_machines_are_served_with_keys_or_when_it_is_said() -> None:
 )
 def test_pages_of_other_sites_reach_no_server_without_keys(client: TestClient, host: str, status: int) -> None:
     assert client.get("/v1/models", headers={"host": host}).status_code == status
+
+
+SITE, OTHER = "https://wiki.example.org", "https://evil.example.org"
+PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "authorization, content-type"}
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "let_in"), [((SITE,), SITE, True), ((SITE,), OTHER, False), ((), SITE, False)]
+)
+def test_pages_of_named_sites_alone_are_let_in(
+    serve: Serve, tmp_path: Path, origins: tuple[str, ...], origin: str, let_in: bool
+) -> None:
+    key = keys.add(tmp_path / "keys.json", "page", corpora=None, scope={}, may=keys.USES)
+    client = serve(keys=tmp_path / "keys.json", origins=origins)
+    asked = client.options("/v1/embeddings", headers={"origin": origin, **PREFLIGHT})
+    assert (asked.status_code == 200) is let_in
+    for headers, status in (({"authorization": f"Bearer {key}"}, 200), ({}, 401)):
+        answer = client.post("/v1/embeddings", json={"input": "a"}, headers={"origin": origin, **headers})
+        assert answer.status_code == status
+        assert answer.headers.get("access-control-allow-origin") == (origin if let_in else None)
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_an_origin_is_a_site_and_no_pattern() -> None:
+    assert settings.checked_origins(["http://127.0.0.1:8000", SITE]) == ("http://127.0.0.1:8000", SITE)
+    for given in (
+        "*",
+        "null",
+        "wiki.example.org",
+        f"{SITE}/",
+        f"{SITE}/try",
+        "https://",
+        "file:///home",
+        "",
+        "https://*.example.org ",
+    ):
+        with pytest.raises(SettingError, match="--allow-origin"):
+            settings.checked_origins([given])

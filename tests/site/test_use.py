@@ -3,13 +3,15 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from medembed import MedEmbed, demo
+from medembed import EmbeddedCorpus, Hybrid, MedEmbed, demo
 from medembed.runtime.tokenizer import Tokenizer
+from tests.serving.conftest import running
 from tests.site import pages
 from tests.site.conftest import SITE
 
@@ -170,6 +172,44 @@ def test_tryout_answers_like_the_model_in_python_within_its_time(address: str, b
     print(f"answers: {times} ms; of five titles the same: {overlaps}")
     assert np.median(times) <= MAX_ANSWER_MS
     assert np.mean(overlaps) >= 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, mini: MedEmbed) -> Path:
+    """A corpus of the demonstration's first passages."""
+    made = tmp_path_factory.mktemp("corpora") / "notes"
+    given = [{"id": passage.title, "text": passage.text} for passage in demo.passages()[:40]]
+    EmbeddedCorpus.build(made, list({row["id"]: row for row in given}.values()), mini)
+    return made
+
+
+def test_tryout_asks_a_server_that_lets_it_in(address: str, browser: Any, folder: Path, mini: MedEmbed) -> None:
+    from selenium.webdriver import Keys
+
+    with EmbeddedCorpus.open(folder, mini) as corpus:
+        expected = [hit.id for hit in corpus.search(demo.QUESTIONS[0], 5, hybrid=Hybrid())]
+    for words in (["--allow-origin", address.rstrip("/")], []):
+        with running("mini", "--corpus", str(folder), *words) as server:
+            pages.open_page(browser, f"{address}try/?server={server.address}")
+            assert _all(browser, ".tryout [name=server]")[0].get_attribute("value") == server.address
+            _all(browser, ".tryout input")[0].send_keys(demo.QUESTIONS[0], Keys.ENTER)
+            status = _all(browser, ".tryout [role=status]")[0]
+            _until(browser, lambda: server.address in status.text)  # noqa: B023
+            load = pages.logged(browser)
+            assert [e.text for e in _all(browser, ".tryout ol b")] == (expected if words else [])
+            assert words or f"--allow-origin {address.rstrip('/')}" in status.text
+            own = (address, server.address, "data:", "blob:")
+            assert [url for url in load.requested if not url.startswith(own)] == []
+            assert not [url for url in load.requested if "encoder.onnx" in url]
+            assert pages.violations(browser) == []
+
+
+@pytest.mark.parametrize(
+    "server", ["https://evil.example.org", "http://127.0.0.1.evil.example.org", "javascript:alert(1)"]
+)
+def test_a_link_names_no_server_but_ones_of_this_machine(address: str, browser: Any, server: str) -> None:
+    pages.open_page(browser, f"{address}try/?server={server}")
+    assert _all(browser, ".tryout [name=server]")[0].get_attribute("value") == ""
 
 
 def _stored(dimension: int) -> Any:

@@ -216,6 +216,16 @@ def test_no_way_to_a_row_of_another_patient(divided: Any, tmp_path: Path) -> Non
     assert [len(hits) for hits in divided.search(["fever", "zolpidem"], 50, scope=own)] == [8, 8]
 
 
+def test_no_way_to_a_row_of_a_third_patient(divided: Any, tmp_path: Path) -> None:
+    for name, call in reaching(divided):
+        found = called(call, divided, tmp_path, scope={"patient": ["17", "19"]})
+        assert not any(word in shown(found) for word in (WORDS["18"], "18-")), name
+    assert {hit.kept["patient"] for hit in divided.search("fever", 50, scope={"patient": ("19", "17")})} == {"17", "19"}
+    assert [divided.count({"patient": some}) for some in (["17", "19"], ["17", "17"], ["17", "nobody"])] == [16, 8, 8]
+    alone = divided.search("fever", 5, scope={"patient": "17"})
+    assert divided.search("fever", 5, scope={"patient": ["17"]}) == alone
+
+
 def test_passages_around_a_hit_are_those_of_the_scope(kind: Kind, tmp_path: Path) -> None:
     long = [{**note, "text": " ".join(f"{note['text']}, line {line}." for line in range(40))} for note in notes(3)]
     with kind.build(tmp_path / "s", long, columns=COLUMNS, splitting=Splitting(max_tokens=30)) as store:
@@ -224,6 +234,7 @@ def test_passages_around_a_hit_are_those_of_the_scope(kind: Kind, tmp_path: Path
         own = store.around(hits, scope={"patient": "17"})
         assert foreign(own) == []
         assert "17-" in shown(own)
+        assert foreign(store.around(hits, filter={"patient": ["17"]}, scope="all")) == []
         with pytest.raises(CorpusScopeError):
             store.around(hits)
 
@@ -258,16 +269,20 @@ def test_a_patient_is_deleted_with_all_rows_and_bytes(divided: Any, tmp_path: Pa
     assert [path for path in tmp_path.glob("s/**/*") if path.is_file() and b"quinquagesima" in path.read_bytes()] == []
     with pytest.raises(CorpusScopeError, match="all is no scope to delete"):
         divided.delete_scope("all")
+    with pytest.raises(CorpusScopeError, match="has one value"):
+        divided.delete_scope({"patient": ["17", "19"]})
+    assert divided.count("all") == 16
 
 
 @pytest.mark.parametrize(
     "scope",
-    ["17", "ALL", "", {}, {"patient": None}, {"patient": ""}, {"patient": ["17", "18"]}, {"patient": 17},
+    ["17", "ALL", "", {}, {"patient": None}, {"patient": ""}, {"patient": []}, {"patient": ["17", None]},
+     {"patient": [""]}, {"patient": [["17"]]}, {"patient": {"17", "18"}}, {"patient": [17]}, {"patient": 17},
      {"patient": "17", "year": 2001}, {"year": 2001}, {"patient": {"$ne": "x"}}, ["patient"], 17, True],
     ids=repr,
 )  # fmt: skip
 def test_what_is_no_scope_is_refused_without_its_value(divided: Any, scope: Any) -> None:
-    with pytest.raises(CorpusScopeError, match=r"expected scope=|a scope has one value") as caught:
+    with pytest.raises(CorpusScopeError, match=r"expected scope=|a scope has (one|at least one) value") as caught:
         divided.search("fever", scope=scope)
     assert "17" not in str(caught.value)
     with pytest.raises(CorpusScopeError):

@@ -13,7 +13,15 @@ from typer.testing import CliRunner, Result
 
 from medembed.cli import app
 from medembed.clinical.split import Splitting
-from medembed.errors import CorpusBusyError, CorpusError, InputFileError, SettingError, SyncLimitError
+from medembed.corpus.hybrid import Hybrid
+from medembed.errors import (
+    CorpusBusyError,
+    CorpusDamagedError,
+    CorpusError,
+    InputFileError,
+    SettingError,
+    SyncLimitError,
+)
 from medembed.storage.manifest import writing
 from tests.storage.conftest import Kind, everything, row, rows
 
@@ -156,6 +164,47 @@ def test_the_first_sync_makes_the_store_and_readers_keep_what_they_opened(kind: 
             assert (len(newer), newer.manifest.inputs) == (9, [str(tmp_path / "a.jsonl")])
     with writing(tmp_path / "s", kind.cls.KIND), pytest.raises(CorpusBusyError), kind.open(tmp_path / "s") as other:
         other.sync(rows(9))
+
+
+def test_a_thread_that_is_late_leaves_nothing_of_the_night_before(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows stand at other places each night: vectors of one with texts of the other would be another patient's."""
+    tonight = [*rows(10, start=100), *reversed(rows(10, start=10))]
+    queries = [row(number)["text"] for number in range(10, 20, 3)]
+    options: list[dict[str, Any]] = [{}] if kind.name == "token index" else [{}, {"hybrid": Hybrid()}]
+    with kind.build(tmp_path / "s", rows(20)) as writer, kind.open(tmp_path / "s") as shared:
+        before = [shared.search(queries, 3, **some) for some in options]
+        old = shared.store
+        writer.sync(tonight, limit=1.0)
+        writer.compact()
+        shared._renew()  # by another thread
+        with monkeypatch.context() as late:
+            late.setattr(shared, "_within", lambda _: old)
+            assert [shared.search(queries, 3, **some) for some in options] == before
+        expected = [writer.search(queries, 3, **some) for some in options]
+        assert [shared.search(queries, 3, **some) for some in options] == expected != before
+
+
+def test_a_reader_goes_on_where_another_thread_has_opened_the_new_state(kind: Kind, tmp_path: Path) -> None:
+    with kind.build(tmp_path / "s", rows(20)) as writer, kind.open(tmp_path / "s") as shared:
+        writer.delete(["n3"])
+        tries = []
+
+        def read() -> int:
+            tries.append(len(shared))
+            if len(tries) == 1:
+                shared._renew()
+                raise CorpusDamagedError("its files are gone")
+            return len(shared)
+
+        assert (shared._read(read), tries) == (19, [20, 19])
+
+        def broken() -> int:
+            raise CorpusDamagedError("really")
+
+        with pytest.raises(CorpusDamagedError, match="really"):
+            shared._read(broken)
 
 
 def test_a_sync_of_another_settings_is_refused(kind: Kind, tmp_path: Path) -> None:

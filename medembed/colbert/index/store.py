@@ -73,20 +73,6 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
 
     KIND = INDEX
 
-    def __init__(self, store: Store[TokenEncoding], model: MedColBERT | None, device: str, threads: int | None) -> None:
-        """Use :meth:`open`."""
-        super().__init__(store, model, device, threads)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._codec: ResidualCodec | None = None
-        self._lists: CentroidLists | None = None
-        self._tokens: dict[int, _Tokens] = {}
-
-    def _renew(self) -> None:
-        super()._renew()
-        self._forget()
-
     @classmethod
     def build(
         cls,
@@ -351,9 +337,9 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         probe: int,
         store: Store[TokenEncoding],
     ) -> tuple[NDArray[np.int64], Floats]:
-        codec = self._get_codec()
+        codec = self._codec(store)
         query = codec.turned(query)
-        chosen = self._get_lists(store).promising(query @ codec.centroids.T, candidates, probe=probe, alive=alive)
+        chosen = self._lists(store).promising(query @ codec.centroids.T, candidates, probe=probe, alive=alive)
         if not len(chosen):
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
         packed, starts = self._gathered(chosen, store)
@@ -376,37 +362,35 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
 
     def _tokens_of(self, number: int, store: Store[TokenEncoding]) -> _Tokens:
         """The mapped tokens of a shard."""
-        if number not in self._tokens:
-            table = store.table(number)
-            codes, ends = arrow_files.to_bytes(table.column("codes"))
-            remainders, _ = arrow_files.to_bytes(table.column("remainders"))
-            width = self.dimension * self.manifest.encoding.bits // 8
-            self._tokens[number] = _Tokens(
-                ends // CODE_BYTES,
-                codes.view(np.uint16),
-                remainders[: len(remainders) // width * width].reshape(-1, width),
-            )
-        return self._tokens[number]
+        return store.once(number, lambda: self._mapped(store.table(number)))
 
-    def _get_codec(self) -> ResidualCodec:
-        if self._codec is None:
-            self._codec = building.load_codec(self.path, self.manifest)
-        return self._codec
+    def _mapped(self, table: Any) -> _Tokens:
+        codes, ends = arrow_files.to_bytes(table.column("codes"))
+        remainders, _ = arrow_files.to_bytes(table.column("remainders"))
+        width = self.dimension * self.manifest.encoding.bits // 8
+        return _Tokens(
+            ends // CODE_BYTES,
+            codes.view(np.uint16),
+            remainders[: len(remainders) // width * width].reshape(-1, width),
+        )
 
-    def _get_lists(self, store: Store[TokenEncoding]) -> CentroidLists:
-        if self._lists is None:
-            make = partial(self._make_lists, store)
-            self._lists = store.whole("lists", make, CentroidLists.save, CentroidLists.load, self._lists_fit)
-        return self._lists
+    def _codec(self, store: Store[TokenEncoding]) -> ResidualCodec:
+        return store.once("codec", lambda: building.load_codec(self.path, store.manifest))
 
-    def _lists_fit(self, lists: CentroidLists) -> bool:
-        return lists.fits(self.manifest.n_rows, len(self._get_codec().centroids))
+    def _lists(self, store: Store[TokenEncoding]) -> CentroidLists:
+        def fit(lists: CentroidLists) -> bool:
+            return lists.fits(store.manifest.n_rows, len(self._codec(store).centroids))
+
+        def get() -> CentroidLists:
+            return store.whole("lists", partial(self._make_lists, store), CentroidLists.save, CentroidLists.load, fit)
+
+        return store.once("lists", get)
 
     def _make_lists(self, store: Store[TokenEncoding]) -> CentroidLists:
-        every = [self._tokens_of(number, store) for number in range(len(self.manifest.shards))]
+        every = [self._tokens_of(number, store) for number in range(len(store.manifest.shards))]
         codes = np.concatenate([tokens.codes[: tokens.offsets[-1]] for tokens in every])
         counts = np.concatenate([np.diff(tokens.offsets) for tokens in every])
-        return make_lists(codes, counts, len(self._get_codec().centroids))
+        return make_lists(codes, counts, len(self._codec(store).centroids))
 
     def to_parquet(self, path: str | os.PathLike[str], *, scope: Scope | None = None) -> None:
         """Write rows as Parquet.
@@ -469,7 +453,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
             np.concatenate([tokens.codes[part] for part in parts]),
             np.concatenate([tokens.remainders[part] for part in parts]),
         )
-        return self._get_codec().restore(packed), np.cumsum([0, *(part.stop - part.start for part in parts)])
+        return self._codec(store).restore(packed), np.cumsum([0, *(part.stop - part.start for part in parts)])
 
     def _restored(self, number: int, places: NDArray[np.int64], kind: Any, store: Store[TokenEncoding]) -> Any:
         arrow = require("pyarrow")
@@ -478,11 +462,6 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         rows = row_columns(store.table(number), self.manifest).drop_columns(["text_hash"]).take(places)
         lists = arrow.LargeListArray.from_arrays(arrow.array(ends, type=arrow.int64()), flat)
         return rows.append_column(arrow.field("vectors", kind), lists.cast(kind))
-
-    def close(self) -> None:
-        """Close the maps, and the model where it was loaded here."""
-        super().close()
-        self._forget()
 
     def __repr__(self) -> str:
         """Tell path, rows, bits and model."""
