@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
+.PHONY: help demo test test-all tiny tiny-colbert legal-tiny test-adapters test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -48,6 +48,9 @@ tiny: $(VENV)/.full ## Run the recipe tiny whole: it must raise its development 
 
 tiny-colbert: $(VENV)/.full ## The same data to a late-interaction model, in about a minute: its nDCG@10 must rise too
 	@$(BIN)/python -m medembed.recipes.train --recipe tiny name=tiny-colbert execution.work=build/recipes $(TINY_COLBERT) $(ARGS)
+
+legal-tiny: $(VENV)/.full ## Run the recipe of another field whole, which is data alone: its nDCG@10 must rise too
+	@$(BIN)/python -m medembed.recipes.train --recipe legal-tiny execution.work=build/recipes $(ARGS)
 
 test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' suites, in an environment of their own
 	@cd integrations/langchain && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)

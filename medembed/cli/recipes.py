@@ -84,6 +84,29 @@ def status(recipe: Recipe = "tiny", settings: Settings = None, as_json: AsJson =
 
 
 @recipes_app.command()
+def clean(
+    recipe: Recipe = "tiny",
+    settings: Settings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; remove nothing.")] = False,
+) -> None:
+    """Remove stages that earlier runs of a recipe built and its present settings do not use.
+
+    Example: [bold]medembed recipes clean tiny --dry-run[/bold]
+    """
+    from medembed.recipes import cleaning, pipeline
+    from medembed.recipes.load import open_recipe
+
+    loaded, places = open_recipe(recipe, settings or ())
+    old = (cleaning.find_old if dry_run else cleaning.remove_old)(loaded, pipeline.plan(loaded, places))
+    done = "would be removed" if dry_run else "removed"
+    for item in old:
+        left = f"; {item.n_kept} other file(s) stay there" if item.n_kept else ""
+        say(f"{item.name}: {len(item.files)} files, {item.n_bytes:,} bytes {done}{left}")
+    total = sum(item.n_bytes for item in old)
+    say(f"{loaded.execution.work}: {len(old)} old stage(s) of {loaded.name}, {total:,} bytes {done}")
+
+
+@recipes_app.command()
 def download(recipe: Recipe = "tiny", settings: Settings = None) -> None:
     """Fetch sources that have a URL, and verify them.
 

@@ -1,5 +1,6 @@
 """The model card, written from manifests."""
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,7 @@ from medembed import __version__, border
 from medembed.checkpoints import model_files
 from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import CorruptFileError
-from medembed.recipes import catalog, models, retrieval
-from medembed.recipes.layouts import attribution_table
+from medembed.recipes import catalog, layouts, models, retrieval
 from medembed.recipes.load import load_recipe
 from medembed.recipes.schema import Recipe
 
@@ -32,12 +32,11 @@ def model_card(recipe: Recipe, manifests: dict[str, dict[str, Any]], folder: Pat
 library_name: sentence-transformers
 pipeline_tag: {"sentence-similarity" if dense else "text-ranking"}
 license: {recipe.publish.license}
-language: en
+language: {recipe.card.language}
 base_model: {_hub_base(recipe.base.model)}
 base_model_relation: {"finetune" if merge["ratio"] == 1 else "merge"}
 {datasets}tags:
-- medical
-- sentence-transformers
+{layouts.tag_lines(recipe.card)}- sentence-transformers
 - feature-extraction
 - medembed
 ---
@@ -54,8 +53,8 @@ base_model_relation: {"finetune" if merge["ratio"] == 1 else "merge"}
 from medembed import {"MedEmbed" if dense else "MedColBERT"}
 
 model = {"MedEmbed" if dense else "MedColBERT"}("path/to/this/folder")
-queries = model.encode_query(["Does metformin cause vitamin B12 deficiency?"])
-passages = model.encode_document(["Long-term metformin lowers vitamin B12."])
+queries = model.encode_query([{json.dumps(recipe.card.query, ensure_ascii=False)}])
+passages = model.encode_document([{json.dumps(recipe.card.passage, ensure_ascii=False)}])
 print(model.similarity(queries, passages))
 ```
 
@@ -74,14 +73,13 @@ Made by the recipe `{recipe.name}` with {_software()}; stage fingerprints:
 
 ### Data
 
-{attribution_table({**recipe.notes.sources, **recipe.pairs.sources})}
+{layouts.attribution_table({**recipe.notes.sources, **recipe.pairs.sources})}
 
 Rows by source: {_rows(manifests["triplets"]["summary"])}.
 
 ## Limits
 
-For search and research in English medical text. Not a medical device: similarity says nothing about truth, and no decision about
-a patient may rest on it.
+{recipe.card.limits.strip()}
 """
 
 

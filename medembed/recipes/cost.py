@@ -15,9 +15,9 @@ from medembed.recipes.records import Note
 from medembed.recipes.schema import Recipe, Source
 from medembed.recipes.sources import Places, Row
 from medembed.recipes.stages import notes
-from medembed.recipes.writers.prompts import prompt_text
+from medembed.recipes.writers.prompts import explained
 
-_TOKENS_A_WORD = 1.4  # English medical text in LLaMA's and BERT's vocabularies
+_TOKENS_A_WORD = 1.4  # English text of a field in LLaMA's and BERT's vocabularies
 _TOKENS_A_PAIR = 120  # a query, its type, a copied passage of some sentences, and the JSON around them
 SAMPLE = 200  # rows of a source that are cut into windows for an estimate
 UNKNOWN = "known once the sources are here"
@@ -50,9 +50,7 @@ def estimate(recipe: Recipe, places: Places, manifests: Mapping[str, dict[str, A
     pairs, pairs_how = _rows(manifests.get("filters"), _pairs(recipe, places))
     hours = 0.0
     if recipe.pairs.writer in ("vllm_local", "openai_endpoint") and windows is not None:
-        read = windows * (
-            recipe.notes.max_words * _TOKENS_A_WORD + len(prompt_text(llm.prompt).split()) * _TOKENS_A_WORD
-        )
+        read = windows * (recipe.notes.max_words * _TOKENS_A_WORD + len(explained(llm).split()) * _TOKENS_A_WORD)
         written = windows * min(llm.max_tokens, llm.pairs_per_note * _TOKENS_A_PAIR)
         generation = written / execution.llm_tokens_per_s / 3600
         hours += generation
@@ -114,7 +112,7 @@ def _windows(recipe: Recipe, places: Places) -> tuple[int | None, str]:
             return None, UNKNOWN
         count, sample = found
         cut = [
-            sum(isinstance(note, Note) for note in notes.cut_row(recipe.notes, name, source, index, row))
+            sum(isinstance(note, Note) for note in notes.cut_row(recipe.notes, name, source, index, row, recipe.words))
             for index, row in enumerate(sample)
         ]
         uncut = uncut or not cut

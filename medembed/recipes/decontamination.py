@@ -17,7 +17,7 @@ class Overlap:
         ngram: Words in a row that may not be shared; shorter texts are compared whole.
 
     Example:
-        >>> Overlap(["Gout is treated with allopurinol."], ngram=3).reason("How gout is treated best")
+        >>> Overlap(["Bread is baked in an oven."], ngram=3).reason("How bread is baked best")
         'shares 3 words in a row with an evaluation text'
     """
 

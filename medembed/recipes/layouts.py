@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medembed.recipes.records import Triplet, content_id, document_of
 from medembed.recipes.schema import Recipe, Source
+from medembed.recipes.words import Card
 
 # one format for all: of a folder, ``datasets.load_dataset`` takes one
 LAYOUTS = ("sentence-transformers", "flagembedding", "triplets")
@@ -100,10 +101,9 @@ configs:
 task_categories:
 - sentence-similarity
 - text-retrieval
-language: en
+language: {recipe.card.language}
 tags:
-- medical
-- hard-negatives
+{tag_lines(recipe.card)}- hard-negatives
 ---
 
 # Training rows of the recipe `{recipe.name}`
@@ -125,6 +125,11 @@ Pairs written by: `{recipe.pairs.writer}`. Rows that overlap with an evaluation 
 """,
         encoding="utf-8",
     )
+
+
+def tag_lines(card: Card) -> str:
+    """The recipe's own tags, as lines of a card's header."""
+    return "".join(f"- {tag}\n" for tag in card.tags)
 
 
 def _config(name: str, rows: dict[str, int]) -> str:

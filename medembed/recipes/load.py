@@ -13,6 +13,7 @@ from medembed.errors import RecipeConfigError
 from medembed.recipes import catalog
 from medembed.recipes.schema import Base, Execution, Recipe
 from medembed.recipes.sources import Places
+from medembed.storage import paths
 
 # the longest shipped recipe has 5 KB
 MOST_BYTES = 1 << 20
@@ -59,7 +60,20 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise RecipeConfigError(f"{path} has {len(problems)} problem(s):\n{lines}")
-    return recipe
+    return _with_own_prompt(recipe, path.parent)
+
+
+def _with_own_prompt(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with the text of its prompt, where that lies beside it."""
+    file = paths.below(folder, f"{recipe.pairs.llm.prompt}.txt")
+    if not file.is_file():
+        return recipe
+    try:
+        text = border.read_bytes(file, most=MOST_BYTES, error=RecipeConfigError).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeConfigError(f"{file} cannot be read as UTF-8: {error.reason}") from error
+    pairs = recipe.pairs.model_copy(update={"llm": recipe.pairs.llm.with_prompt(text)})
+    return recipe.model_copy(update={"pairs": pairs})
 
 
 def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from medembed.extras import require
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A window of a clinical note or of an article's section.
+    """A window of a note or of an article's section.
 
     Attributes:
         note_id: Hash of the text.
@@ -43,7 +43,7 @@ class Pair:
         doc_id: The document, as in ``Note``.
         source: Where the pair is from, as caps and weights name it.
         query: What somebody would ask.
-        query_type: One of the six types, a kind of the extractive writer, or ``"given"``.
+        query_type: A type of the recipe's, a kind of the extractive writer, or ``"given"``.
         passage: The answer.
         start: Offset of the passage in the note's text; -1 for ready pairs.
         end: Offset after the passage; -1 for ready pairs.
@@ -126,8 +126,8 @@ def content_id(*texts: str) -> str:
     """Hash of texts: 16 hexadecimal digits, the same on every machine.
 
     Example:
-        >>> content_id("gout")
-        '22a91559e0d36a0f'
+        >>> content_id("rain")
+        '7ccceb03bcd3aafd'
     """
     digest = hashlib.sha256()
     for text in texts:

@@ -5,12 +5,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from medembed.recipes.llm import Llm
 from medembed.recipes.section import Count, Positive, Ratio, Section
 from medembed.recipes.vllm_options import VllmOptions
+from medembed.recipes.words import Card, Words
 from medembed.rows.dialect import Dialect
 
 Grouping = Literal["none", "document", "neighbors"]
-QueryType = Literal["keyword", "question", "care", "claim", "lay", "code"]
 ExtractiveKind = Literal[
     "title", "heading", "question", "term", "lead", "cropped", "keyword", "acronym", "claim", "asked"
 ]
@@ -82,7 +83,7 @@ class Source(Section):
 
 
 class NoteSource(Source):
-    """Clinical notes or articles. ``text`` and ``id`` name the columns (CSV, JSONL, Parquet, hub)."""
+    """Notes or articles. ``text`` and ``id`` name the columns (CSV, JSONL, Parquet, hub)."""
 
     text: str = "text"
     id: str | None = None
@@ -129,43 +130,6 @@ class Extractive(Section):
 
     kinds: tuple[ExtractiveKind, ...] = ("title", "heading", "question", "term", "lead", "cropped")
     per_note: Positive = 1
-
-
-class Llm(Section):
-    """The language model that writes pairs, how it is asked, and the dialect of its server.
-
-    Attributes:
-        temperature: Left out of requests where it is None; some models refuse it.
-        top_p: As ``temperature``.
-        max_tokens: Tokens of a reply, those of thinking included.
-        limit_name: The name that the server has for ``max_tokens``.
-        seed_name: The name that the server has for the seed, or ``"none"`` to send none.
-        response_format: How the form of a reply is asked for: by a JSON schema, as any JSON object, or by the prompt alone.
-        schema_bounds: Whether the schema bounds lengths and numbers; they are checked here in any case.
-        passage: ``"sentence"`` puts the note's own sentences into the schema, so that nothing else can be named.
-    """
-
-    model: str = "meta-llama/Llama-3.1-70B-Instruct"
-    revision: str | None = None
-    prompt: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]*$")] = "pairs-v1"  # a name: a path would read any file
-    pairs_per_note: Annotated[int, Field(ge=1, le=100)] = 6
-    query_types: tuple[QueryType, ...] = ("keyword", "question", "care", "claim", "lay", "code")
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
-    top_p: Ratio | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=131_072)] = 2048
-    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    seed_name: Literal["seed", "random_seed", "none"] = "seed"
-    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
-    schema_bounds: bool = True
-    passage: Literal["span", "sentence"] = "span"
-    max_query_chars: Annotated[int, Field(ge=1, le=10_000)] = 300
-    max_passage_chars: Annotated[int, Field(ge=1, le=100_000)] = 1500
-
-    @model_validator(mode="after")
-    def _sentences_need_a_schema(self) -> "Llm":
-        if self.passage == "sentence" and self.response_format != "json_schema":
-            raise ValueError("passage = 'sentence' is held by the JSON schema: say response_format = 'json_schema'")
-        return self
 
 
 class Pairs(Section):
@@ -447,6 +411,8 @@ class Recipe(Section):
     hardware: str = ""
     seed: int = 13
     scale: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    words: Words = Words()
+    card: Card = Card()
     base: Base = Base()
     notes: Notes = Notes()
     pairs: Pairs = Pairs()

@@ -4,21 +4,17 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-# Letters before a full stop that ends no sentence: titles, Latin abbreviations, units, initials.
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|vs|e\.g|i\.e|cf|etc|et al|Fig|Figs|Tab|No|approx|ca|St)|\b[A-Z])\.$"
-)
+from medembed.recipes.words import ENGLISH, Words
+
 _BOUND = re.compile(r"(?<=[.!?])([\"')\]]*)[ \n]+(?=[\"'(\[]*[A-Z0-9])|\n+")
-# Longest tail an abbreviation can have: looking further back would make the whole quadratic.
-_TAIL = 12
 
 
 def clean(text: str) -> str:
     r"""Normalize Unicode, drop control characters, and collapse blanks. Paragraphs become lines.
 
     Example:
-        >>> clean("Gout.\x00  Treated\twith allopurinol.\r\n\r\n Better.")
-        'Gout. Treated with allopurinol.\nBetter.'
+        >>> clean("Rain.\x00  Then\tsome snow.\r\n\r\n Better.")
+        'Rain. Then some snow.\nBetter.'
     """
     text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
     kept = "".join(character if character.isprintable() or character == "\n" else " " for character in text)
@@ -26,16 +22,20 @@ def clean(text: str) -> str:
     return "\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
-def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
+def sentence_spans(text: str, words: Words = ENGLISH) -> Iterator[tuple[int, int]]:
     """Offsets of the sentences of a cleaned text, in order. The blanks between them belong to none.
+
+    Args:
+        text: The cleaned text.
+        words: Their abbreviations end no sentence.
 
     Example:
         >>> [*sentence_spans("Seen by Dr. May. Better now.")]
         [(0, 16), (17, 28)]
     """
-    start = 0
+    start, abbreviated, tail = 0, words.abbreviated, words.tail
     for match in _BOUND.finditer(text):
-        if "\n" not in match.group() and _ABBREVIATION.search(text, max(start, match.start() - _TAIL), match.start()):
+        if "\n" not in match.group() and abbreviated.search(text, max(start, match.start() - tail), match.start()):
             continue
         end = match.end(1) if match.group(1) is not None else match.start()  # closing quotes belong to the sentence
         if end > start:
@@ -45,7 +45,7 @@ def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
         yield start, len(text)
 
 
-def windows(text: str, max_words: int) -> Iterator[tuple[int, int]]:
+def windows(text: str, max_words: int, words: Words = ENGLISH) -> Iterator[tuple[int, int]]:
     """Cut a cleaned text into stretches of at most ``max_words`` words that end where sentences end.
 
     A single sentence above the limit is cut between words. A short last window is left to the caller.
@@ -53,26 +53,27 @@ def windows(text: str, max_words: int) -> Iterator[tuple[int, int]]:
     Args:
         text: The cleaned text.
         max_words: Words per window.
+        words: Their abbreviations end no sentence.
 
     Returns:
         Offsets of the windows, in order.
     """
     start, end, held = 0, 0, 0
-    for first, last in _pieces(text, max_words):
-        words = len(text[first:last].split())
-        if held and held + words > max_words:
+    for first, last in _pieces(text, max_words, words):
+        more = len(text[first:last].split())
+        if held and held + more > max_words:
             yield start, end
             held = 0
         if not held:
             start = first
-        end, held = last, held + words
+        end, held = last, held + more
     if held:
         yield start, end
 
 
-def _pieces(text: str, max_words: int) -> Iterator[tuple[int, int]]:
+def _pieces(text: str, max_words: int, known: Words) -> Iterator[tuple[int, int]]:
     """Sentences, the overlong ones in pieces."""
-    for first, last in sentence_spans(text):
+    for first, last in sentence_spans(text, known):
         if (
             last - first <= 2 * max_words or len(text[first:last].split()) <= max_words
         ):  # n words take at least 2n-1 characters

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
@@ -126,6 +126,21 @@ def remove_folder(root: Path, name: str) -> None:
             shutil.rmtree(path)
     except FileNotFoundError:
         return
+
+
+def remove_empty(root: Path, name: str) -> None:
+    """Remove a folder below a folder, unless a file is left in it. Empty folders inside go in any case.
+
+    Args:
+        root: The folder that stays.
+        name: A relative name, ``/`` between its parts.
+
+    Raises:
+        UnsafePathError: The name leads out of the folder, or a part of it is a link.
+    """
+    for home, _, _ in os.walk(below(root, name), topdown=False):
+        with suppress(OSError):  # not empty
+            Path(home).rmdir()
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import multiprocessing
 import sys
 import time
 
+from medembed.recipes.llm import Llm
 from medembed.recipes.records import Note, content_id
-from medembed.recipes.schema import Execution, Llm
+from medembed.recipes.schema import Execution
 from medembed.recipes.writers.openai_endpoint import EndpointWriter
 
 AT_ONCE, NOTES = 64, 640

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from medembed.recipes.load import load_recipe
+from medembed.recipes.load import load_recipe, open_recipe
 from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from medembed.recipes.words import Words
 from tests.recipes.endpoint_server import Anything, Server
 
 CONDITIONS = [
@@ -55,6 +56,11 @@ DRUGS = [
 ]
 
 
+def medical_words() -> Words:
+    """The words that the shipped medical recipes begin with."""
+    return open_recipe("tiny")[0].words
+
+
 def article(condition: str, drug: str) -> dict[str, object]:
     """An article of two sections about a condition; no two of them share a sentence."""
     name = condition.capitalize()
@@ -79,6 +85,7 @@ def write_lines(path: Path, rows: Sequence[object]) -> Path:
 
 
 RECIPE = """
+extends = "medical.toml"
 name = "small-test"
 [notes]
 min_words = 8

@@ -84,7 +84,7 @@ def test_a_copy_of_a_recipe_that_extends_another_loads_elsewhere(tmp_path: Path)
 def test_all_shipped_files_are_few_lines() -> None:
     files = list(catalog.root().rglob("*.toml"))
     assert len(files) > 10
-    assert sum(len(file.read_text().splitlines()) for file in files) <= 400
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 530
     assert all(tomllib.loads(file.read_text()) for file in files)
 
 

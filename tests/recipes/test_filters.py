@@ -13,7 +13,9 @@ from medembed.recipes.decontamination import Overlap
 from medembed.recipes.records import Pair, read_parquet
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from medembed.recipes.stages.filters import anaphoric
 from medembed.search import on_disk as topk
+from tests.recipes.conftest import medical_words
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 GOOD = "Allopurinol lowers uric acid and so prevents further attacks in most people with gout."
@@ -63,10 +65,8 @@ def test_a_bad_pair_is_dropped_with_its_reason(
     ],
 )
 def test_queries_that_any_note_answers_are_anaphoric(query: str, dropped: bool) -> None:
-    from medembed.recipes.stages.filters import _anaphoric
-
     pair = Pair("p", "n", "d", "s", query, "question", GOOD, 0, 9, 5)
-    assert (_anaphoric(pair) == "anaphoric query") is dropped
+    assert (anaphoric(medical_words())(pair) == "anaphoric query") is dropped
 
 
 def test_a_shared_run_of_thirteen_words_is_contamination_and_twelve_are_not() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from medembed.checkpoints import checkpoint
 from medembed.recipes import pipeline
-from medembed.recipes.fingerprint import canonical_json, fingerprint
+from medembed.recipes.fingerprint import canonical_json, fingerprint, told
 from medembed.recipes.load import open_recipe
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
@@ -53,6 +53,15 @@ def test_what_changes_no_result_never_enters_a_fingerprint(loaded: Loaded, setti
         ("train.learning_rate=1e-3", "train"),
         ("merge.ratios=[0.25]", "merge"),
         ("publish.name=other", "publish"),
+        ('words.abbreviations=["Art"]', "notes"),
+        ('words.common=["shall"]', "pairs"),
+        ('words.vague=["party"]', "pairs"),
+        ('words.questions={"What is {}?"=["scope"]}', "pairs"),
+        ('words.pointers=["the"]', "filters"),
+        ('words.pointed_at=["party"]', "filters"),
+        ('words.openers=["it"]', "filters"),
+        ('card.tags=["legal"]', "publish"),
+        ("card.limits=None known.", "publish"),
         ("name=other", "publish"),
         ("description=other", "publish"),
     ],
@@ -61,6 +70,31 @@ def test_a_setting_changes_its_stage_and_all_after_it(loaded: Loaded, setting: s
     before, after = marks(loaded), marks(loaded, setting)
     changed = [name for name in before if before[name] != after[name]]
     assert changed == list(before)[list(before).index(first_changed) :]
+
+
+@pytest.mark.parametrize(
+    ("setting", "changes"),
+    [
+        ("pairs.llm.temperature=0.1", True),
+        ('pairs.llm.query_types={keyword="two to six words", term="of the field"}', True),
+        ("pairs.llm.query_types.lay=in plain words", True),
+        ("pairs.llm.prompt=own", True),
+        ("words.common=[]", False),  # no rule reads it where a language model writes
+    ],
+)
+def test_a_prompt_counts_with_what_it_explains(
+    loaded: Loaded, recipe_folder: Path, setting: str, changes: bool
+) -> None:
+    (recipe_folder / "own.txt").write_text("Ask.\n---\n$note")
+    asking = "pairs.writer=openai_endpoint"
+    assert (marks(loaded, asking, setting)["pairs"] != marks(loaded, asking)["pairs"]) is changes
+
+
+def test_words_that_were_code_once_enter_no_fingerprint_and_others_do() -> None:
+    """What was built before recipes brought their words is still known by its fingerprint."""
+    medical, legal = (open_recipe(name)[0] for name in ("tiny", "legal-tiny"))
+    assert told(medical.card.model_dump()) == told(medical.words.model_dump(include={"abbreviations"})) == {}
+    assert told(legal.card.model_dump()) == {"words": legal.card.model_dump()}
 
 
 def test_the_content_of_a_source_counts_and_its_place_does_not(
@@ -146,7 +180,7 @@ def test_fingerprints_of_tiny_up_to_the_triplets_are_the_recorded_ones() -> None
     assert {name: found[name] for name in recorded["tiny"]} == recorded["tiny"]
 
 
-MEASURED = ["tiny", "mini", "mini/1", "mini/2", "mini/3", "mini/4", "mini/colbert"]
+MEASURED = ["tiny", "legal-tiny", "mini", "mini/1", "mini/2", "mini/3", "mini/4", "mini/colbert"]
 
 
 @pytest.mark.parametrize("name", MEASURED)

@@ -57,7 +57,20 @@ def _triplets(path: Path) -> str:
     return 'format = "jsonl"\npath = "given.jsonl"\npositive = "pos"\nnegatives = "neg"'
 
 
-LAYOUTS = {"jsonl": _jsonl, "parquet": _parquet, "csv": _csv, "flag-embedding": _flag_embedding, "triplets": _triplets}
+def _anchors(path: Path) -> str:
+    lines = [{"anchor": q, "positive": p, "negative": text} for q, p, n in TABLE for text in n]
+    write_lines(path / "given.jsonl", lines)
+    return 'format = "jsonl"\npath = "given.jsonl"\nquery = "anchor"\nnegatives = "negative"'
+
+
+LAYOUTS = {
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+    "csv": _csv,
+    "flag-embedding": _flag_embedding,
+    "triplets": _triplets,
+    "anchor-positive-negative": _anchors,
+}
 
 
 @pytest.fixture

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from medembed.errors import RecipeConfigError
 from medembed.recipes import pipeline
+from medembed.recipes.llm import Llm
 from medembed.recipes.records import Failure, Note, Pair, content_id, read_parquet
-from medembed.recipes.schema import Extractive, Llm, Recipe
+from medembed.recipes.schema import Extractive, Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.writers.extractive import RULES, ExtractiveWriter
-from medembed.recipes.writers.prompts import load_prompt, messages, reply_schema
+from medembed.recipes.writers.prompts import explained, messages, reply_schema
 from medembed.recipes.writers.replies import find_span, parse_reply
 from medembed.recipes.writers.scripted import ScriptedWriter
+from tests.recipes.conftest import medical_words
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 
@@ -105,7 +107,7 @@ def test_a_sentence_asked_for_is_not_in_its_own_passage(notes: list[Note]) -> No
 )
 def test_rules_ask_what_they_should(title: str, heading: str, text: str, kind: str, query: str) -> None:
     note = Note("0" * 16, "d", "s", title, heading, text.strip())
-    [written] = ExtractiveWriter(Extractive(kinds=tuple(RULES))).write([note])
+    [written] = ExtractiveWriter(Extractive(kinds=tuple(RULES)), medical_words()).write([note])
     assert (kind, query) in [(pair.query_type, pair.query) for pair in written.pairs]
 
 
@@ -301,11 +303,11 @@ def test_a_span_of_the_text_is_found_whatever_its_blanks(words: list[str], data:
 
 
 def test_the_prompt_holds_the_note_and_the_schema_bounds_the_answer(notes: list[Note]) -> None:
-    settings = Llm(pairs_per_note=3, max_query_chars=50, query_types=("lay", "code"))
+    settings = Llm(pairs_per_note=3, max_query_chars=50, query_types={"lay": "in plain words", "code": "a code"})
     system, user = messages(notes[0], settings)
     assert notes[0].text in user["content"]
     assert "Write 3 pairs" in user["content"]
-    assert "copied from the note" in system["content"]
+    assert "lay (in plain words), code (a code)" in system["content"]
     pairs = reply_schema(notes[0], settings)["properties"]["pairs"]
     assert pairs["maxItems"] == 3
     assert pairs["items"]["properties"]["query"]["maxLength"] == 50
@@ -321,7 +323,7 @@ def test_sentence_passages_are_the_notes_own(notes: list[Note]) -> None:
 
 def test_an_unknown_prompt_names_those_there_are() -> None:
     with pytest.raises(RecipeConfigError, match="pairs-v1"):
-        load_prompt("pairs-v999")
+        explained(Llm(prompt="pairs-v999"))
 
 
 def test_the_scripted_writer_answers_every_note_once(notes: list[Note]) -> None:

@@ -1,6 +1,5 @@
 """Stage ``filters``: pairs → pairs worth training on, with a count for every reason."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,10 +8,13 @@ from medembed.errors import EmptyStageError
 from medembed.recipes import models, near_duplicates
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.decontamination import Overlap, beir_texts, normal_words
+from medembed.recipes.fingerprint import told
+from medembed.recipes.llm import GIVEN
 from medembed.recipes.records import Failure, Pair, content_id, read_parquet, write_parquet
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, identity, verified
 from medembed.recipes.stage import Stage, StageRun, Summary
+from medembed.recipes.words import Words
 from medembed.search import on_disk as topk
 
 ROWS_A_PART = 16384
@@ -20,22 +22,15 @@ QUERY_WORDS, PASSAGE_WORDS = (1, 64), (8, 400)
 SHARED_WORDS = 13  # words in a row that a pair may not share with a development set, as GPT-3's authors chose
 Check = Callable[[Pair], str | None]
 
-# A query that points at "the patient" or "this study" is answered by any note: it teaches that all notes are alike.
-_ANAPHORIC = re.compile(
-    r"\b(?:the|this|that|these|those|his|her|their|our)\s+(?:\w+\s+)?"
-    r"(?:patients?|case|man|woman|boy|girl|child|infant|male|female|stud(?:y|ies)|trial|paper|article|review|report|results?|findings?|authors?|"
-    r"participants?|subjects?|cohort|note|passage|text|section|table|figure|symptoms|condition|treatment)\b"
-    r"|^(?:he|she|it|they|we|this|these|those|such|however|therefore|moreover|furthermore|in addition|additionally|similarly|thus)\b",
-    re.IGNORECASE,
-)
 _MIN_DEGENERATE_WORDS = 8
 
 
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
-    """The settings, the development sets' contents and, for the round trip, the model."""
+    """The settings, the words, the development sets' contents and, for the round trip, the model."""
     sets = {name: identity(item, name, places) for name, item in sorted(recipe.development.items())}
     model = models.base_identity(recipe, places) if recipe.filters.round_trip_top_k else None
-    return {"filters": recipe.filters, "sets": sets, "model": model}
+    words = told(recipe.words.model_dump(include={"pointers", "pointed_at", "openers"}))
+    return {"filters": recipe.filters, "sets": sets, "model": model, **words}
 
 
 def run(stage: StageRun) -> Summary:
@@ -79,7 +74,8 @@ def run(stage: StageRun) -> Summary:
 def _checks(stage: StageRun) -> list[Check]:
     """Checks of single pairs, the cheap ones first."""
     settings = stage.recipe.filters
-    checks: list[Check] = [_lengths, _exact_duplicates(), _relevance(settings.min_relevance), _anaphoric, _degenerate]
+    alone = [_relevance(settings.min_relevance), anaphoric(stage.recipe.words), _degenerate]
+    checks: list[Check] = [_lengths, _exact_duplicates(), *alone]
     overlap = Overlap(_evaluation_texts(stage), SHARED_WORDS)
 
     def contaminated(pair: Pair) -> str | None:
@@ -168,8 +164,10 @@ def _relevance(least: int) -> Check:
     return lambda pair: f"relevance score below {least}" if pair.relevance_score < least else None
 
 
-def _anaphoric(pair: Pair) -> str | None:
-    return "anaphoric query" if pair.query_type != "given" and _ANAPHORIC.search(pair.query) else None
+def anaphoric(words: Words) -> Check:
+    """Drop a query that points at "the case" or "this study". Any note answers it: it teaches that all notes are alike."""
+    points = words.anaphoric
+    return lambda pair: "anaphoric query" if pair.query_type != GIVEN and points.search(pair.query) else None
 
 
 def _degenerate(pair: Pair) -> str | None:

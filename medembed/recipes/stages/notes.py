@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from medembed.recipes.fingerprint import told
 from medembed.recipes.records import Failure, Note, content_id, count_rows, write_parquet
 from medembed.recipes.schema import Notes, NoteSource, Recipe
 from medembed.recipes.sentences import clean, windows
 from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
+from medembed.recipes.words import Words
 
 ROWS_A_PART = 4096
 SCALE_FLOOR = 24  # documents that even scale=0.001 keeps of each source
@@ -24,6 +26,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
         "notes": recipe.notes.model_dump(mode="json", exclude={"sources"}),
         "sources": sources,
         "scale": recipe.scale,
+        **told(recipe.words.model_dump(include={"abbreviations"})),
     }
 
 
@@ -67,7 +70,7 @@ def _found(stage: StageRun) -> Iterator[Note | Failure]:
         for index, row in enumerate(rows(source, name, stage.places, _columns(source, name))):
             if not is_kept(index, content_id(name, str(index)), stage.recipe.scale, SCALE_FLOOR):
                 continue
-            for note in cut_row(settings, name, source, index, row):
+            for note in cut_row(settings, name, source, index, row, stage.recipe.words):
                 if isinstance(note, Note) and note.note_id in seen:
                     yield Failure(note.doc_id, "duplicate")
                     continue
@@ -76,11 +79,13 @@ def _found(stage: StageRun) -> Iterator[Note | Failure]:
                 yield note
 
 
-def cut_row(settings: Notes, name: str, source: NoteSource, index: int, row: Row) -> Iterator[Note | Failure]:
+def cut_row(
+    settings: Notes, name: str, source: NoteSource, index: int, row: Row, words: Words
+) -> Iterator[Note | Failure]:
     """Windows of one row of a source, and one failure for each of its texts that gave none."""
     read = _article_texts if source.format == "articles" else _plain_texts
     for doc_id, title, heading, text in read(source, f"{name}:{index}", row):
-        yield from _cut(settings.min_words, settings.max_words, name, doc_id, title, heading, text)
+        yield from _cut(settings, words, name, doc_id, title, heading, text)
 
 
 def _columns(source: NoteSource, name: str) -> dict[str, str]:
@@ -92,7 +97,7 @@ def _columns(source: NoteSource, name: str) -> dict[str, str]:
 
 
 def _cut(
-    min_words: int, max_words: int, source: str, doc_id: str, title: str, heading: str, raw: Any
+    settings: Notes, words: Words, source: str, doc_id: str, title: str, heading: str, raw: Any
 ) -> Iterator[Note | Failure]:
     """Windows of one text. A value that is not a text, is empty or is too short gives a failure with the reason."""
     if not isinstance(raw, str):
@@ -102,9 +107,9 @@ def _cut(
     if not text:
         yield Failure(doc_id, "empty")
         return
-    for start, end in windows(text, max_words):
+    for start, end in windows(text, settings.max_words, words):
         window = text[start:end]
-        if len(window.split()) < min_words:
+        if len(window.split()) < settings.min_words:
             yield Failure(doc_id, "too short")
         else:
             yield Note(content_id(window), doc_id, source, title, heading, window)

@@ -10,12 +10,14 @@ from typing import Any
 
 from medembed.errors import PairWriterError
 from medembed.recipes.decontamination import normal_words
+from medembed.recipes.fingerprint import told
+from medembed.recipes.llm import GIVEN
 from medembed.recipes.pair_blocks import Block, write_here
 from medembed.recipes.records import Failure, Note, Pair, content_id, count_rows, read_parquet, write_parquet
 from medembed.recipes.schema import PairSource, Recipe
 from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
-from medembed.recipes.writers.prompts import prompt_text
+from medembed.recipes.writers.prompts import explained
 
 NOTES_A_BLOCK = 256  # a kill loses nothing of a costly writer: its replies are journalled one by one
 ROWS_A_BLOCK = 8192
@@ -23,7 +25,7 @@ SCALE_FLOOR = 256
 
 
 def config(recipe: Recipe, places: Places, _round: int) -> Any:
-    """The writer's settings, with the prompt's hash where there is one, and the ready pairs' contents."""
+    """The writer's settings, with its words or the prompt's hash, and the ready pairs' contents."""
     pairs = recipe.pairs
     columns = {"query", "positive", "source", "id"}
     sources = {
@@ -32,12 +34,16 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
         for name, source in pairs.sources.items()
     }
     writer: Any = None
+    words: dict[str, Any] = {}
     if pairs.writer == "extractive":
         writer = pairs.extractive
+        words = told(recipe.words.model_dump(include={"common", "vague", "questions"}))
     elif pairs.asks_model:
-        prompt = hashlib.sha256(prompt_text(pairs.llm.prompt).encode()).hexdigest()
-        writer = {"llm": pairs.llm, "prompt": prompt, "seed": recipe.seed}
-    return {"writer": pairs.writer, "settings": writer, "sources": sources, "scale": recipe.scale}
+        # the explanations of the types stand in the prompt
+        asked = pairs.llm.model_dump(mode="json") | {"query_types": list(pairs.llm.query_types)}
+        prompt = hashlib.sha256(explained(pairs.llm).encode()).hexdigest()
+        writer = {"llm": asked, "prompt": prompt, "seed": recipe.seed}
+    return {"writer": pairs.writer, "settings": writer, "sources": sources, "scale": recipe.scale, **words}
 
 
 def run(stage: StageRun) -> Summary:
@@ -144,7 +150,7 @@ def _ready_pairs(stage: StageRun, name: str, source: PairSource) -> Iterator[Pai
         doc_id = str(row.get(source.id) or f"{name}:{index}") if source.id else f"{name}:{index}"
         for passage in positives:
             key = content_id(query[0], passage)
-            yield Pair(key, "", doc_id, origin, query[0], "given", passage, -1, -1, 5, wrong)
+            yield Pair(key, "", doc_id, origin, query[0], GIVEN, passage, -1, -1, 5, wrong)
 
 
 def _texts(row: Row, columns: Iterable[str]) -> list[str] | None:

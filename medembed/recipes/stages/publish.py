@@ -10,6 +10,7 @@ from medembed.checkpoints import checkpoint, keys, lengths, model_files
 from medembed.errors import PublishError, RecipeConfigError
 from medembed.extras import require
 from medembed.recipes import cards, models
+from medembed.recipes.fingerprint import told
 from medembed.recipes.records import Triplet, read_parquet
 from medembed.recipes.schema import Execution, Recipe
 from medembed.recipes.sources import Places
@@ -33,6 +34,7 @@ def config(recipe: Recipe, places: Places, _round: int) -> Any:
         "anchor": None if recipe.merge.anchor is None else cards.name_of(recipe.merge.anchor),
         "sources": said,
         "prompts": models.base_identity(recipe, places),
+        **told(recipe.card.model_dump()),
     }
 
 

@@ -166,7 +166,7 @@ def _sentences(recipe: Recipe, places: Places) -> Iterator[tuple[str, str]]:
         for number, row in enumerate(read_rows(source, name, places, columns)):
             text = clean(str(row[source.text] or ""))
             note = str(row.get(source.id or "id") or number)
-            yield from ((note, text[start:end]) for start, end in sentence_spans(text))
+            yield from ((note, text[start:end]) for start, end in sentence_spans(text, recipe.words))
 
 
 def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: Path) -> Floats:

@@ -253,7 +253,7 @@ def column_prompts(prompts: dict[str, str], negatives: int) -> dict[str, str]:
 
 
 class _WithoutCard:
-    """Leaves out the library's own card: it would quote training texts, which may be patient data, in every checkpoint."""
+    """Leaves out the library's own card: it would quote training texts, which may be private, in every checkpoint."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add no callback. ``publish`` writes the card."""

@@ -20,13 +20,13 @@ def load_writer(recipe: Recipe) -> PairWriter:
     if pairs.writer == "extractive":
         from medembed.recipes.writers.extractive import ExtractiveWriter
 
-        return ExtractiveWriter(pairs.extractive)
+        return ExtractiveWriter(pairs.extractive, recipe.words)
     if pairs.writer == "openai_endpoint":
         from medembed.recipes.writers.openai_endpoint import EndpointWriter
 
-        return EndpointWriter(pairs.llm, recipe.execution, seed=recipe.seed)
+        return EndpointWriter(pairs.llm, recipe.execution, seed=recipe.seed, words=recipe.words)
     if pairs.writer == "vllm_local":
         from medembed.recipes.writers.vllm_local import VllmWriter
 
-        return VllmWriter(pairs.llm, recipe.execution, seed=recipe.seed)
+        return VllmWriter(pairs.llm, recipe.execution, seed=recipe.seed, words=recipe.words)
     raise AssertionError(f"no writer named {pairs.writer}")

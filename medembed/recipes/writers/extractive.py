@@ -7,22 +7,14 @@ from itertools import pairwise
 from medembed.recipes.records import Note, Pair, content_id
 from medembed.recipes.schema import Extractive, ExtractiveKind
 from medembed.recipes.sentences import sentence_spans
+from medembed.recipes.words import ENGLISH, Words
 from medembed.recipes.writers import sentence_rules, statements
 from medembed.recipes.writers.interface import Written
 
 Span = tuple[int, int]
 Draft = tuple[str, Span]
+Rule = Callable[[Note, list[Span], bool, Words], Iterator[Draft]]
 
-# What a heading asks of its article's topic; the topic must be short enough to be one.
-_QUESTIONS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"symptom|clinical manifestation|presentation", re.IGNORECASE), "What are the symptoms of {}?"),
-    (re.compile(r"treatment|therap|management|intervention", re.IGNORECASE), "How is {} treated?"),
-    (re.compile(r"diagnos|screening|assessment", re.IGNORECASE), "How is {} diagnosed?"),
-    (re.compile(r"\bcause|etiology|aetiology|pathophysiology", re.IGNORECASE), "What causes {}?"),
-    (re.compile(r"prevent", re.IGNORECASE), "How can {} be prevented?"),
-    (re.compile(r"risk factor", re.IGNORECASE), "Who is at risk of {}?"),
-    (re.compile(r"adverse|side effect", re.IGNORECASE), "What are the side effects of {}?"),
-)
 _DEFINITION = re.compile(
     r"(?:An? |The )?([A-Z][\w’'()/-]*(?: [\w’'()/-]+){0,5}?) (?:is|are|refers to|means|describes) (?:an?|the|any|when)\b"
 )
@@ -41,13 +33,12 @@ class ExtractiveWriter:
 
     Args:
         settings: Which kinds, and how many of each per note.
+        words: The words of the notes' field.
     """
 
-    def __init__(self, settings: Extractive) -> None:
-        self._settings = settings
-        self._rules: list[tuple[str, Callable[[Note, list[Span], bool], Iterator[Draft]]]] = [
-            (kind, RULES[kind]) for kind in settings.kinds
-        ]
+    def __init__(self, settings: Extractive, words: Words = ENGLISH) -> None:
+        self._settings, self._words = settings, words
+        self._rules: list[tuple[str, Rule]] = [(kind, RULES[kind]) for kind in settings.kinds]
 
     def write(self, notes: Sequence[Note]) -> Iterator[Written]:
         """Pairs of each note, in the order of the notes."""
@@ -61,11 +52,11 @@ class ExtractiveWriter:
         """Nothing to give back."""
 
     def _pairs(self, note: Note, opens: bool) -> list[Pair]:
-        sentences = list(sentence_spans(note.text))
+        sentences = list(sentence_spans(note.text, self._words))
         pairs: list[Pair] = []
         for kind, rule in self._rules:
             left = self._settings.per_note
-            for query, span in rule(note, sentences, opens):
+            for query, span in rule(note, sentences, opens, self._words):
                 if left == 0:
                     break
                 if self._fits(note, query, span):
@@ -95,14 +86,14 @@ def _pair(note: Note, kind: str, query: str, span: Span) -> Pair:
     )
 
 
-def _title(note: Note, _sentences: list[Span], opens: bool) -> Iterator[Draft]:
+def _title(note: Note, _sentences: list[Span], opens: bool, _words: Words) -> Iterator[Draft]:
     """Pair the document's title with its abstract or opening. Now and then the passage is a window further in."""
     at_the_top = opens and _FIRST_SECTION.search(note.heading or "abstract")
     if note.title and (at_the_top or int(note.note_id[:8], 16) % _TITLE_EVERY == 0):
         yield note.title, (0, len(note.text))
 
 
-def _heading(note: Note, _sentences: list[Span], opens: bool) -> Iterator[Draft]:
+def _heading(note: Note, _sentences: list[Span], opens: bool, _words: Words) -> Iterator[Draft]:
     """Pair a section's heading with the section's first window.
 
     The title is added where the heading says too little alone.
@@ -112,23 +103,23 @@ def _heading(note: Note, _sentences: list[Span], opens: bool) -> Iterator[Draft]
         yield leaf if len(leaf.split()) > 2 else f"{note.title} {leaf}".strip(), (0, len(note.text))
 
 
-def _question(note: Note, sentences: list[Span], opens: bool) -> Iterator[Draft]:
+def _question(note: Note, sentences: list[Span], opens: bool, words: Words) -> Iterator[Draft]:
     """Pair the questions of the heading and of the text with passages.
 
     The heading asks them of a short topic. The text asks them itself and then answers them.
     """
     leaf, topic = note.heading.rpartition(" > ")[2], note.title.rstrip(".")
     if opens and leaf and 0 < len(topic.split()) <= _MAX_TOPIC_WORDS:
-        for pattern, question in _QUESTIONS:
+        for pattern, question in words.asked:
             if pattern.search(leaf):
-                yield question.format(topic), (0, len(note.text))
+                yield question.replace("{}", topic), (0, len(note.text))
                 break
     for (start, end), (after, _) in pairwise(sentences):
         if note.text[end - 1] == "?":
             yield note.text[start:end], (after, len(note.text))
 
 
-def _term(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+def _term(note: Note, sentences: list[Span], _opens: bool, _words: Words) -> Iterator[Draft]:
     """Pair a term that the text defines with its definition.
 
     The passage goes on with what follows, three sentences at most.
@@ -139,13 +130,13 @@ def _term(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
             yield match.group(1), (start, sentences[min(index + 2, len(sentences) - 1)][1])
 
 
-def _lead(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+def _lead(note: Note, sentences: list[Span], _opens: bool, _words: Words) -> Iterator[Draft]:
     """Pair the first sentence with the rest."""
     if len(sentences) > 2:
         yield note.text[slice(*sentences[0])], (sentences[1][0], sentences[-1][1])
 
 
-def _cropped(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+def _cropped(note: Note, sentences: list[Span], _opens: bool, _words: Words) -> Iterator[Draft]:
     """Pair a sentence with the longer side of its surroundings (inverse cloze).
 
     The sentence is chosen by the note's hash.
@@ -158,7 +149,7 @@ def _cropped(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]
         yield note.text[slice(*sentences[chosen])], sentence_rules.longer_side(sentences, chosen)
 
 
-RULES: dict[ExtractiveKind, Callable[[Note, list[Span], bool], Iterator[Draft]]] = {
+RULES: dict[ExtractiveKind, Rule] = {
     "title": _title,
     "heading": _heading,
     "question": _question,

@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from medembed.errors import PairWriterError
+from medembed.recipes.llm import Llm
 from medembed.recipes.records import Failure, Note
-from medembed.recipes.schema import Execution, Llm
+from medembed.recipes.schema import Execution
+from medembed.recipes.words import ENGLISH, Words
 from medembed.recipes.writers.advice import what_to_do
 from medembed.recipes.writers.chat import Answered, Busy, ChatClient, Fault, Outcome, Refused
 from medembed.recipes.writers.interface import Written
@@ -24,8 +26,8 @@ PROBE = Note(
     "probe",
     "",
     "",
-    "Gout is a disease of the joints. Crystals of uric acid cause sudden pain, most often in the big toe. Allopurinol lowers the "
-    "uric acid in the blood. Drinking enough water helps too.",
+    "A lighthouse is a tower with a strong lamp. It shows ships where the coast is, most often at a cape. Lenses bundle the light "
+    "of the lamp into a beam. Sailors know a tower by its rhythm too.",
 )
 _TRIES_OF_PROBE = 3
 _MOST_TIMEOUTS = 2  # each costs the whole time-out
@@ -72,14 +74,15 @@ class EndpointWriter:
         settings: Model, prompt, sampling and dialect.
         execution: Server, concurrency, time-out, retries and patience.
         seed: Seed of the sampling.
+        words: Abbreviations of the notes.
 
     Raises:
         MissingExtraError: ``httpx2`` is not installed.
         RecipeConfigError: The address or the key cannot be used.
     """
 
-    def __init__(self, settings: Llm, execution: Execution, *, seed: int) -> None:
-        self._settings, self._execution, self._seed = settings, execution, seed
+    def __init__(self, settings: Llm, execution: Execution, *, seed: int, words: Words = ENGLISH) -> None:
+        self._settings, self._execution, self._seed, self._words = settings, execution, seed, words
         self._client = ChatClient(execution)
         self._pace = Pace(execution.concurrency)
         self._reached = False  # something answered since this writer was made
@@ -139,7 +142,7 @@ class EndpointWriter:
             await asyncio.gather(*running, return_exceptions=True)
 
     def _body(self, note: Note) -> bytes:
-        return request_body(note, self._settings, self._seed)
+        return request_body(note, self._settings, self._seed, self._words)
 
     def _launch(self, waiting: list[_Open], running: dict["asyncio.Task[Outcome]", _Open]) -> None:
         """Send what may be sent now."""

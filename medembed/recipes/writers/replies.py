@@ -7,8 +7,8 @@ from typing import Any
 
 from medembed.border import parse_json
 from medembed.errors import MedEmbedError
+from medembed.recipes.llm import Llm
 from medembed.recipes.records import Failure, Note, Pair, content_id
-from medembed.recipes.schema import Llm
 from medembed.recipes.writers.interface import Written
 
 _MOST_REPLY_CHARS = 1 << 22

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from medembed.recipes.llm import Llm
 from medembed.recipes.records import Note
-from medembed.recipes.schema import Llm
 from medembed.recipes.writers.interface import Written
 from medembed.recipes.writers.replies import parse_reply
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from medembed.extras import require
 from medembed.recipes.records import Note
+from medembed.recipes.words import Words
 
 Span = tuple[int, int]
 Draft = tuple[str, Span]
@@ -17,16 +18,6 @@ Draft = tuple[str, Span]
 _WORD = re.compile(r"[A-Za-z0-9][\w'’/+-]*")
 _KEYWORDS = 6
 _MIN_KEYWORDS = 3
-# Words of every paper: they tell no passage from another.
-_ACADEMIC = re.compile(
-    r"also|although|among|analysis|assessed|based|compared|conclusion|conducted|control|data|demonstrated|"
-    r"described|different|due|effect|effects|et|al|evidence|figure|found|furthermore|group|groups|"
-    r"however|included|including|increased|indicate|indicated|may|method|methods|might|moreover|observed|"
-    r"participants|patients|performed|present|previous|previously|reported|respectively|results|several|"
-    r"showed|shown|significant|significantly|studies|study|suggest|suggested|suggests|table|therefore|thus|"
-    r"trial|two|three|used|using|well|whereas|within|would",
-    re.IGNORECASE,
-)
 _SHORT = re.compile(r"\(([A-Z][A-Za-z0-9-]{1,9})\)")
 _WORDS_BEFORE = re.compile(r"(?:[A-Za-z][\w-]*[ -])+$")
 _LONG_FORM_CHARS = 160
@@ -43,20 +34,20 @@ _MIN_CLAIM_WORDS = 6
 _ABOUT_SHORT = ("What is {short}?", "What does {short} stand for?", "{short} {long}", "What is {long}?")
 
 
-def keyword(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+def keyword(note: Note, sentences: list[Span], _opens: bool, words: Words) -> Iterator[Draft]:
     """Pair the longest words of a sentence with the whole window.
 
     The note's hash chooses the sentence. The words keep their order.
     """
     for start, end in from_chosen(note, sentences):
-        words = [word for word in _WORD.findall(note.text[start:end]) if _tells(word)]
-        longest = sorted(words, key=len, reverse=True)[:_KEYWORDS]
-        picked = [word for word in dict.fromkeys(words) if word in longest]
+        telling = [word for word in _WORD.findall(note.text[start:end]) if _tells(word, words)]
+        longest = sorted(telling, key=len, reverse=True)[:_KEYWORDS]
+        picked = [word for word in dict.fromkeys(telling) if word in longest]
         if len(picked) >= _MIN_KEYWORDS:
             yield " ".join(picked), (0, len(note.text))
 
 
-def acronym(note: Note, _sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+def acronym(note: Note, _sentences: list[Span], _opens: bool, _words: Words) -> Iterator[Draft]:
     """Pair an abbreviation that the text explains with the whole window. The text explains it as ``long form (LF)``."""
     for match in _SHORT.finditer(note.text):
         before = _WORDS_BEFORE.search(note.text, max(0, match.start() - _LONG_FORM_CHARS), match.start())
@@ -69,7 +60,7 @@ def acronym(note: Note, _sentences: list[Span], _opens: bool) -> Iterator[Draft]
             yield template.format(short=short, long=long_form), (0, len(note.text))
 
 
-def claim(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+def claim(note: Note, sentences: list[Span], _opens: bool, _words: Words) -> Iterator[Draft]:
     """Pair a sentence's finding with the longer side of its surroundings.
 
     The words that announce the finding are left out.
@@ -99,9 +90,9 @@ def longer_side(sentences: list[Span], chosen: int) -> Span:
     return max(before, after, key=lambda span: span[1] - span[0])
 
 
-def _tells(word: str) -> bool:
+def _tells(word: str, words: Words) -> bool:
     """Tell whether a word may distinguish this passage from others."""
-    return word.casefold() not in _stopwords() and not _ACADEMIC.fullmatch(word)
+    return word.casefold() not in _stopwords() and not words.says_little.fullmatch(word)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from medembed.recipes.records import Note
+from medembed.recipes.words import ENGLISH, Words
 from medembed.recipes.writers.sentence_rules import ANNOUNCED, CITED, POINTS_BACK, Draft, Span, from_chosen
 
 _CONNECTED = re.compile(
@@ -24,7 +25,7 @@ _STATEMENT = re.compile(
 _NO_SUBJECT = re.compile(
     r"^(?:in|at|on|for|during|after|before|when|while|if|although|because|since|of|with|without|by|from|to|as|there|here|no|not|"
     r"among|despite|unlike|between|both|either|each|what|who|how|and|but|or|so|then|that|which|i|he|she|you|one|most|some|many|"
-    r"all|other|another|such|patients|participants|subjects|data|results|informed consent)\b"
+    r"all|other|another|such)\b"
     r"|\b(?:that|which|who|whom|whose|where|when|whether|if|because|is|are|was|were|as)\b",
     re.IGNORECASE,
 )
@@ -39,24 +40,28 @@ _MAX_SUBJECT_WORDS, _MIN_REST_WORDS, _MAX_REST_WORDS = 9, 3, 18
 _SINGULAR = {"are": "is", "were": "was", "have been": "has been"}  # what "what" takes
 
 
-def asked(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
+def asked(note: Note, sentences: list[Span], _opens: bool, words: Words) -> Iterator[Draft]:
     """Pair a question that a statement answers with the whole window. The statement is chosen by the note's hash."""
     for start, end in from_chosen(note, sentences):
-        forms = list(questions(note.text[start:end]))
+        forms = list(questions(note.text[start:end], words))
         if forms:
             yield forms[int(note.note_id[8:16], 16) % len(forms)], (0, len(note.text))
 
 
-def questions(sentence: str) -> Iterator[str]:
+def questions(sentence: str, words: Words = ENGLISH) -> Iterator[str]:
     """Every question that a statement answers. There are none where it points at another sentence.
+
+    Args:
+        sentence: The statement.
+        words: Nothing is asked about their vague subjects.
 
     Example:
         >>> list(questions("The median follow-up was 12 months."))
         ['What was the median follow-up?']
-        >>> list(questions("High blood pressure may be caused by kidney disease."))
-        ['May high blood pressure be caused by kidney disease?', 'What may be caused by kidney disease?']
-        >>> list(questions("A total of 40 women were assigned to aspirin."))
-        ['How many women were assigned to aspirin?']
+        >>> list(questions("High waves may be caused by distant storms."))
+        ['May high waves be caused by distant storms?', 'What may be caused by distant storms?']
+        >>> list(questions("A total of 40 ships were sent to Lisbon."))
+        ['How many ships were sent to Lisbon?']
     """
     found = _STATEMENT.match(_bare(sentence))
     if found is None:
@@ -71,7 +76,7 @@ def questions(sentence: str) -> Iterator[str]:
         if long_enough:
             yield f"How many {counted['counted']} {verb} {rest}?"
         return
-    if _NO_SUBJECT.search(subject):
+    if _NO_SUBJECT.search(subject) or words.means_anything.match(subject):
         return
     subject = _uncapped(subject)
     auxiliary, *been = verb.split()

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from medembed.extras import require, switches
+from medembed.recipes.llm import Llm
 from medembed.recipes.records import Failure, Note, content_id
-from medembed.recipes.schema import Execution, Llm
+from medembed.recipes.schema import Execution
+from medembed.recipes.words import ENGLISH, Words
 from medembed.recipes.writers.interface import Written
 from medembed.recipes.writers.prompts import messages, reply_schema
 from medembed.recipes.writers.replies import parse_reply
@@ -24,12 +26,13 @@ class VllmWriter:
         execution: GPUs (``tensor_parallel``), notes per batch (``llm_batch``), further engine options (``vllm_options``).
         seed: Seed of the engine; each note samples with a seed of its own, made from this one and its hash, so that its
             answer does not depend on what else is in the batch.
+        words: Abbreviations of the notes.
     """
 
-    def __init__(self, settings: Llm, execution: Execution, *, seed: int) -> None:
+    def __init__(self, settings: Llm, execution: Execution, *, seed: int, words: Words = ENGLISH) -> None:
         self._vllm = require("vllm")
         self._sampling = require("vllm.sampling_params")
-        self._settings, self._batch, self._seed = settings, execution.llm_batch, seed
+        self._settings, self._batch, self._seed, self._words = settings, execution.llm_batch, seed, words
         options: dict[str, Any] = {
             "trust_remote_code": False,
             "model": settings.model,
@@ -84,7 +87,7 @@ class VllmWriter:
             return None
         if self._settings.response_format == "json_object":
             return self._sampling.StructuredOutputsParams(json_object=True)
-        return self._sampling.StructuredOutputsParams(json=json.dumps(reply_schema(note, self._settings)))
+        return self._sampling.StructuredOutputsParams(json=json.dumps(reply_schema(note, self._settings, self._words)))
 
     def _fits(self, note: Note) -> bool:
         tokens = self._tokenizer.apply_chat_template(
