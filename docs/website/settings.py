@@ -1,5 +1,7 @@
 """The reference of recipe settings, from the models that check them."""
 
+import inspect
+import re
 import types
 import typing
 from typing import Any, get_args, get_origin
@@ -15,6 +17,8 @@ What a `recipe.toml` may say; anything else is refused before a run starts, all 
 `python -m medembed.recipes.train --recipe tiny train.epochs=2`. Nothing under `[execution]` changes a result.
 
 """
+# a line of "Attributes:", with the lines that go on with it
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
 def page() -> str:
@@ -24,23 +28,40 @@ def page() -> str:
 
 def _section(path: str, model: type[BaseModel]) -> list[str]:
     title = f"[{path}]" if path else "The recipe"
-    lines = [f"## `{title}`" if path else f"## {title}", "", (model.__doc__ or "").replace("``", "`").strip(), ""]
+    lines = [f"## `{title}`" if path else f"## {title}", "", _prose(model), ""]
+    meanings = _meanings(model)
     tables, inner = [], []
     for name, field in model.model_fields.items():
         nested, repeated = _nested(field.annotation)
         if nested:
             inner += _section(".".join(filter(None, (path, name, "NAME" if repeated else ""))), nested)
         else:
-            tables.append(f"| `{name}` | {_type(field)} | {_default(field)} |")
+            tables.append(f"| `{name}` | {meanings[name]} | {_type(field)} | {_default(field)} |")
     if tables:
-        lines += ["| key | type | default |", "|---|---|---|", *tables, ""]
+        lines += ["| key | meaning | type | default |", "|---|---|---|---|", *tables, ""]
     return lines + inner
+
+
+def _prose(model: type[BaseModel]) -> str:
+    return inspect.cleandoc(model.__doc__ or "").partition("\nAttributes:")[0].replace("``", "`").strip()
+
+
+def _meanings(model: type[BaseModel]) -> dict[str, str]:
+    """What each key means, from the docstrings of a section and of those that it extends."""
+    found: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        told = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")[2]
+        for match in _ATTRIBUTE.finditer(told):
+            found[match[1]] = " ".join(match[2].split()).replace("``", "`")
+    return found
 
 
 def _nested(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     """The section a field holds, and whether it is a table of such sections, each under a name of the user's."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, False
+    if get_origin(annotation) is types.UnionType:  # a section that may be left out
+        return next((found for one in get_args(annotation) if (found := _nested(one))[0]), (None, False))
     if get_origin(annotation) is dict and isinstance(get_args(annotation)[1], type):
         value = get_args(annotation)[1]
         return (value, True) if issubclass(value, BaseModel) else (None, False)

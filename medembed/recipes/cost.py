@@ -12,7 +12,8 @@ from typing import Any
 from medembed.errors import SourceError
 from medembed.recipes import sources
 from medembed.recipes.records import Note
-from medembed.recipes.schema import Recipe, Source
+from medembed.recipes.schema import Recipe
+from medembed.recipes.source_settings import Source
 from medembed.recipes.sources import Places, Row
 from medembed.recipes.stages import notes
 from medembed.recipes.writers.prompts import explained

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from medembed.recipes.records import Triplet, content_id, document_of
-from medembed.recipes.schema import Recipe, Source
+from medembed.recipes.schema import Recipe
+from medembed.recipes.source_settings import Source
 from medembed.recipes.words import Card
 
 # one format for all: of a folder, ``datasets.load_dataset`` takes one

@@ -14,7 +14,10 @@ class Llm(Section):
     """The language model that writes pairs, how it is asked, and the dialect of its server.
 
     Attributes:
+        model: Its name, as the server or vLLM knows it.
+        revision: Commit of a hub model.
         prompt: Name of the prompt: ``NAME.txt`` beside the recipe, else one of medembed's own.
+        pairs_per_note: Pairs asked for in one request.
         query_types: Kinds of queries that are asked for, each with an explanation for the model.
         temperature: Left out of requests where it is None; some models refuse it.
         top_p: As ``temperature``.
@@ -24,6 +27,8 @@ class Llm(Section):
         response_format: How the form of a reply is asked for: by a JSON schema, as any JSON object, or by the prompt alone.
         schema_bounds: Whether the schema bounds lengths and numbers; they are checked here in any case.
         passage: ``"sentence"`` puts the note's own sentences into the schema, so that nothing else can be named.
+        max_query_chars: Longer queries are refused.
+        max_passage_chars: Longer passages are refused.
     """
 
     model: str = "meta-llama/Llama-3.1-70B-Instruct"

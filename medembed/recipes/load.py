@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from medembed import border
 from medembed.errors import RecipeConfigError
 from medembed.recipes import catalog
-from medembed.recipes.schema import Base, Execution, Recipe
+from medembed.recipes.execution import Execution
+from medembed.recipes.schema import Base, Recipe
 from medembed.recipes.sources import Places
 from medembed.storage import paths
 

@@ -12,8 +12,9 @@ from medembed.checkpoints import checkpoint
 from medembed.checkpoints.registry import MODELS
 from medembed.model import MedEmbed
 from medembed.recipes.artifacts import Artifact, ArtifactWriter
+from medembed.recipes.execution import Execution
 from medembed.recipes.reporting import Task
-from medembed.recipes.schema import Base, Execution, Recipe
+from medembed.recipes.schema import Base, Recipe
 from medembed.recipes.sources import Places
 
 TEXTS_A_PART = 8192

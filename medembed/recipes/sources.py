@@ -14,8 +14,10 @@ from typing import Any
 
 from medembed.errors import InputFileError, SourceError
 from medembed.extras import require
+from medembed.recipes.execution import Execution
 from medembed.recipes.fingerprint import folder_sha256
-from medembed.recipes.schema import Development, Execution, Source
+from medembed.recipes.schema import Development
+from medembed.recipes.source_settings import Source
 from medembed.rows import names, readers
 from medembed.rows import sources as finding
 from medembed.rows.source import Reject

@@ -23,7 +23,8 @@ class Words(Section):
         openers: Words that point back where a query begins with them. Such a query is dropped.
         common: Words that nearly every text of the field has. The kind ``keyword`` leaves them out.
         vague: Subjects that mean another thing in every text. The kind ``asked`` asks nothing about them.
-        questions: A question with ``{}`` for a document's title, and the words in a heading that ask it. The first that fits is asked.
+        questions: A question with ``{}`` for a document's title, and the words in a heading that ask it. The first that fits is
+            asked.
     """
 
     abbreviations: tuple[str, ...] = (
@@ -106,7 +107,15 @@ def _any_of(words: Iterable[str]) -> str:
 
 
 class Card(Section):
-    """What only the recipe knows of its model's card: language, tags, an example, and for what the model is no good."""
+    """What only the recipe knows of its model's card: language, tags, an example, and for what the model is no good.
+
+    Attributes:
+        language: Of its texts, two or three letters.
+        tags: For the hub's search.
+        query: Of the example.
+        passage: Of the example.
+        limits: What it is for, and what it is not.
+    """
 
     language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] = "en"
     tags: tuple[Annotated[str, Field(pattern=r"^\w[\w .-]*$")], ...] = ()

@@ -10,9 +10,9 @@ import multiprocessing
 import sys
 import time
 
+from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
 from medembed.recipes.records import Note, content_id
-from medembed.recipes.schema import Execution
 from medembed.recipes.writers.openai_endpoint import EndpointWriter
 
 AT_ONCE, NOTES = 64, 640

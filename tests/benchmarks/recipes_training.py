@@ -24,8 +24,9 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from transformers import TrainerCallback
 
 from medembed.checkpoints import checkpoint
+from medembed.recipes.execution import Execution
 from medembed.recipes.records import Triplet
-from medembed.recipes.schema import Execution, Train
+from medembed.recipes.train_settings import Train
 from medembed.recipes.training import losses, tuning
 from medembed.rows.readers import records
 from medembed.rows.source import Record

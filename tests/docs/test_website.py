@@ -108,8 +108,8 @@ def test_every_section_and_setting_is_in_the_reference(section: str) -> None:
 
 
 def test_bounds_and_choices_of_a_setting_are_told() -> None:
-    assert "| `near_duplicates` | number (≥ 0, ≤ 1) | `0.9` |" in settings.page()
-    assert "| `format` | `jsonl` or `csv`" in settings.page()
+    assert "| number (≥ 0, ≤ 1) | `0.9` |" in settings.page()
+    assert "| `format` | The kind of data. | `jsonl` or `csv`" in settings.page()
 
 
 @pytest.mark.parametrize(

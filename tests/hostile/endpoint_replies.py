@@ -57,9 +57,9 @@ def prepare() -> None:
 def attempt(line: str) -> str:
     """Have three notes answered, the second by the change of this number."""
     from medembed.errors import MedEmbedError
+    from medembed.recipes.execution import Execution
     from medembed.recipes.llm import Llm
     from medembed.recipes.records import Note, content_id
-    from medembed.recipes.schema import Execution
     from medembed.recipes.writers.openai_endpoint import EndpointWriter
     from tests.recipes.endpoint_server import Server, good
 

@@ -13,9 +13,9 @@ from typing import Any
 import httpx2
 
 from medembed.errors import PairWriterError
+from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
 from medembed.recipes.records import Note, content_id
-from medembed.recipes.schema import Execution
 from medembed.recipes.writers.chat import Answered, ChatClient
 from medembed.recipes.writers.interface import Written
 from medembed.recipes.writers.openai_endpoint import PROBE, EndpointWriter

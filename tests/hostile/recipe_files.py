@@ -43,7 +43,8 @@ def attempt(line: str) -> str:
 
 def _whole() -> dict[str, Any]:
     """The small recipe with every setting that a file may name written out."""
-    from medembed.recipes.schema import Execution, Recipe
+    from medembed.recipes.execution import Execution
+    from medembed.recipes.schema import Recipe
     from tests.recipes.conftest import RECIPE
 
     told = Recipe.model_validate(tomllib.loads(RECIPE)).model_dump(mode="json", exclude_none=True)

@@ -12,8 +12,8 @@ import pytest
 
 from medembed.errors import PairWriterError, RecipeConfigError, SourceError, UnknownModelError, UnsupportedModelError
 from medembed.recipes import pipeline
+from medembed.recipes.execution import Execution
 from medembed.recipes.load import load_recipe
-from medembed.recipes.schema import Execution
 from medembed.recipes.sources import Places
 from tests.hostile import model_folders, recipe_files
 from tests.recipes.conftest import make_recipe

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medembed.checkpoints import checkpoint
-from medembed.recipes.schema import Contrasts, Train
+from medembed.recipes.train_settings import Contrasts, Train
 from medembed.recipes.training import contrasting, losses, tuning
 from medembed.recipes.writers.contrasts import is_held_out
 

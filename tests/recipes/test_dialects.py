@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from medembed.errors import PairWriterError, RecipeConfigError
+from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
 from medembed.recipes.load import load_recipe
 from medembed.recipes.records import Note
-from medembed.recipes.schema import Execution
 from medembed.recipes.writers.openai_endpoint import EndpointWriter
 from medembed.recipes.writers.prompts import request_body
 from tests.recipes.conftest import make_recipe

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from medembed.errors import PairWriterError, RecipeConfigError
+from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
 from medembed.recipes.records import Note, content_id
-from medembed.recipes.schema import Execution
 from medembed.recipes.writers.interface import Written
 from medembed.recipes.writers.openai_endpoint import PROBE, EndpointWriter
 from tests.recipes.endpoint_server import Answer, Server, completion, good

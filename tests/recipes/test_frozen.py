@@ -14,11 +14,13 @@ from medembed.checkpoints import checkpoint, tensors
 from medembed.errors import RecipeConfigError
 from medembed.recipes import pipeline
 from medembed.recipes.artifacts import ArtifactWriter
+from medembed.recipes.execution import Execution
 from medembed.recipes.load import load_recipe
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.retrieval import measure, read_sets
-from medembed.recipes.schema import Execution, Recipe, Train
+from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
+from medembed.recipes.train_settings import Train
 from medembed.recipes.training import frozen, tuning
 from tests import tiny_bert
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medembed.recipes.records import Triplet
-from medembed.recipes.schema import Grouping, Train
+from medembed.recipes.train_settings import Grouping, Train
 from medembed.recipes.training.grouping import batches
 from medembed.recipes.training.tuning import ConsecutiveBatches, training_data
 

@@ -136,7 +136,7 @@ PUSH = """
 import sys
 from pathlib import Path
 from medembed.recipes.stages.publish import deliver
-from medembed.recipes.schema import Execution
+from medembed.recipes.execution import Execution
 print(deliver(Path(sys.argv[1]), Execution(push_to_hub="clinic/model")))
 """
 

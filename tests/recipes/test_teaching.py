@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from medembed import MedColBERT, MedEmbed
-from medembed.recipes import schema
+from medembed.recipes import execution, train_settings
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
@@ -31,8 +31,8 @@ BATCH = 2
 def taught(folder: Path, **settings: Any) -> np.ndarray[Any, Any]:
     folder.mkdir(exist_ok=True)
     with Reporter(progress=False) as reporter, reporter.task("train") as task:
-        wanted = schema.Teacher(model="mini", **settings)
-        with Teacher(wanted, BATCH, schema.Execution(threads=1), ArtifactWriter(folder), task) as teacher:
+        wanted = train_settings.Teacher(model="mini", **settings)
+        with Teacher(wanted, BATCH, execution.Execution(threads=1), ArtifactWriter(folder), task) as teacher:
             return np.array(teacher.scores(ROWS))
 
 
@@ -150,4 +150,4 @@ def test_shorter_vectors_learn_the_same_in_the_directions_given() -> None:
 )
 def test_settings_that_cannot_be_taught_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        schema.Train(**settings)
+        train_settings.Train(**settings)

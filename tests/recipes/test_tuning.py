@@ -12,10 +12,11 @@ import torch
 from medembed.checkpoints import checkpoint
 from medembed.errors import PrecisionError, RecipeConfigError
 from medembed.recipes.artifacts import ArtifactWriter
+from medembed.recipes.execution import Execution
 from medembed.recipes.layouts import filled
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
-from medembed.recipes.schema import Execution, Teacher, Train
+from medembed.recipes.train_settings import Teacher, Train
 from medembed.recipes.training import callbacks, losses, teaching, tuning
 from medembed.runtime import hardware
 

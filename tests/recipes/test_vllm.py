@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
+from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
 from medembed.recipes.records import Note, content_id
-from medembed.recipes.schema import Execution
 from medembed.recipes.vllm_options import VllmOptions
 from medembed.recipes.writers.interface import PairWriter, Written
 from medembed.recipes.writers.openai_endpoint import EndpointWriter

@@ -58,7 +58,8 @@ def index(run: Run, folder: Path, name: str) -> Any:
 
 
 def recipe(run: Run, folder: Path, name: str) -> Any:
-    from medembed.recipes.schema import Execution, NoteSource
+    from medembed.recipes.execution import Execution
+    from medembed.recipes.source_settings import NoteSource
     from medembed.recipes.sources import Places, rows
 
     kind: Any = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet"}.get(

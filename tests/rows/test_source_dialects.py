@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from medembed.errors import SourceError
-from medembed.recipes.schema import Execution, NoteSource, Source
+from medembed.recipes.execution import Execution
+from medembed.recipes.source_settings import NoteSource, Source
 from medembed.recipes.sources import Places, rows
 
 Read = list[dict[str, Any]]

@@ -6,8 +6,9 @@ from typing import Any
 
 from medembed.recipes.fingerprint import told
 from medembed.recipes.records import Failure, Note, content_id, count_rows, write_parquet
-from medembed.recipes.schema import Notes, NoteSource, Recipe
+from medembed.recipes.schema import Notes, Recipe
 from medembed.recipes.sentences import clean, windows
+from medembed.recipes.source_settings import NoteSource
 from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
 from medembed.recipes.words import Words

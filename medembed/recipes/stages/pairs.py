@@ -14,7 +14,8 @@ from medembed.recipes.fingerprint import told
 from medembed.recipes.llm import GIVEN
 from medembed.recipes.pair_blocks import Block, write_here
 from medembed.recipes.records import Failure, Note, Pair, content_id, count_rows, read_parquet, write_parquet
-from medembed.recipes.schema import PairSource, Recipe
+from medembed.recipes.schema import Recipe
+from medembed.recipes.source_settings import PairSource
 from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
 from medembed.recipes.writers.prompts import explained

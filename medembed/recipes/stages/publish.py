@@ -10,9 +10,10 @@ from medembed.checkpoints import checkpoint, keys, lengths, model_files
 from medembed.errors import PublishError, RecipeConfigError
 from medembed.extras import require
 from medembed.recipes import cards, models
+from medembed.recipes.execution import Execution
 from medembed.recipes.fingerprint import told
 from medembed.recipes.records import Triplet, read_parquet
-from medembed.recipes.schema import Execution, Recipe
+from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stage import Stage, StageRun, Summary
 from medembed.recipes.training import directions

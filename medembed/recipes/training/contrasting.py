@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medembed.recipes.schema import Contrasts
+from medembed.recipes.train_settings import Contrasts
 from medembed.recipes.writers.contrasts import Contrast, from_frames, from_sentences, is_held_out, load_rules
 
 # Contrasts written from frames, of which each batch draws: more than 700 batches of 40 see.

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.recipes import models
 from medembed.recipes.artifacts import ArtifactWriter
+from medembed.recipes.execution import Execution
 from medembed.recipes.reporting import Task
-from medembed.recipes.schema import Execution
 from medembed.recipes.training import directions
 from medembed.runtime.batching import plan_batches
 from medembed.runtime.engines import load_engine

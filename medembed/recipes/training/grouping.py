@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from medembed.recipes.records import Triplet, content_id, document_of
-from medembed.recipes.schema import Grouping
+from medembed.recipes.train_settings import Grouping
 
 
 def batches(rows: Sequence[Triplet], batch_size: int, by: Grouping, group_size: int, seed: int) -> list[list[int]]:

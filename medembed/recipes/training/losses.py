@@ -12,7 +12,7 @@ from sentence_transformers.multi_vector_encoder import scoring
 from sentence_transformers.sentence_transformer import losses
 
 from medembed.errors import RecipeConfigError
-from medembed.recipes.schema import Train
+from medembed.recipes.train_settings import Train
 from medembed.recipes.training.distillation import InBatchDistillation
 from medembed.vectors import Floats
 

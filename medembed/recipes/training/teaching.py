@@ -9,10 +9,12 @@ import numpy as np
 
 from medembed.colbert.model import MedColBERT
 from medembed.model import MedEmbed
-from medembed.recipes import models, schema
+from medembed.recipes import models
 from medembed.recipes.artifacts import ArtifactWriter
+from medembed.recipes.execution import Execution
 from medembed.recipes.records import Triplet, content_id
 from medembed.recipes.reporting import Task
+from medembed.recipes.train_settings import Teacher as TeacherSettings
 from medembed.runtime.lifecycle import ClosedByWith
 from medembed.search.bm25 import Bm25
 from medembed.vectors import Floats
@@ -34,9 +36,9 @@ class Teacher(ClosedByWith):
 
     def __init__(
         self,
-        settings: schema.Teacher,
+        settings: TeacherSettings,
         batch_size: int,
-        execution: schema.Execution,
+        execution: Execution,
         out: ArtifactWriter,
         task: Task,
     ) -> None:

@@ -29,10 +29,11 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 from medembed.errors import EmptyStageError, PrecisionError
+from medembed.recipes.execution import Execution
 from medembed.recipes.layouts import filled
 from medembed.recipes.records import Triplet
 from medembed.recipes.retrieval import RetrievalSet
-from medembed.recipes.schema import Execution, Train
+from medembed.recipes.train_settings import Train
 from medembed.recipes.training import grouping
 from medembed.recipes.training.packing import PackedSentenceTransformer
 from medembed.runtime import hardware

@@ -1,7 +1,7 @@
 """Advice for a person when a language model's server takes no request."""
 
+from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
-from medembed.recipes.schema import Execution
 from medembed.recipes.writers.chat import Busy, Outcome, Refused
 
 # a parameter that a server names → the setting that speaks its dialect; the first that fits

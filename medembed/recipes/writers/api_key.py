@@ -3,7 +3,7 @@
 import os
 
 from medembed.errors import RecipeConfigError
-from medembed.recipes.schema import Execution
+from medembed.recipes.execution import Execution
 
 
 def api_key(execution: Execution) -> str | None:

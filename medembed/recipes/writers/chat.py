@@ -11,7 +11,7 @@ from typing import Any
 from medembed.border import parse_json
 from medembed.errors import MedEmbedError, RecipeConfigError
 from medembed.extras import require
-from medembed.recipes.schema import Execution
+from medembed.recipes.execution import Execution
 from medembed.recipes.writers.api_key import api_key
 
 # 32,000 tokens of a script whose letters take six bytes each in JSON are 0.8 MB

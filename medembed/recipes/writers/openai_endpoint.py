@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from medembed.errors import PairWriterError
+from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
 from medembed.recipes.records import Failure, Note
-from medembed.recipes.schema import Execution
 from medembed.recipes.words import ENGLISH, Words
 from medembed.recipes.writers.advice import what_to_do
 from medembed.recipes.writers.chat import Answered, Busy, ChatClient, Fault, Outcome, Refused

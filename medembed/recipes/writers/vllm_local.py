@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from medembed.extras import require, switches
+from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
 from medembed.recipes.records import Failure, Note, content_id
-from medembed.recipes.schema import Execution
 from medembed.recipes.words import ENGLISH, Words
 from medembed.recipes.writers.interface import Written
 from medembed.recipes.writers.prompts import messages, reply_schema
