@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from medembed.clinical.sentences import clean, windows
 from medembed.recipes.records import Failure, Note, content_id, count_rows, write_parquet
 from medembed.recipes.schema import Notes, NoteSource, Recipe
-from medembed.recipes.sentences import clean, windows
 from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
 

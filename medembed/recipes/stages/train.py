@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from medembed import border
+from medembed.clinical.sentences import clean, sentence_spans
 from medembed.errors import RecipeError
 from medembed.extras import require
 from medembed.recipes import models
@@ -21,7 +22,6 @@ from medembed.recipes.records import Triplet, read_parquet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.retrieval import read_sets
 from medembed.recipes.schema import Recipe
-from medembed.recipes.sentences import clean, sentence_spans
 from medembed.recipes.sources import Places, identity, set_identity
 from medembed.recipes.sources import rows as read_rows
 from medembed.recipes.stage import Stage, StageRun, Summary

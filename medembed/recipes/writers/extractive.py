@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+from medembed.clinical.sentences import sentence_spans
 from medembed.recipes.records import Note, Pair, content_id
 from medembed.recipes.schema import Extractive, ExtractiveKind
-from medembed.recipes.sentences import sentence_spans
 from medembed.recipes.writers import sentence_rules, statements
 from medembed.recipes.writers.interface import Written
 

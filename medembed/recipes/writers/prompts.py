@@ -7,10 +7,10 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from medembed.clinical.sentences import sentence_spans
 from medembed.errors import RecipeConfigError
 from medembed.recipes.records import Note
 from medembed.recipes.schema import Llm
-from medembed.recipes.sentences import sentence_spans
 
 Message = dict[str, str]
 

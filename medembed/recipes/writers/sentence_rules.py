@@ -4,41 +4,18 @@ People who search the literature ask for a fact that one sentence in a page hold
 about; these rules teach to find the page that says it, among others of the same article.
 """
 
-import functools
 import re
 from collections.abc import Iterator
 
-from medembed.extras import require
+from medembed.clinical.questions import ANNOUNCED, CITED, POINTS_BACK, keywords
 from medembed.recipes.records import Note
 
 Span = tuple[int, int]
 Draft = tuple[str, Span]
 
-_WORD = re.compile(r"[A-Za-z0-9][\w'’/+-]*")
-_KEYWORDS = 6
-_MIN_KEYWORDS = 3
-# Words of every paper: they tell no passage from another.
-_ACADEMIC = re.compile(
-    r"also|although|among|analysis|assessed|based|compared|conclusion|conducted|control|data|demonstrated|"
-    r"described|different|due|effect|effects|et|al|evidence|figure|found|furthermore|group|groups|"
-    r"however|included|including|increased|indicate|indicated|may|method|methods|might|moreover|observed|"
-    r"participants|patients|performed|present|previous|previously|reported|respectively|results|several|"
-    r"showed|shown|significant|significantly|studies|study|suggest|suggested|suggests|table|therefore|thus|"
-    r"trial|two|three|used|using|well|whereas|within|would",
-    re.IGNORECASE,
-)
 _SHORT = re.compile(r"\(([A-Z][A-Za-z0-9-]{1,9})\)")
 _WORDS_BEFORE = re.compile(r"(?:[A-Za-z][\w-]*[ -])+$")
 _LONG_FORM_CHARS = 160
-# How papers announce a finding; what follows can stand alone as a claim.
-ANNOUNCED = re.compile(
-    r"(?:in (?:conclusion|summary)|conclusions?|overall|taken together|collectively)\s*[,:]\s*(?:we (?:conclude|found) that\s+)?"
-    r"|(?:[\w’'(),-]+ ){0,5}?(?:show|showed|shows|demonstrate|demonstrates|demonstrated|suggest|suggests|suggested|"
-    r"indicate|indicates|indicated|conclude|concluded|found|find|confirm|confirms|confirmed|reveal|reveals|revealed) that\s+",
-    re.IGNORECASE,
-)
-POINTS_BACK = re.compile(r"\b(?:this|these|those|our|we|it|they|here|present study|table|figure)\b", re.IGNORECASE)
-CITED = re.compile(r"\s*[\[(][\s,;–-]*[\])]")  # what is left of a reference once its number is gone
 _MIN_CLAIM_WORDS = 6
 _ABOUT_SHORT = ("What is {short}?", "What does {short} stand for?", "{short} {long}", "What is {long}?")
 
@@ -49,11 +26,8 @@ def keyword(note: Note, sentences: list[Span], _opens: bool) -> Iterator[Draft]:
     The note's hash chooses the sentence. The words keep their order.
     """
     for start, end in from_chosen(note, sentences):
-        words = [word for word in _WORD.findall(note.text[start:end]) if _tells(word)]
-        longest = sorted(words, key=len, reverse=True)[:_KEYWORDS]
-        picked = [word for word in dict.fromkeys(words) if word in longest]
-        if len(picked) >= _MIN_KEYWORDS:
-            yield " ".join(picked), (0, len(note.text))
+        if picked := keywords(note.text[start:end]):
+            yield picked, (0, len(note.text))
 
 
 def acronym(note: Note, _sentences: list[Span], _opens: bool) -> Iterator[Draft]:
@@ -97,13 +71,3 @@ def longer_side(sentences: list[Span], chosen: int) -> Span:
     before = (sentences[0][0], sentences[chosen - 1][1]) if chosen else (start, start)
     after = (sentences[chosen + 1][0], sentences[-1][1]) if chosen + 1 < len(sentences) else (end, end)
     return max(before, after, key=lambda span: span[1] - span[0])
-
-
-def _tells(word: str) -> bool:
-    """Tell whether a word may distinguish this passage from others."""
-    return word.casefold() not in _stopwords() and not _ACADEMIC.fullmatch(word)
-
-
-@functools.cache
-def _stopwords() -> frozenset[str]:
-    return frozenset(require("bm25s.stopwords").STOPWORDS_EN_PLUS)
