@@ -34,7 +34,8 @@ def evaluate(
         typer.Option(
             "--tasks",
             "-t",
-            help="clinical-contrasts, medembed-five, medical-en, decontaminated, a benchmark, tasks of mteb or BEIR folders; repeat, or separate by commas.",
+            help="clinical-contrasts, medembed-five, medical-en, decontaminated, a benchmark, tasks of mteb or BEIR folders; repeat, or "
+            "separate by commas.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; reused when run again.")] = Path(
