@@ -7,6 +7,7 @@ from html import escape
 
 from medembed.evaluation.comparison import Pair
 from medembed.evaluation.own_notes import Assessment
+from medembed.evaluation.own_ranking import HYBRID
 
 HOW_TO_READ = (
     "Scores are nDCG@10 in points (x 100): 100 where every question finds its note first. The questions were made of the notes by rule, "
@@ -43,10 +44,10 @@ def made_of(found: Assessment) -> str:
 
 def cut_notes(found: Assessment) -> list[str]:
     """A line for each model that reads only the beginning of some notes."""
+    by_model = {score.label.removeprefix(f"{HYBRID} "): score.n_cut for score in found.scores if score.n_cut}
     return [
-        f"{score.label} reads only the beginning of {score.n_cut:,} of the notes: --split assesses passages"
-        for score in found.scores
-        if score.n_cut
+        f"{label} reads only the beginning of {n_cut:,} of the notes: --split assesses passages"
+        for label, n_cut in by_model.items()
     ]
 
 

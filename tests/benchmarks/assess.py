@@ -106,8 +106,9 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def tau(first: Scores, second: Scores) -> float:
-    """Kendall's tau of two rankings of the same systems."""
-    return float(kendalltau([first[label] for label in first], [second[label] for label in first]).statistic)
+    """Kendall's tau of two rankings of the same systems. It is 0 where one of them ranks nothing."""
+    found = kendalltau([first[label] for label in first], [second[label] for label in first]).statistic
+    return 0.0 if np.isnan(found) else float(found)
 
 
 def mean(rows: Sequence[Scores]) -> Scores:

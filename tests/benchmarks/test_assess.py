@@ -30,7 +30,11 @@ def test_a_set_left_out_is_judged_by_the_kinds_that_the_others_choose() -> None:
     rows = [row(name, right, lead=right, keyword=wrong) for name in ("one", "two")]
     rows.append(row("odd", wrong, lead=right, keyword=wrong))
     found = assess.left_out(rows)
-    assert found["odd"] == {"kinds": ("lead",), "scores": dict(zip("abc", right, strict=True)), "tau": pytest.approx(-1)}
+    assert found["odd"] == {
+        "kinds": ("lead",),
+        "scores": dict(zip("abc", right, strict=True)),
+        "tau": pytest.approx(-1),
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from medembed.errors import EvaluationError, SettingError
 from medembed.evaluation import own_ranking
 from medembed.evaluation.models import Setup
 from medembed.evaluation.own_notes import KINDS, Assessment, assess
-from medembed.evaluation.own_page import to_html, to_json
+from medembed.evaluation.own_page import cut_notes, to_html, to_json
 from medembed.evaluation.own_questions import OwnNote, OwnQuestion, by_rule, sentences
 from medembed.model import MedEmbed
 from medembed.rows.read import Row
@@ -218,9 +219,15 @@ def test_the_page_shows_the_verdict_and_the_worst_questions_and_fetches_nothing(
     assert [item["label"] for item in told["scores"]] == [score.label for score in assessed.scores]
 
 
-def test_texts_cannot_become_markup(assessed: Assessment) -> None:
-    from dataclasses import replace
+def test_a_model_that_cuts_notes_is_told_of_once(assessed: Assessment) -> None:
+    one = assessed.scores[0]
+    scores = [replace(one, label=label, n_cut=n) for label, n in (("hybrid mini", 7), ("mini", 7), ("bm25", 0))]
+    assert cut_notes(replace(assessed, scores=scores)) == [
+        "mini reads only the beginning of 7 of the notes: --split assesses passages"
+    ]
 
+
+def test_texts_cannot_become_markup(assessed: Assessment) -> None:
     bad = replace(assessed.worst[0], question="<script>alert(1)</script>", note="<img src=x>", note_id="<b>")
     page = to_html(replace(assessed, worst=[bad]))
     assert not any(mark in page for mark in ("<script>", "<img", "<b>"))
