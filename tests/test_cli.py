@@ -41,6 +41,7 @@ def test_version() -> None:
         ["models"],
         ["models", "download"],
         ["models", "export"],
+        ["assess"],
         ["doctor"],
     ],
     ids=" ".join,

@@ -11,7 +11,7 @@ WHEN = """
 | no network, no GPU, texts to search today | `mini`: it is in the package |
 | a CPU server and millions of passages | `mini`, or `small` where its 512 tokens matter |
 | a GPU, and quality first | `base`, or `large` at three times the weights |
-| texts unlike all these: another specialty, another style | [measure on your own](../guides/evaluate.md), then [retrain](../guides/retrain.md) |
+| texts unlike all these: another specialty, another style | [assess your own notes](../guides/which-model.md), then [retrain](../guides/retrain.md) |
 | another language than English | none of these; any hub id works: `MedEmbed("organisation/model")` |
 
 Measured quality stands under [Retrieval quality](../benchmarks/quality.md) and on the [leaderboard](../leaderboard.md); speed under

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from medembed import __version__
+from medembed.cli.assess import ManyModels, assess
 from medembed.cli.compare import compare
 from medembed.cli.corpus import corpus_app
 from medembed.cli.demo import demo
@@ -44,6 +45,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.command()(evaluate)
 app.command()(compare)
+app.command(cls=ManyModels)(assess)
 app.add_typer(leaderboard_app, name="leaderboard")
 app.add_typer(recipes_app, name="recipes")
 app.command()(doctor)

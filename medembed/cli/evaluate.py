@@ -34,12 +34,19 @@ def evaluate(
         typer.Option(
             "--tasks",
             "-t",
-            help="clinical-contrasts, medembed-five, medical-en, a benchmark, tasks of mteb or BEIR folders; repeat, or separate by commas.",
+            help="clinical-contrasts, medembed-five, medical-en, decontaminated, a benchmark, tasks of mteb or BEIR folders; repeat, or "
+            "separate by commas.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; reused when run again.")] = Path(
         "results"
     ),
+    save_rankings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the rankings, as TREC run files. A task whose ranking is not there is measured again."
+        ),
+    ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Measure on the bundled slices: offline, two minutes.")
     ] = False,
@@ -90,7 +97,13 @@ def evaluate(
     failed = False
     for setup in setups:
         outcomes = measure(
-            models, split_names(tasks), output, setup=setup, split=split, on_outcome=lambda o: _print(console, o)
+            models,
+            split_names(tasks),
+            output,
+            setup=setup,
+            split=split,
+            rankings=save_rankings,
+            on_outcome=lambda o: _print(console, o),
         )
         failed |= any(outcome.error for outcome in outcomes)
         _print_contrasts(console, outcomes)

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medembed.evaluation.comparison import Comparison, Pair, Question, compare
     from medembed.evaluation.models import Setup
+    from medembed.evaluation.own_notes import Assessment, assess
+    from medembed.evaluation.own_questions import OwnNote
     from medembed.evaluation.paired import PairedTest, holm, paired_test
     from medembed.evaluation.results import Measurement, ModelCard, load_results
     from medembed.evaluation.run import Outcome, evaluate
     from medembed.evaluation.slices import SmokeResult, smoke
 
 _HOMES = {
+    "Assessment": "own_notes",
+    "assess": "own_notes",
+    "OwnNote": "own_questions",
     "Comparison": "comparison",
     "Measurement": "results",
     "ModelCard": "results",
@@ -36,15 +41,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "Assessment",
     "Comparison",
     "Measurement",
     "ModelCard",
     "Outcome",
+    "OwnNote",
     "Pair",
     "PairedTest",
     "Question",
     "Setup",
     "SmokeResult",
+    "assess",
     "compare",
     "evaluate",
     "holm",

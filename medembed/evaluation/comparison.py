@@ -209,7 +209,7 @@ def _tests(
             rows.append(_pair(MEAN, first, second, list(by_task.values()), question))
         rows.extend(_pair(task, first, second, [differences], question) for task, differences in by_task.items())
     corrected = holm([row.p_value for row in rows])
-    return [_judged(row, p) for row, p in zip(rows, corrected, strict=True)], notes
+    return [judged(row, p) for row, p in zip(rows, corrected, strict=True)], notes
 
 
 def _differences(first: Parts, second: Parts, parts: list[tuple[str, str]], measure: str) -> list[Floats] | None:
@@ -236,7 +236,8 @@ def _pair(task: str, first: str, second: str, tasks: list[list[Floats]], questio
     return Pair(task, first, second, test.difference, low, high, p_value, p_value, test.n_queries, "")
 
 
-def _judged(row: Pair, p_holm: float) -> Pair:
+def judged(row: Pair, p_holm: float) -> Pair:
+    """A pair with its corrected p-value and what it shows."""
     shown = p_holm < ALPHA and (row.low > 0 or row.high < 0)
     verdict = ("better" if row.difference > 0 else "worse") if shown else "no difference shown"
     return replace(row, p_holm=p_holm, verdict=verdict)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import medembed
+from medembed.evaluation.rankings import RunFiles
 
 # pytrec_eval's name of a measure → mteb's; the measures `medembed compare` can test
 PER_QUERY = {
@@ -22,8 +23,8 @@ PER_QUERY = {
 
 
 @contextmanager
-def keep_per_query(task: Any, kept: dict[str, Any]) -> Iterator[None]:
-    """Keep the measures of each query of a retrieval task.
+def keep_per_query(task: Any, kept: dict[str, Any], runs: RunFiles | None = None) -> Iterator[None]:
+    """Keep the measures of each query of a retrieval task, and its ranking where that is wanted.
 
     While this is open, they are taken from mteb's metrics and added to ``kept[split][subset]``.
     """
@@ -41,6 +42,8 @@ def keep_per_query(task: Any, kept: dict[str, Any]) -> Iterator[None]:
         columns = {ours: [round(scores[i][theirs], 6) for i in ids] for theirs, ours in PER_QUERY.items()}
         columns |= own(results, hf_subset) if own is not None else {}
         kept.setdefault(hf_split, {})[hf_subset] = {"query_ids": ids, **columns}
+        if runs is not None:
+            runs.write(hf_split, hf_subset, results)
         return original(scores, qrels, results, hf_split=hf_split, hf_subset=hf_subset)
 
     task.task_specific_scores = recording

@@ -30,6 +30,7 @@ from medembed.errors import ResultsError, TaskDownloadError, UnknownModelError, 
 from medembed.evaluation import details
 from medembed.evaluation.models import ModelRef, Setup
 from medembed.evaluation.mteb_tasks import FolderTask
+from medembed.evaluation.rankings import RunFiles
 from medembed.evaluation.remote_code import runs_remote_code
 from medembed.model import MedEmbed
 from medembed.storage import asides, paths
@@ -313,13 +314,14 @@ class WholeFiles(mteb.ResultCache):
                 write_whole(final.parent / file.name, partial(shutil.copyfile, file))
 
 
-def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
+def measure(model: Any, task: Any, cache: WholeFiles, runs: RunFiles | None = None) -> TaskResult:
     """Measure one model on one task, and write the result. A result that lacks some sub-sets is continued.
 
     Args:
         model: From ``load_model``.
         task: From ``load_tasks``.
         cache: Where results are kept.
+        runs: Where rankings are kept; None to keep none.
 
     Returns:
         mteb's result.
@@ -329,7 +331,7 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
         TaskDownloadError: The task's data are not here and cannot be had.
     """
     meta = model.mteb_model_meta
-    outdated = cache.is_outdated(task, meta)
+    outdated = cache.is_outdated(task, meta) or (runs is not None and not runs.are_there())
     per_query = {} if outdated else _earlier_per_query(cache, task, meta)
     encoder = model if isinstance(model, MedEmbedEncoder) else None
     if encoder is not None:
@@ -342,7 +344,7 @@ def measure(model: Any, task: Any, cache: WholeFiles) -> TaskResult:
             searcher = ScopedSearch(searcher, meta)
     _load_data(task)
     try:
-        with details.keep_per_query(task, per_query), _quiet_tables():
+        with details.keep_per_query(task, per_query, runs), _quiet_tables():
             return mteb.evaluate(
                 searcher,
                 task,

@@ -10,6 +10,7 @@ from typing import Any
 
 from medembed.errors import MedEmbedError, StorageFullError
 from medembed.evaluation.models import ModelRef, Setup, model_ref
+from medembed.evaluation.rankings import run_files
 from medembed.evaluation.tasks import task_refs
 from medembed.extras import require
 
@@ -42,6 +43,7 @@ def evaluate(
     *,
     setup: Setup | None = None,
     split: str | None = None,
+    rankings: Path | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Measure every model on every task, through mteb.
@@ -52,6 +54,8 @@ def evaluate(
         output: Folder of results. What it holds for the same revisions of model and data is not measured again.
         setup: Device, precision, prompts ...; None for the defaults.
         split: Split of folders' judgements; None for ``test``.
+        rankings: Folder of TREC run files, one for each model and task of retrieval; None to keep no ranking. A task whose
+            ranking is not there is measured again.
         on_outcome: Called after each task, for progress.
 
     Returns:
@@ -74,14 +78,16 @@ def evaluate(
     cache.remove_leftovers()
     outcomes: list[Outcome] = []
     for ref in refs:
-        for outcome in _of_model(ref, loaded_tasks, cache, setup):
+        for outcome in _of_model(ref, loaded_tasks, cache, setup, rankings):
             outcomes.append(outcome)
             if on_outcome:
                 on_outcome(outcome)
     return outcomes
 
 
-def _of_model(ref: ModelRef, tasks: Sequence[Any], cache: Any, setup: Setup) -> Iterator[Outcome]:
+def _of_model(
+    ref: ModelRef, tasks: Sequence[Any], cache: Any, setup: Setup, rankings: Path | None
+) -> Iterator[Outcome]:
     from medembed.evaluation import mteb_bridge
 
     meta = mteb_bridge.model_meta(ref)
@@ -90,12 +96,14 @@ def _of_model(ref: ModelRef, tasks: Sequence[Any], cache: Any, setup: Setup) -> 
     for task in tasks:
         path = cache.result_path(task, meta)
         task_name = task.metadata.name
-        if cache.is_complete(task, meta):
+        below = path.relative_to(cache.cache_path / "results")
+        runs = None if rankings is None else run_files(rankings, below, task, name)
+        if cache.is_complete(task, meta) and (runs is None or runs.are_there()):
             yield Outcome(name, task_name, cache.score(task, meta), path, reused=True)
             continue
         try:
             model = model or _load(ref, setup)
-            mteb_bridge.measure(model, task, cache)
+            mteb_bridge.measure(model, task, cache, runs)
         except StorageFullError:
             raise  # what else was measured could not be kept either
         except MedEmbedError as error:

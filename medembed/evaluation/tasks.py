@@ -46,7 +46,22 @@ _ENGLISH = (
     TaskRef("TRECCOVID"),
 )
 
-TASK_SETS: Mapping[str, tuple[TaskRef, ...]] = MappingProxyType({"medembed-five": _FIVE, "medical-en": _ENGLISH})
+# Medical sets without the documents that training data hold, as mteb has them.
+_DECONTAMINATED = (
+    TaskRef("ArguAnaDecontaminated"),
+    TaskRef("NFCorpusDecontaminated"),
+    TaskRef("SciFactDecontaminated"),
+    TaskRef("TrecCOVIDDecontaminated"),
+)
+
+TASK_SETS: Mapping[str, tuple[TaskRef, ...]] = MappingProxyType(
+    {
+        "medembed-five": _FIVE,
+        "medical-en": _ENGLISH,
+        "decontaminated": _DECONTAMINATED,
+        "RTEB(Health)": (TaskRef("RTEB(Health, beta)"),),  # mteb's own name of it
+    }
+)
 
 
 def task_refs(names: Sequence[str | Path], split: str | None = None) -> list[TaskRef]:

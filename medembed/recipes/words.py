@@ -7,10 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from medembed.clinical.sentences import ABBREVIATIONS, Abbreviations, abbreviations
 from medembed.recipes.section import Section
-
-# No abbreviation of the shipped recipes is longer, with its full stop and the letter before it.
-_TAIL = 12
 
 
 class Words(Section):
@@ -27,10 +25,7 @@ class Words(Section):
             asked.
     """
 
-    abbreviations: tuple[str, ...] = (
-        *("Dr", "Mr", "Mrs", "Ms", "Prof", "vs", "e.g", "i.e", "cf", "etc", "et al", "Fig", "Figs", "Tab", "No"),
-        *("approx", "ca", "St"),
-    )
+    abbreviations: tuple[str, ...] = ABBREVIATIONS
     pointers: tuple[str, ...] = ("the", "this", "that", "these", "those", "his", "her", "their", "our")
     pointed_at: tuple[str, ...] = (
         *("case", "man", "woman", "person", "study", "studies", "paper", "article", "review", "report", "result"),
@@ -63,15 +58,9 @@ class Words(Section):
         return self
 
     @cached_property
-    def abbreviated(self) -> re.Pattern[str]:
-        """An abbreviation or a single capital, with the full stop after it."""
-        known = "|".join([*map(re.escape, self.abbreviations), "[A-Z]"])
-        return re.compile(rf"\b(?:{known})\.$")
-
-    @cached_property
-    def tail(self) -> int:
-        """Characters of the longest abbreviation: looking further back would make cutting quadratic."""
-        return max([_TAIL, *(len(word) + 2 for word in self.abbreviations)])
+    def abbreviated(self) -> Abbreviations:
+        """What ends no sentence."""
+        return abbreviations(self.abbreviations)
 
     @cached_property
     def anaphoric(self) -> re.Pattern[str]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from medembed.clinical.sentences import clean, windows
 from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Extractive
-from medembed.recipes.sentences import clean, windows
 from medembed.recipes.writers.extractive import ExtractiveWriter
 from medembed.rows.readers import records
 from medembed.rows.source import Record

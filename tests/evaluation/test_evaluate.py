@@ -282,6 +282,15 @@ def test_a_task_without_network_says_what_it_needs_and_where_it_goes(tmp_path: P
         assert part in str(outcome.error)
 
 
+@pytest.mark.parametrize(
+    "name", ["NFCorpusDecontaminated", "SciFactDecontaminated", "TrecCOVIDDecontaminated", "ArguAnaDecontaminated"]
+)
+def test_a_decontaminated_task_without_network_says_what_it_needs(name: str, tmp_path: Path) -> None:
+    (outcome,) = evaluate(["bm25"], [name], tmp_path)
+    assert isinstance(outcome.error, TaskDownloadError)
+    assert f"{name} needs the dataset iamfortytwo/" in str(outcome.error)
+
+
 def test_task_sets_and_benchmarks_are_mtebs_tasks() -> None:
     assert [task.metadata.name for task in mteb_tasks.load_tasks(TASK_SETS["medembed-five"])] == [
         "ArguAna",
@@ -297,6 +306,10 @@ def test_task_sets_and_benchmarks_are_mtebs_tasks() -> None:
         ["english"],
     ]
     assert len(mteb_tasks.load_tasks(task_refs(["MTEB(Medical, v1)"]))) == 12
+    decontaminated = [task.metadata.name for task in mteb_tasks.load_tasks(TASK_SETS["decontaminated"])]
+    assert decontaminated == [f"{name}Decontaminated" for name in ("ArguAna", "NFCorpus", "SciFact", "TrecCOVID")]
+    health = mteb_tasks.load_tasks(task_refs(["RTEB(Health)"]))
+    assert {"ChatDoctorRetrieval", "CUREv1"} < {task.metadata.name for task in health}
 
 
 def test_two_folders_of_one_name_are_refused(measured: tuple[Path, Path, list[Outcome]], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from medembed.recipes.sentences import clean, sentence_spans
+from medembed.clinical.sentences import clean, sentence_spans
 from medembed.recipes.writers.contrasts import Contrast, from_frames, from_sentences, is_held_out, load_rules
 
 # Pairs of each kind; negation has as many for either way of asking.

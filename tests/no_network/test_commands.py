@@ -45,6 +45,7 @@ PLAIN = (
     ("corpus", "compact", "corpus"),
     ("token-index", "notes.jsonl", "-o", "tokens"),
     ("search", "tokens", "pain"),
+    ("assess", "long.jsonl", "--models", "mini", "bm25", "hybrid", "--html", "assessed.html"),
     ("doctor",),
     ("recipes", "list"),
     ("recipes", "show", "tiny"),
@@ -62,6 +63,7 @@ SLOW = (
     (("recipes", "run", "tiny", "execution.work=built"), (*MTEB, *TORCH, *MATPLOTLIB)),
 )
 
+LONGER = "It came back after two weeks and went away by itself. " * 3
 TORCH_ENGINE = """
 from medembed.checkpoints import checkpoint
 from medembed.runtime.engines.torch_engine import TorchEngine
@@ -94,6 +96,8 @@ def _filled(made: Path) -> Path:
     (made / "work").mkdir()
     rows = [{"id": str(number), "text": f"{name} with pain"} for number, name in enumerate(DISEASES)]
     (made / "work" / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    long = [{"id": row["id"], "text": f"Seen with {row['text']} since Monday. {LONGER}"} for row in rows]
+    (made / "work" / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long), encoding="utf-8")
     documents = {f"d{number}": f"A patient with {name} was treated." for number, name in enumerate(DISEASES)}
     queries = {f"q{number}": f"what treats {name}?" for number, name in enumerate(DISEASES)}
     pairs = [(f"q{number}", f"d{number}") for number in range(len(DISEASES))]

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medembed.clinical.sentences import clean, sentence_spans, windows
 from medembed.errors import SourceError
 from medembed.recipes import pipeline
 from medembed.recipes.artifacts import Artifact
 from medembed.recipes.records import Note, read_parquet
 from medembed.recipes.schema import Recipe
-from medembed.recipes.sentences import clean, sentence_spans, windows
 from medembed.recipes.sources import Places
 
 Loaded = Callable[..., tuple[Recipe, Places]]

@@ -2,10 +2,10 @@
 
 import pytest
 
+from medembed.clinical.questions import questions
 from medembed.recipes.records import Note
 from medembed.recipes.schema import Extractive
 from medembed.recipes.writers.extractive import ExtractiveWriter
-from medembed.recipes.writers.statements import questions
 
 GOUT = "Gout was looked at in two hundred adults of one town. "
 

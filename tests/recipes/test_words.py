@@ -3,9 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from medembed.clinical.sentences import sentence_spans, windows
 from medembed.recipes.records import Note
 from medembed.recipes.schema import Extractive
-from medembed.recipes.sentences import sentence_spans, windows
 from medembed.recipes.words import ENGLISH, Card, Words
 from medembed.recipes.writers.extractive import ExtractiveWriter
 
@@ -37,19 +37,19 @@ def test_a_star_stands_for_any_letters_at_that_end(word: str, text: str, fits: b
     ids=["of English", "of the field", "one missing"],
 )
 def test_abbreviations_of_the_field_end_no_sentence(words: Words, sentences: int) -> None:
-    assert len(list(sentence_spans(RULE, words))) == sentences
+    assert len(list(sentence_spans(RULE, words.abbreviated))) == sentences
 
 
 def test_windows_end_where_sentences_of_the_field_end() -> None:
     text = " ".join([RULE] * 3)
     words = Words(abbreviations=("Sec", "para"))
-    cut = [text[start:end] for start, end in windows(text, 10, words)]
+    cut = [text[start:end] for start, end in windows(text, 10, words.abbreviated)]
     assert cut == ["Under Sec. 4 para. 2 notice is given on paper.", "Oral notice has no effect."] * 3
 
 
 def test_an_abbreviation_may_be_long() -> None:
     text = "Filed with the Amtsgerichtsprozessordnung. Paris agrees."
-    assert len(list(sentence_spans(text, Words(abbreviations=("Amtsgerichtsprozessordnung",))))) == 1
+    assert len(list(sentence_spans(text, Words(abbreviations=("Amtsgerichtsprozessordnung",)).abbreviated))) == 1
 
 
 @pytest.mark.parametrize(

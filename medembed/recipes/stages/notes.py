@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from medembed.clinical.sentences import clean, windows
 from medembed.recipes.fingerprint import told
 from medembed.recipes.records import Failure, Note, content_id, count_rows, write_parquet
 from medembed.recipes.schema import Notes, Recipe
-from medembed.recipes.sentences import clean, windows
 from medembed.recipes.source_settings import NoteSource
 from medembed.recipes.sources import Places, Row, hub_commits, identity, rows
 from medembed.recipes.stage import Stage, StageRun, Summary, is_kept
@@ -108,7 +108,7 @@ def _cut(
     if not text:
         yield Failure(doc_id, "empty")
         return
-    for start, end in windows(text, settings.max_words, words):
+    for start, end in windows(text, settings.max_words, words.abbreviated):
         window = text[start:end]
         if len(window.split()) < settings.min_words:
             yield Failure(doc_id, "too short")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from medembed import border
+from medembed.clinical.sentences import clean, sentence_spans
 from medembed.errors import RecipeError
 from medembed.extras import require
 from medembed.recipes import models
@@ -21,7 +22,6 @@ from medembed.recipes.records import Triplet, read_parquet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.retrieval import read_sets
 from medembed.recipes.schema import Recipe
-from medembed.recipes.sentences import clean, sentence_spans
 from medembed.recipes.sources import Places, identity, set_identity
 from medembed.recipes.sources import rows as read_rows
 from medembed.recipes.stage import Stage, StageRun, Summary
@@ -166,7 +166,7 @@ def _sentences(recipe: Recipe, places: Places) -> Iterator[tuple[str, str]]:
         for number, row in enumerate(read_rows(source, name, places, columns)):
             text = clean(str(row[source.text] or ""))
             note = str(row.get(source.id or "id") or number)
-            yield from ((note, text[start:end]) for start, end in sentence_spans(text, recipe.words))
+            yield from ((note, text[start:end]) for start, end in sentence_spans(text, recipe.words.abbreviated))
 
 
 def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: Path) -> Floats:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+from medembed.clinical.sentences import sentence_spans
 from medembed.recipes.records import Note, Pair, content_id
 from medembed.recipes.schema import Extractive, ExtractiveKind
-from medembed.recipes.sentences import sentence_spans
 from medembed.recipes.words import ENGLISH, Words
 from medembed.recipes.writers import sentence_rules, statements
 from medembed.recipes.writers.interface import Written
@@ -52,7 +52,7 @@ class ExtractiveWriter:
         """Nothing to give back."""
 
     def _pairs(self, note: Note, opens: bool) -> list[Pair]:
-        sentences = list(sentence_spans(note.text, self._words))
+        sentences = list(sentence_spans(note.text, self._words.abbreviated))
         pairs: list[Pair] = []
         for kind, rule in self._rules:
             left = self._settings.per_note

@@ -6,10 +6,10 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from medembed.clinical.sentences import sentence_spans
 from medembed.errors import RecipeConfigError
 from medembed.recipes.llm import Llm
 from medembed.recipes.records import Note
-from medembed.recipes.sentences import sentence_spans
 from medembed.recipes.words import ENGLISH, Words
 
 Message = dict[str, str]
@@ -126,7 +126,7 @@ def reply_schema(note: Note, settings: Llm, words: Words = ENGLISH) -> dict[str,
 
     passage = bounded("string", minLength=1, maxLength=settings.max_passage_chars)
     if settings.passage == "sentence":
-        sentences = [note.text[start:end] for start, end in sentence_spans(note.text, words)]
+        sentences = [note.text[start:end] for start, end in sentence_spans(note.text, words.abbreviated)]
         passage = {"type": "string", "enum": sentences}
     fields = {
         "query": bounded("string", minLength=1, maxLength=settings.max_query_chars),

@@ -4,32 +4,19 @@ People who search the literature ask for a fact that one sentence in a page hold
 about; these rules teach to find the page that says it, among others of the same article.
 """
 
-import functools
 import re
 from collections.abc import Iterator
 
-from medembed.extras import require
+from medembed.clinical.questions import ANNOUNCED, CITED, POINTS_BACK, keywords
 from medembed.recipes.records import Note
 from medembed.recipes.words import Words
 
 Span = tuple[int, int]
 Draft = tuple[str, Span]
 
-_WORD = re.compile(r"[A-Za-z0-9][\w'’/+-]*")
-_KEYWORDS = 6
-_MIN_KEYWORDS = 3
 _SHORT = re.compile(r"\(([A-Z][A-Za-z0-9-]{1,9})\)")
 _WORDS_BEFORE = re.compile(r"(?:[A-Za-z][\w-]*[ -])+$")
 _LONG_FORM_CHARS = 160
-# How papers announce a finding; what follows can stand alone as a claim.
-ANNOUNCED = re.compile(
-    r"(?:in (?:conclusion|summary)|conclusions?|overall|taken together|collectively)\s*[,:]\s*(?:we (?:conclude|found) that\s+)?"
-    r"|(?:[\w’'(),-]+ ){0,5}?(?:show|showed|shows|demonstrate|demonstrates|demonstrated|suggest|suggests|suggested|"
-    r"indicate|indicates|indicated|conclude|concluded|found|find|confirm|confirms|confirmed|reveal|reveals|revealed) that\s+",
-    re.IGNORECASE,
-)
-POINTS_BACK = re.compile(r"\b(?:this|these|those|our|we|it|they|here|present study|table|figure)\b", re.IGNORECASE)
-CITED = re.compile(r"\s*[\[(][\s,;–-]*[\])]")  # what is left of a reference once its number is gone
 _MIN_CLAIM_WORDS = 6
 _ABOUT_SHORT = ("What is {short}?", "What does {short} stand for?", "{short} {long}", "What is {long}?")
 
@@ -40,11 +27,8 @@ def keyword(note: Note, sentences: list[Span], _opens: bool, words: Words) -> It
     The note's hash chooses the sentence. The words keep their order.
     """
     for start, end in from_chosen(note, sentences):
-        telling = [word for word in _WORD.findall(note.text[start:end]) if _tells(word, words)]
-        longest = sorted(telling, key=len, reverse=True)[:_KEYWORDS]
-        picked = [word for word in dict.fromkeys(telling) if word in longest]
-        if len(picked) >= _MIN_KEYWORDS:
-            yield " ".join(picked), (0, len(note.text))
+        if picked := keywords(note.text[start:end], words.says_little):
+            yield picked, (0, len(note.text))
 
 
 def acronym(note: Note, _sentences: list[Span], _opens: bool, _words: Words) -> Iterator[Draft]:
@@ -88,13 +72,3 @@ def longer_side(sentences: list[Span], chosen: int) -> Span:
     before = (sentences[0][0], sentences[chosen - 1][1]) if chosen else (start, start)
     after = (sentences[chosen + 1][0], sentences[-1][1]) if chosen + 1 < len(sentences) else (end, end)
     return max(before, after, key=lambda span: span[1] - span[0])
-
-
-def _tells(word: str, words: Words) -> bool:
-    """Tell whether a word may distinguish this passage from others."""
-    return word.casefold() not in _stopwords() and not words.says_little.fullmatch(word)
-
-
-@functools.cache
-def _stopwords() -> frozenset[str]:
-    return frozenset(require("bm25s.stopwords").STOPWORDS_EN_PLUS)

@@ -2,11 +2,42 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
-
-from medembed.recipes.words import ENGLISH, Words
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 _BOUND = re.compile(r"(?<=[.!?])([\"')\]]*)[ \n]+(?=[\"'(\[]*[A-Z0-9])|\n+")
+# words before a full stop that ends no sentence
+ABBREVIATIONS = (
+    *("Dr", "Mr", "Mrs", "Ms", "Prof", "vs", "e.g", "i.e", "cf", "etc", "et al", "Fig", "Figs", "Tab", "No"),
+    *("approx", "ca", "St"),
+)
+# none of these is longer, with its full stop and the letter before it
+_TAIL = 12
+
+
+@dataclass(frozen=True)
+class Abbreviations:
+    """Abbreviations and single capitals, with the full stop after them.
+
+    Attributes:
+        ending: A pattern that ends where a text ends.
+        tail: Characters of the longest. To look further back would make cutting quadratic.
+    """
+
+    ending: re.Pattern[str]
+    tail: int
+
+
+def abbreviations(words: Iterable[str]) -> Abbreviations:
+    """Abbreviations of these words and any single capital. Case counts."""
+    known = list(words)
+    return Abbreviations(
+        re.compile(rf"\b(?:{'|'.join([*map(re.escape, known), '[A-Z]'])})\.$"),
+        max([_TAIL, *(len(word) + 2 for word in known)]),
+    )
+
+
+ENGLISH = abbreviations(ABBREVIATIONS)
 
 
 def clean(text: str) -> str:
@@ -22,20 +53,22 @@ def clean(text: str) -> str:
     return "\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
-def sentence_spans(text: str, words: Words = ENGLISH) -> Iterator[tuple[int, int]]:
+def sentence_spans(text: str, known: Abbreviations = ENGLISH) -> Iterator[tuple[int, int]]:
     """Offsets of the sentences of a cleaned text, in order. The blanks between them belong to none.
 
     Args:
         text: The cleaned text.
-        words: Their abbreviations end no sentence.
+        known: Abbreviations, which end no sentence.
 
     Example:
         >>> [*sentence_spans("Seen by Dr. May. Better now.")]
         [(0, 16), (17, 28)]
     """
-    start, abbreviated, tail = 0, words.abbreviated, words.tail
+    start = 0
     for match in _BOUND.finditer(text):
-        if "\n" not in match.group() and abbreviated.search(text, max(start, match.start() - tail), match.start()):
+        if "\n" not in match.group() and known.ending.search(
+            text, max(start, match.start() - known.tail), match.start()
+        ):
             continue
         end = match.end(1) if match.group(1) is not None else match.start()  # closing quotes belong to the sentence
         if end > start:
@@ -45,7 +78,7 @@ def sentence_spans(text: str, words: Words = ENGLISH) -> Iterator[tuple[int, int
         yield start, len(text)
 
 
-def windows(text: str, max_words: int, words: Words = ENGLISH) -> Iterator[tuple[int, int]]:
+def windows(text: str, max_words: int, known: Abbreviations = ENGLISH) -> Iterator[tuple[int, int]]:
     """Cut a cleaned text into stretches of at most ``max_words`` words that end where sentences end.
 
     A single sentence above the limit is cut between words. A short last window is left to the caller.
@@ -53,13 +86,13 @@ def windows(text: str, max_words: int, words: Words = ENGLISH) -> Iterator[tuple
     Args:
         text: The cleaned text.
         max_words: Words per window.
-        words: Their abbreviations end no sentence.
+        known: Abbreviations, which end no sentence.
 
     Returns:
         Offsets of the windows, in order.
     """
     start, end, held = 0, 0, 0
-    for first, last in _pieces(text, max_words, words):
+    for first, last in _pieces(text, max_words, known):
         more = len(text[first:last].split())
         if held and held + more > max_words:
             yield start, end
@@ -71,7 +104,7 @@ def windows(text: str, max_words: int, words: Words = ENGLISH) -> Iterator[tuple
         yield start, end
 
 
-def _pieces(text: str, max_words: int, known: Words) -> Iterator[tuple[int, int]]:
+def _pieces(text: str, max_words: int, known: Abbreviations) -> Iterator[tuple[int, int]]:
     """Sentences, the overlong ones in pieces."""
     for first, last in sentence_spans(text, known):
         if (
