@@ -8,6 +8,7 @@ VENV ?= .venv
 PEERS ?= .venv-peers
 VLLM ?= .venv-vllm
 ADAPTERS ?= .venv-adapters
+ADAPTED := langchain llamaindex haystack chroma
 ADAPTERS_PEERS ?= .venv-adapters-peers
 AUDIT ?= .venv-audit
 SERVE ?= .venv-serve
@@ -49,9 +50,9 @@ tiny: $(VENV)/.full ## Run the recipe tiny whole: it must raise its development 
 tiny-colbert: $(VENV)/.full ## The same data to a late-interaction model, in about a minute: its nDCG@10 must rise too
 	@$(BIN)/python -m medembed.recipes.train --recipe tiny name=tiny-colbert execution.work=build/recipes $(TINY_COLBERT) $(ARGS)
 
-test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' suites, in an environment of their own
-	@cd integrations/langchain && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
-	@cd integrations/llamaindex && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
+test-adapters: $(ADAPTERS)/.ready ## Run the suites of the adapters for LangChain, LlamaIndex, Haystack and Chroma, in an environment of their own
+	@for adapter in $(ADAPTED); do \
+	  (cd integrations/$$adapter && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)) || exit 1; done
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
 	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/test_stores.py tests/no_network/test_adapters.py
 
@@ -70,7 +71,7 @@ test-corpora: $(VENV)/.corpora ## Embed and write pairs on Ray's actors, also ki
 	@$(BIN)/python -m pytest tests/corpus/test_ray.py tests/corpus/test_handover.py tests/recipes/test_pairs_ray.py -m "" -o filterwarnings=default $(ARGS)
 
 check: $(VENV)/.full $(ADAPTERS)/.ready ## Format, lint, types and layers, as CI runs them
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync check-style check-types check-types-langchain check-types-llamaindex
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync check-style check-types $(ADAPTED:%=check-types-%)
 
 check-style:
 	@$(BIN)/ruff format --check .
@@ -199,20 +200,19 @@ $(LOWEST)/.ready: pyproject.toml
 	@touch $@
 
 # The frameworks and vector stores pin much that we do not; no torch.
-$(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt integrations/langchain/pyproject.toml integrations/llamaindex/pyproject.toml
+$(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt $(ADAPTED:%=integrations/%/pyproject.toml)
 	@echo "Installing the adapters, their frameworks and vector stores into $(ADAPTERS) ..."
 	@$(PYTHON) -m venv $(ADAPTERS)
 	@$(ADAPTERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
 	@$(ADAPTERS)/bin/python $(PIP) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable . \
-	  --editable integrations/langchain --editable integrations/llamaindex \
-	  --group integrations/langchain/pyproject.toml:test --group integrations/llamaindex/pyproject.toml:test
+	  $(ADAPTED:%=--editable integrations/%) $(ADAPTED:%=--group integrations/%/pyproject.toml:test)
 	@touch $@
 
-$(ADAPTERS_PEERS)/.ready: pyproject.toml integrations/langchain/pyproject.toml integrations/llamaindex/pyproject.toml tests/benchmarks/adapters_peers.txt
+$(ADAPTERS_PEERS)/.ready: pyproject.toml $(ADAPTED:%=integrations/%/pyproject.toml) tests/benchmarks/adapters_peers.txt
 	@echo "Installing the adapters and those of Hugging Face into $(ADAPTERS_PEERS) ..."
 	@$(PYTHON) -m venv $(ADAPTERS_PEERS)
 	@$(ADAPTERS_PEERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . --editable integrations/langchain --editable integrations/llamaindex \
+	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . $(ADAPTED:%=--editable integrations/%) \
 	  --requirement tests/benchmarks/adapters_peers.txt
 	@touch $@
 
