@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
+.PHONY: help demo test test-all tiny tiny-colbert test-adapters test-dropin test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,6 +13,7 @@ ADAPTERS_PEERS ?= .venv-adapters-peers
 AUDIT ?= .venv-audit
 SERVE ?= .venv-serve
 SERVE_PEERS ?= .venv-serve-peers
+DROPIN ?= .venv-dropin
 LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 # Twice quiet: errors only. Build back ends are pinned like everything else.
@@ -55,6 +56,9 @@ test-adapters: $(ADAPTERS)/.ready ## Run the suites of the adapters for LangChai
 	  (cd integrations/$$adapter && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)) || exit 1; done
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
 	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/test_stores.py tests/no_network/test_adapters.py
+
+test-dropin: $(DROPIN)/.ready ## Give a MedEmbed to BERTopic, KeyBERT, txtai, mteb and the evaluators of sentence-transformers, in an environment of their own
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(DROPIN)/bin/python -m pytest -q tests/dropin -o filterwarnings=default $(ARGS)
 
 test-serve: $(SERVE)/.ready ## Try the server with the clients of OpenAI, Cohere, Hugging Face, LangChain, LlamaIndex, and with schemathesis
 	@OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest -q tests/serving/test_clients.py -m "" -o filterwarnings=default $(ARGS)
@@ -144,7 +148,7 @@ attack: $(VENV)/.full ## Meet hostile inputs by the thousand, traced, and write 
 	@OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.hostile $(ARGS)
 
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) $(SERVE) $(SERVE_PEERS) dist build site
+	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) $(DROPIN) $(SERVE) $(SERVE_PEERS) dist build site
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
@@ -214,6 +218,13 @@ $(ADAPTERS_PEERS)/.ready: pyproject.toml $(ADAPTED:%=integrations/%/pyproject.to
 	@$(ADAPTERS_PEERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
 	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . $(ADAPTED:%=--editable integrations/%) \
 	  --requirement tests/benchmarks/adapters_peers.txt
+	@touch $@
+
+$(DROPIN)/.ready: pyproject.toml constraints.txt tests/dropin/packages.txt
+	@echo "Installing the libraries that take a SentenceTransformer into $(DROPIN) ..."
+	@$(PYTHON) -m venv $(DROPIN)
+	@$(DROPIN)/bin/python $(PIP) --upgrade 'pip>=25.3'
+	@$(DROPIN)/bin/python $(PIP) $(CONSTRAIN) --editable '.[torch,evaluation]' --group test-core --requirement tests/dropin/packages.txt
 	@touch $@
 
 $(SERVE)/.ready: pyproject.toml constraints.txt tests/serving/clients.txt
