@@ -54,7 +54,7 @@ tiny-colbert: $(VENV)/.full ## The same data to a late-interaction model, in abo
 test-adapters: $(ADAPTERS)/.ready ## Run the suites of the adapters for LangChain, LlamaIndex, Haystack and Chroma, in an environment of their own
 	@for adapter in $(ADAPTED); do \
 	  (cd integrations/$$adapter && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)) || exit 1; done
-	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HAYSTACK_TELEMETRY_ENABLED=False $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
 	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/test_stores.py tests/no_network/test_adapters.py
 
 test-dropin: $(DROPIN)/.ready ## Give a MedEmbed to BERTopic, KeyBERT, txtai, mteb and the evaluators of sentence-transformers, in an environment of their own
