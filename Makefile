@@ -1,17 +1,19 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all tiny tiny-colbert legal-tiny test-adapters test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
+.PHONY: help demo test test-all tiny tiny-colbert legal-tiny test-adapters test-dropin test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PEERS ?= .venv-peers
 VLLM ?= .venv-vllm
 ADAPTERS ?= .venv-adapters
+ADAPTED := langchain llamaindex haystack chroma
 ADAPTERS_PEERS ?= .venv-adapters-peers
 AUDIT ?= .venv-audit
 SERVE ?= .venv-serve
 SERVE_PEERS ?= .venv-serve-peers
+DROPIN ?= .venv-dropin
 LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 # Twice quiet: errors only. Build back ends are pinned like everything else.
@@ -52,11 +54,14 @@ tiny-colbert: $(VENV)/.full ## The same data to a late-interaction model, in abo
 legal-tiny: $(VENV)/.full ## Run the recipe of another field whole, which is data alone: its nDCG@10 must rise too
 	@$(BIN)/python -m medembed.recipes.train --recipe legal-tiny execution.work=build/recipes $(ARGS)
 
-test-adapters: $(ADAPTERS)/.ready ## Run the LangChain and LlamaIndex adapters' suites, in an environment of their own
-	@cd integrations/langchain && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
-	@cd integrations/llamaindex && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)
-	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
+test-adapters: $(ADAPTERS)/.ready ## Run the suites of the adapters for LangChain, LlamaIndex, Haystack and Chroma, in an environment of their own
+	@for adapter in $(ADAPTED); do \
+	  (cd integrations/$$adapter && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)) || exit 1; done
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HAYSTACK_TELEMETRY_ENABLED=False $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -k "blocks_run and rag-"
 	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/test_stores.py tests/no_network/test_adapters.py
+
+test-dropin: $(DROPIN)/.ready ## Give a MedEmbed to BERTopic, KeyBERT, txtai, mteb and the evaluators of sentence-transformers, in an environment of their own
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(DROPIN)/bin/python -m pytest -q tests/dropin -o filterwarnings=default $(ARGS)
 
 test-serve: $(SERVE)/.ready ## Try the server with the clients of OpenAI, Cohere, Hugging Face, LangChain, LlamaIndex, and with schemathesis
 	@OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest -q tests/serving/test_clients.py tests/serving/test_tracing.py -m "" -o filterwarnings=default $(ARGS)
@@ -73,7 +78,7 @@ test-corpora: $(VENV)/.corpora ## Embed and write pairs on Ray's actors, also ki
 	@$(BIN)/python -m pytest tests/corpus/test_ray.py tests/corpus/test_handover.py tests/recipes/test_pairs_ray.py -m "" -o filterwarnings=default $(ARGS)
 
 check: $(VENV)/.full $(ADAPTERS)/.ready ## Format, lint, types and layers, as CI runs them
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync check-style check-types check-types-langchain check-types-llamaindex
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync check-style check-types $(ADAPTED:%=check-types-%)
 
 check-style:
 	@$(BIN)/ruff format --check .
@@ -146,7 +151,7 @@ attack: $(VENV)/.full ## Meet hostile inputs by the thousand, traced, and write 
 	@OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.hostile $(ARGS)
 
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) $(SERVE) $(SERVE_PEERS) dist build site
+	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) $(DROPIN) $(SERVE) $(SERVE_PEERS) dist build site
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
@@ -202,21 +207,27 @@ $(LOWEST)/.ready: pyproject.toml
 	@touch $@
 
 # The frameworks and vector stores pin much that we do not; no torch.
-$(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt integrations/langchain/pyproject.toml integrations/llamaindex/pyproject.toml
+$(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt $(ADAPTED:%=integrations/%/pyproject.toml)
 	@echo "Installing the adapters, their frameworks and vector stores into $(ADAPTERS) ..."
 	@$(PYTHON) -m venv $(ADAPTERS)
 	@$(ADAPTERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
 	@$(ADAPTERS)/bin/python $(PIP) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable . \
-	  --editable integrations/langchain --editable integrations/llamaindex \
-	  --group integrations/langchain/pyproject.toml:test --group integrations/llamaindex/pyproject.toml:test
+	  $(ADAPTED:%=--editable integrations/%) $(ADAPTED:%=--group integrations/%/pyproject.toml:test)
 	@touch $@
 
-$(ADAPTERS_PEERS)/.ready: pyproject.toml integrations/langchain/pyproject.toml integrations/llamaindex/pyproject.toml tests/benchmarks/adapters_peers.txt
+$(ADAPTERS_PEERS)/.ready: pyproject.toml $(ADAPTED:%=integrations/%/pyproject.toml) tests/benchmarks/adapters_peers.txt
 	@echo "Installing the adapters and those of Hugging Face into $(ADAPTERS_PEERS) ..."
 	@$(PYTHON) -m venv $(ADAPTERS_PEERS)
 	@$(ADAPTERS_PEERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . --editable integrations/langchain --editable integrations/llamaindex \
+	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . $(ADAPTED:%=--editable integrations/%) \
 	  --requirement tests/benchmarks/adapters_peers.txt
+	@touch $@
+
+$(DROPIN)/.ready: pyproject.toml constraints.txt tests/dropin/packages.txt
+	@echo "Installing the libraries that take a SentenceTransformer into $(DROPIN) ..."
+	@$(PYTHON) -m venv $(DROPIN)
+	@$(DROPIN)/bin/python $(PIP) --upgrade 'pip>=25.3'
+	@$(DROPIN)/bin/python $(PIP) $(CONSTRAIN) --editable '.[torch,evaluation]' --group test-core --requirement tests/dropin/packages.txt
 	@touch $@
 
 $(SERVE)/.ready: pyproject.toml constraints.txt tests/serving/clients.txt

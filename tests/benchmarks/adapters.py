@@ -1,11 +1,12 @@
-"""`python -m tests.benchmarks.adapters [NAME ...]`: what the LangChain and LlamaIndex adapters cost, beside the Hugging Face ones.
+"""`python -m tests.benchmarks.adapters [NAME ...]`: what the adapters cost, and how they stand beside the Hugging Face ones.
 
-`make bench-adapters` is the same in the environment it needs: both adapters and `adapters_peers.txt`. Everything runs in
+`make bench-adapters` is the same in the environment it needs: the adapters and `adapters_peers.txt`. Everything runs in
 one process, in turn, on the same texts with the same weights, each side at its default settings.
 """
 
 import argparse
 import asyncio
+import contextlib
 import datetime as dt
 import importlib
 import shlex
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,13 +30,15 @@ from tests.benchmarks.runner import busy_s
 # what of tests/benchmarks/runner.py holds here too: threads of the last engine may spin for some milliseconds
 PAUSE_S = 0.2
 PACKAGES = (
-    "medembed", "langchain-medembed", "llama-index-embeddings-medembed", "langchain-core", "llama-index-core",
+    "medembed", "langchain-medembed", "llama-index-embeddings-medembed", "medembed-haystack", "chroma-medembed",
+    "langchain-core", "llama-index-core", "haystack-ai", "chromadb",
     "langchain-huggingface", "llama-index-embeddings-huggingface", "sentence-transformers", "torch", "openvino",
 )  # fmt: skip
 PEER_OF = {
     "langchain-medembed": "langchain-huggingface",
     "llama-index-embeddings-medembed": "llama-index-embeddings-huggingface",
 }
+ADAPTERS = (*PEER_OF, "medembed-haystack", "chroma-medembed")
 Embed = Callable[[list[str]], Any]
 
 
@@ -77,15 +80,18 @@ class Turns:
 def overhead(amounts: Amounts) -> Result:
     """What an adapter adds to MedEmbed.encode_document."""
     langchain, llama = ours(amounts.threads)
+    passages = texts.load("passages", amounts.passages)
     # the adapters' lists of floats are their overhead, so the bare side stays with its array
     sides: dict[str, Embed] = {
         "medembed": lambda documents: langchain.client.encode_document(documents, show_progress_bar=False),
         "langchain-medembed": langchain.embed_documents,
         "llama-index-embeddings-medembed": llama.get_text_embedding_batch,
+        "medembed-haystack": haystack(amounts.threads, passages),
+        "chroma-medembed": chroma(amounts.threads),
     }
-    turns = take_turns(sides, texts.load("passages", amounts.passages), amounts.rounds)
+    turns = take_turns(sides, passages, amounts.rounds)
     claims = [Claim(f"{name}: share of time added to MedEmbed's", turns.ratio(name, "medembed") - 1, at_most=0.05)
-              for name in PEER_OF]  # fmt: skip
+              for name in ADAPTERS]  # fmt: skip
     return _passages_result("adapters-overhead", amounts, turns, claims, "medembed")
 
 
@@ -152,11 +158,26 @@ BENCHMARKS: dict[str, Callable[[Amounts], Result]] = {
 
 
 def ours(threads: int) -> tuple[Any, Any]:
-    """Both adapters on the weights that the peers get."""
+    """The adapters that have peers, on the weights that these get."""
     folder = str(models.folder("minilm"))
     langchain = importlib.import_module("langchain_medembed").MedEmbedEmbeddings(model=folder, threads=threads)
     module = importlib.import_module("llama_index.embeddings.medembed")
     return langchain, module.MedEmbedEmbedding(model_name=folder, threads=threads)
+
+
+def haystack(threads: int, passages: list[str]) -> Embed:
+    """The component, on documents that are there before the clock starts, as they are in a pipeline."""
+    module = importlib.import_module("haystack_integrations.components.embedders.medembed")
+    embedder = module.MedEmbedDocumentEmbedder(str(models.folder("minilm")), threads=threads)
+    of_text = {text: importlib.import_module("haystack").Document(content=text) for text in passages}
+    return lambda given: [done.embedding for done in embedder.run([of_text[text] for text in given])["documents"]]
+
+
+def chroma(threads: int) -> Embed:
+    """The function alone, without the database behind it."""
+    function = importlib.import_module("chroma_medembed").MedEmbedEmbeddingFunction
+    embed: Embed = function(str(models.folder("minilm")), threads=threads)
+    return embed
 
 
 def take_turns(sides: dict[str, Embed], given: list[str], rounds: int) -> Turns:
@@ -234,7 +255,12 @@ def _passages_result(name: str, amounts: Amounts, turns: Turns, claims: list[Cla
 
 
 def _versions() -> dict[str, dict[str, str]]:
-    return {"all": {package: version(package) for package in PACKAGES}}
+    """Of what is here: the overhead can be measured in the adapters' own environment, without the peers."""
+    found: dict[str, str] = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return {"all": found}
 
 
 def _raw(turns: Turns) -> dict[str, Any]:

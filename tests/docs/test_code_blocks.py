@@ -29,7 +29,12 @@ OTHER_PAGES = [
     *sorted([*ROOT.glob("recipes/**/README.md"), *ROOT.glob("integrations/*/README.md")]),
 ]
 # page → libraries its blocks import, which this environment may lack
-NEEDS = {"rag-langchain.md": "langchain_core", "rag-llamaindex.md": "llama_index"}
+NEEDS = {
+    "rag-langchain.md": "langchain_core",
+    "rag-llamaindex.md": "llama_index",
+    "rag-haystack.md": "haystack",
+    "rag-stores.md": "pgserver",
+}
 # evaluation, training, and what embeds the whole demonstration corpus
 SLOW = {"devices.md", "evaluate.md", "install.md", "offline.md", "retrain.md"}
 BEIR = ROOT / "recipes" / "tiny" / "data" / "development"
@@ -40,6 +45,7 @@ def _parameter(page: Path) -> Any:
     return pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
 
 
+@pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR is not set")  # by pgserver's import, where nobody is logged in
 @pytest.mark.parametrize("page", [_parameter(page) for page in PAGES])
 def test_blocks_run_and_print_what_the_page_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needed = NEEDS.get(page.name)

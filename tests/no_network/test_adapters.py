@@ -1,4 +1,4 @@
-"""Both adapters with the vector stores they are for: nothing is sent, nothing is left. Run with `make test-adapters`."""
+"""The adapters with the vector stores they are for: nothing is sent, nothing is left. Run with `make test-adapters`."""
 
 import sys
 import tempfile
@@ -43,9 +43,36 @@ nodes = [TextNode(text="chest pain"), TextNode(text="sore throat")]
 index = VectorStoreIndex(nodes, StorageContext.from_defaults(vector_store=s), embed_model=MedEmbedEmbedding())
 assert index.as_retriever(similarity_top_k=1).retrieve("angina")[0].node.text == "chest pain"
 """
+WITH_CHROMA = """
+import chromadb
+from chroma_medembed import MedEmbedEmbeddingFunction
+client = chromadb.PersistentClient("chroma")
+notes = client.create_collection("notes", embedding_function=MedEmbedEmbeddingFunction())
+notes.add(ids=["a", "b"], documents=["chest pain", "sore throat"])
+assert client.get_collection("notes").query(query_texts=["angina"], n_results=1)["ids"] == [["a"]]
+"""
+# Haystack reports what a pipeline is made of, unless told not to: the privacy guide says so
+WITH_HAYSTACK = """
+import os; os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+from haystack import Document, Pipeline
+from haystack.components.writers import DocumentWriter
+from haystack.document_stores.in_memory import InMemoryDocumentStore
+from haystack_integrations.components.embedders.medembed import MedEmbedDocumentEmbedder
+from haystack_integrations.components.rankers.medembed import MedColBERTRanker
+store, indexing = InMemoryDocumentStore(), Pipeline()
+indexing.add_component("embedder", MedEmbedDocumentEmbedder())
+indexing.add_component("ranker", MedColBERTRanker())
+indexing.add_component("writer", DocumentWriter(store))
+indexing.connect("embedder", "ranker.documents")
+indexing.connect("ranker", "writer")
+notes = [Document(content="chest pain"), Document(content="sore throat")]
+assert indexing.run({"embedder": {"documents": notes}, "ranker": {"query": "angina"}})["writer"]["documents_written"] == 2
+"""
 SCRIPTS = {
     **{f"langchain-{name}": WITH_LANGCHAIN.replace("STORE", store) for name, store in LANGCHAIN.items()},
     **{f"llama-index-{name}": WITH_LLAMA_INDEX.replace("STORE", store) for name, store in LLAMA_INDEX.items()},
+    "chroma": WITH_CHROMA,
+    "haystack": WITH_HAYSTACK,
 }
 
 

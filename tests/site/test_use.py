@@ -84,6 +84,8 @@ LOOKED_FOR = {
     "near-duplicates": "guides/near-duplicates",
     "LangChain": "guides/rag-langchain",
     "LlamaIndex": "guides/rag-llamaindex",
+    "Haystack": "guides/rag-haystack",
+    "Chroma": "guides/rag-stores",
     "hybrid": "guides/hybrid",
     "telemetry": "guides/privacy",
     "negation": "concepts/limits",
