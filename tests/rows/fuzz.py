@@ -19,11 +19,15 @@ from medembed.errors import MedEmbedError
 from medembed.rows import read as rows
 from medembed.rows import sources
 from medembed.rows.read import Columns, Row
+from tests.rows import made_documents
 
 N_ROWS = 40
 # a short word that no message of ours, of Python or of a library holds by itself; it looks like no column name
 MARKER = "zq9;marker"
-KINDS = ("jsonl", "csv", "parquet", "txt")
+KINDS = ("jsonl", "csv", "parquet", "txt", "json", "fhir", "pubmed", "cda", "html", "rtf", "docx", "pdf")
+# of a file of these kinds a document is read, or it is rejected; of a PDF further rejects name pages without text
+DOCUMENTS = ("html", "rtf", "docx", "pdf")
+ENDINGS = {"fhir": "ndjson", "pubmed": "xml", "cda": "xml"}
 COLUMNS = Columns(("title", "text"), "id", {"year": "int", "ok": "bool", "day": "date"})
 
 
@@ -40,6 +44,10 @@ def good(kind: str) -> bytes:
         }
         for number in range(N_ROWS)
     ]
+    if kind in OF_TEXTS:
+        return OF_TEXTS[kind]([str(item["text"]) for item in values])
+    if kind == "json":
+        return json.dumps(values, indent=1).encode()
     if kind == "jsonl":
         return "".join(json.dumps(item) + "\n" for item in values).encode()
     if kind == "txt":
@@ -58,6 +66,52 @@ def good(kind: str) -> bytes:
     buffer = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(values), buffer, row_group_size=10)
     return buffer.getvalue()
+
+
+def _fhir(texts: list[str]) -> bytes:
+    resources = [
+        {
+            "resourceType": "DiagnosticReport",
+            "id": f"{MARKER}-{number}",
+            "status": "final",
+            "code": {"text": MARKER},
+            "subject": {"reference": f"Patient/{MARKER}"},
+            "conclusion": text,
+        }
+        for number, text in enumerate(texts)
+    ]
+    return "".join(json.dumps(made_documents.bundle([item])) + "\n" for item in resources).encode()
+
+
+def _pubmed(texts: list[str]) -> bytes:
+    article = (
+        "<PubmedArticle><MedlineCitation><PMID>{}</PMID><Article><ArticleTitle>{}</ArticleTitle><Abstract>"
+        '<AbstractText Label="{}">{}</AbstractText></Abstract></Article></MedlineCitation></PubmedArticle>\n'
+    )
+    found = "".join(article.format(f"{MARKER}{number}", MARKER, MARKER, text) for number, text in enumerate(texts))
+    return f'<?xml version="1.0"?>\n<PubmedArticleSet>{found}</PubmedArticleSet>'.encode()
+
+
+def _cda(texts: list[str]) -> bytes:
+    section = "<component><section><title>{}</title><text><list><item>{}</item></list></text></section></component>\n"
+    found = "".join(section.format(MARKER, text) for text in texts)
+    return (
+        f'<?xml version="1.0"?><ClinicalDocument xmlns="urn:hl7-org:v3"><id root="2.16.1" extension="{MARKER}"/><title>{MARKER}</title>'
+        f'<recordTarget><patientRole><id root="2.16.2" extension="{MARKER}"/></patientRole></recordTarget>'
+        f"<component><structuredBody>{found}</structuredBody></component></ClinicalDocument>"
+    ).encode()
+
+
+# Files of notes; the first makes a row a text, the others one of all.
+OF_TEXTS: dict[str, Callable[[list[str]], bytes]] = {
+    "fhir": _fhir,
+    "pubmed": _pubmed,
+    "cda": _cda,
+    "html": lambda texts: f"<html><body>{''.join(f'<p class=x>{text}</p>' for text in texts)}</body></html>".encode(),
+    "rtf": lambda texts: ("{\\rtf1\\ansi " + "".join(text + "\\par " for text in texts) + "}").encode(),
+    "docx": lambda texts: made_documents.docx("".join(made_documents.PARAGRAPH.format(text) for text in texts)),
+    "pdf": lambda texts: made_documents.pdf(*texts[:5]),
+}
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
@@ -82,7 +136,9 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
 
 def n_rows_of(content: bytes, kind: str) -> int | None:
     """Rows that a file must have, counted in another way; None where quotes make lines and rows differ."""
-    if kind == "parquet" or (kind == "csv" and b'"' in content):
+    if kind in DOCUMENTS:
+        return 1
+    if kind in ("parquet", "json", "fhir", "pubmed", "cda") or (kind == "csv" and b'"' in content):
         return None
     lone = b"\r" in content.replace(b"\r\n", b"\n")
     if lone or b"\0" in content:
@@ -94,9 +150,9 @@ def n_rows_of(content: bytes, kind: str) -> int | None:
 
 def read(path: Path, kind: str) -> tuple[int, int, list[str]]:
     """Rows, rejects, and every message."""
-    found = sources.find([str(path)], "lines" if kind == "txt" else None)
+    found = sources.find([str(path)], {"txt": "lines", "fhir": "fhir"}.get(kind))
     n_rows, messages = 0, []
-    columns = Columns() if kind == "txt" else COLUMNS
+    columns = COLUMNS if kind in ("jsonl", "csv", "parquet", "json") else Columns()
     for item in rows.read(found, columns, lambda _: None):
         if isinstance(item, Row):
             n_rows += 1
@@ -111,7 +167,7 @@ def one(content: bytes, kind: str, folder: Path) -> str:
     Raises:
         AssertionError: A rule was broken; the message says which, and holds no bytes of the file.
     """
-    path = folder / f"t.{kind}"
+    path = folder / f"t.{ENDINGS.get(kind, kind)}"
     path.write_bytes(content)
     logged = io.StringIO()
     handler = logging.StreamHandler(logged)
@@ -130,6 +186,8 @@ def one(content: bytes, kind: str, folder: Path) -> str:
         root.setLevel(level)
     assert not any("zq9" in message for message in [*messages, logged.getvalue()]), f"{kind}: a message holds the data"
     expected = n_rows_of(content, kind)
+    if kind == "pdf":
+        n_rejects = min(n_rejects, 1 - n_rows)
     if outcome != "refused" and expected is not None:
         assert n_rows + n_rejects == expected, f"{kind}: {n_rows} rows and {n_rejects} rejects of {expected}"
     if outcome != "refused" and kind == "parquet":

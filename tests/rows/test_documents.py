@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from medembed.errors import InputFileError, MissingExtraError
 from medembed.rows import documents, fhir, json_arrays, markup, sources, word, xml_trees
 from medembed.rows.read import Columns, Row, read
 from medembed.rows.source import Reject
+from tests.rows.made_documents import PARAGRAPH, bundle, docx, pdf
 
 SECRET = "quinquagesima"
 KEPT = {"patient": "string", "date": "date", "type": "string", "title": "string"}
@@ -138,14 +138,6 @@ EXPECTED = [
         ["17", "2024-01-02", "Discharge", "Discharge summary"],
     ),
 ]
-
-
-def bundle(resources: list[Any]) -> dict[str, Any]:
-    return {
-        "resourceType": "Bundle",
-        "type": "collection",
-        "entry": [{"fullUrl": "x", "resource": item} for item in resources],
-    }
 
 
 @pytest.mark.parametrize(
@@ -350,41 +342,11 @@ def test_html_takes_time_as_its_length(piece: str) -> None:
     assert seconds(100_000) < max(1.0, 40 * seconds(10_000))
 
 
-def docx(body: str, name: str = "word/document.xml") -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, f'<?xml version="1.0"?><w:document xmlns:w="urn:w"><w:body>{body}</w:body></w:document>')
-    return made.getvalue()
-
-
-PARAGRAPH = "<w:p><w:r><w:t>{}</w:t></w:r></w:p>"
 WORD = (
     PARAGRAPH.format("Plan")
     + "<w:p><w:r><w:t>Aspirin</w:t><w:tab/><w:t>daily</w:t></w:r><w:del><w:r><w:t>gone</w:t></w:r></w:del></w:p>"
     f"<w:tbl><w:tr><w:tc>{PARAGRAPH.format('Na')}</w:tc><w:tc>{PARAGRAPH.format('140')}</w:tc></w:tr></w:tbl>"
 )
-
-
-def pdf(*pages: str) -> bytes:
-    """A small PDF document; a page without a text is empty."""
-    objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
-    kids = []
-    for text in pages:
-        stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET" if text else ""
-        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
-        objects.append(
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {len(objects)} 0 R /Resources << /Font << /F1 3 0 R >> >> >>"
-        )
-        kids.append(f"{len(objects)} 0 R")
-    objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
-    out, places = b"%PDF-1.4\n", []
-    for number, item in enumerate(objects, 1):
-        places.append(len(out))
-        out += f"{number} 0 obj\n{item}\nendobj\n".encode()
-    table = "".join(f"{place:010} 00000 n \n" for place in places)
-    size = len(objects) + 1
-    end = f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(out)}\n%%EOF\n"
-    return out + end.encode()
 
 
 def encrypted() -> bytes:
