@@ -19,10 +19,10 @@ from medembed.search.ranking import ndcg
 from medembed.search.topk import Floats, Integers
 
 # What one point of BM25 counts, in standard deviations of the query's dense scores. Chosen on six unlike sets (docs/experiments.md)
-WEIGHT = 0.07
+WEIGHT = 0.08
 # The rows whose dense scores tell how far a query's scores are apart.
 SPREAD_ROWS = 1_000
-WEIGHTS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+WEIGHTS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
