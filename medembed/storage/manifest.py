@@ -49,6 +49,8 @@ RepeatedText = Literal["each", "once"]
 Mode = Literal["new", "append", "upsert", "sync", "overwrite"]
 FileName = Annotated[str, AfterValidator(plain_name)]
 """A manifest's name of a file below its folder. A name that leads out of it makes the manifest unreadable."""
+# A key that nobody knows is a damaged one: with "deleted" misspelt, what was deleted would be there again.
+KNOWN_KEYS = ConfigDict(extra="forbid")
 Count = Annotated[int, Field(strict=True, ge=0, le=1 << 40)]
 """A number of rows or vectors. A larger one makes the manifest unreadable."""
 
@@ -79,7 +81,7 @@ class Encoding(BaseModel):
         overlong: What was done with longer texts.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = KNOWN_KEYS | ConfigDict(frozen=True)
 
     model: str
     revision: str
@@ -95,6 +97,8 @@ class Encoding(BaseModel):
 
 class Part(BaseModel):
     """A file of a store. It has a name below the folder, and the SHA-256 of its bytes."""
+
+    model_config = KNOWN_KEYS
 
     file: FileName
     sha256: str
@@ -149,6 +153,8 @@ class Manifest(BaseModel, Generic[E]):
         deleted: Which rows are gone; None where none is.
         rejected: Rows left out by the last run, by reason.
     """
+
+    model_config = KNOWN_KEYS
 
     format: int = FORMAT
     kind: str

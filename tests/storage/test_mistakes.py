@@ -177,3 +177,15 @@ def test_a_manifest_that_claims_passages_without_their_columns_is_damaged(
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "splitting": splitting}))
     with pytest.raises(CorpusDamagedError, match="cannot be read as the manifest"):
         kind.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize("key", ["deleted", "shards", "kept", "scope", "repeated_text", "encoding", "sha256", "n_rows"])
+def test_a_manifest_with_a_misspelt_key_is_damaged(kind: Kind, tmp_path: Path, key: str) -> None:
+    with kind.build(tmp_path / "s", rows(9)) as store:
+        store.delete(["n3"])
+    manifest = tmp_path / "s" / "manifest.json"
+    told = manifest.read_text()
+    assert f'"{key}"' in told
+    manifest.write_text(told.replace(f'"{key}"', f'"{key}d"'))
+    with pytest.raises(CorpusDamagedError, match="cannot be read as the manifest"):
+        kind.open(tmp_path / "s")
