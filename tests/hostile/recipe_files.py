@@ -7,7 +7,6 @@ import json
 import random
 import shutil
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +43,12 @@ def attempt(line: str) -> str:
 def _whole() -> dict[str, Any]:
     """The small recipe with every setting that a file may name written out."""
     from medembed.recipes.execution import Execution
-    from medembed.recipes.schema import Recipe
-    from tests.recipes.conftest import RECIPE
+    from medembed.recipes.load import load_recipe
+    from tests.recipes.conftest import make_recipe
 
-    told = Recipe.model_validate(tomllib.loads(RECIPE)).model_dump(mode="json", exclude_none=True)
+    with tempfile.TemporaryDirectory() as place:
+        recipe = load_recipe(make_recipe(Path(place) / "recipe") / "recipe.toml")
+    told = recipe.model_dump(mode="json", exclude_none=True)
     told["execution"] = {key: value for key, value in told["execution"].items() if key in Execution.FILE_MAY_SET}
     return told
 
