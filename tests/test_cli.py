@@ -168,6 +168,7 @@ def test_export_and_load_again(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
+@pytest.mark.thorough
 def test_doctor_checks_parity_and_says_why(tmp_path: Path) -> None:
     ran = medembed("doctor", "--threads", "1")
     assert ran.returncode == 0, ran.stdout + ran.stderr

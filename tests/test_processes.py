@@ -20,6 +20,8 @@ from medembed import EmbeddedCorpus, MedEmbed
 from tests import process_program, tiny_bert
 from tests.colbert import folders
 
+pytestmark = pytest.mark.thorough
+
 # half a minute each; what they have of their own is little beside the others
 SLOW = ("openvino-int8", "late-interaction", "token-index")
 

@@ -14,6 +14,7 @@ import numpy as np
 from medembed.errors import CorpusError, CorpusScopeError, IndexingStoppedError
 from medembed.progress import RowBar
 from medembed.storage import shards, syncing
+from medembed.storage.changing import publish, with_deleted
 from medembed.storage.known import KnownRows, Notes
 from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, adds, check_encoding, count_rows, read_manifest
 from medembed.storage.places import MANIFEST, SHARDS, discard, entries
@@ -21,7 +22,7 @@ from medembed.storage.repeats import Repeats
 from medembed.storage.scopes import ALL
 from medembed.storage.shards import Job, Record, Runner
 from medembed.storage.syncing import Announce, Changes, Inventory
-from medembed.storage.tables import Store, publish, with_deleted
+from medembed.storage.tables import Store
 
 STAGING = "staging"
 KNOWN = "its id is in the store already"

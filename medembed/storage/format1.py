@@ -11,11 +11,11 @@ from medembed import border
 from medembed.errors import CorpusDamagedError, CorpusError
 from medembed.extras import require
 from medembed.storage import arrow_files, shards
+from medembed.storage.changing import publish
 from medembed.storage.durable import SHORT, write_hashed
 from medembed.storage.manifest import EARLIER, Encoding, Kind, Manifest, Part, Shard, count_rows, writing
 from medembed.storage.paths import below
 from medembed.storage.places import MANIFEST
-from medembed.storage.tables import publish
 
 FORMAT = 1
 

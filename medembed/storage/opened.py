@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from medembed.errors import CorpusDamagedError, CorpusModelError
-from medembed.storage import grouped, tables
+from medembed.storage import changing, grouped
 from medembed.storage.around import Around, around
 from medembed.storage.building import Summary
 from medembed.storage.filters import Filter
@@ -306,7 +306,7 @@ class Opened(ABC, Generic[E, M]):
             CorpusError: An id that is not there; nothing is deleted then.
             InputTypeError: One string in place of several.
         """
-        return self._changed(lambda: tables.delete(self._store, ids if isinstance(ids, str) else list(ids)))
+        return self._changed(lambda: changing.delete(self._store, ids if isinstance(ids, str) else list(ids)))
 
     def delete_scope(self, scope: Scope) -> int:
         """Leave all rows of a scope out from now on, for instance those of one patient.
@@ -320,7 +320,7 @@ class Opened(ABC, Generic[E, M]):
         Raises:
             CorpusScopeError: It is no scope of this store, or all of it.
         """
-        return self._changed(lambda: tables.delete_scope(self._store, scope))
+        return self._changed(lambda: changing.delete_scope(self._store, scope))
 
     def compact(self, shard_rows: int | None = None) -> None:
         """Write the shards anew, without deleted rows and in full length. Nothing is encoded again.
@@ -328,7 +328,7 @@ class Opened(ABC, Generic[E, M]):
         Args:
             shard_rows: Rows per shard; None for what the store has.
         """
-        self._changed(lambda: tables.compact(self._store, shard_rows))
+        self._changed(lambda: changing.compact(self._store, shard_rows))
 
     def verify(self) -> list[str]:
         """Hash every file.

@@ -13,6 +13,8 @@ from tests.benchmarks.engines import ENGINES
 from tests.benchmarks.report import Claim
 from tests.benchmarks.sizes import FULL, QUICK
 
+pytestmark = pytest.mark.thorough
+
 
 def test_texts_are_enough_for_every_benchmark_and_as_long_as_said() -> None:
     passages, queries = texts.load("passages"), texts.load("queries")

@@ -20,6 +20,8 @@ from medembed.recipes.load import load_recipe
 from medembed.recipes.schema import Recipe
 from tests.docs import blocks, named
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 WRITTEN = sorted(path for folder in ("start", "guides", "concepts") for path in (ROOT / "docs" / folder).glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "index.md", *WRITTEN]

@@ -238,6 +238,7 @@ print(json.dumps({"sockets": sockets, "reused": [o.reused for o in outcomes], "e
 """
 
 
+@pytest.mark.thorough
 def test_a_run_killed_while_it_writes_goes_on_there_leaves_nothing_and_opens_no_socket(
     measured: tuple[Path, Path, list[Outcome]], tmp_path: Path
 ) -> None:

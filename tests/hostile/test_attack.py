@@ -21,6 +21,8 @@ from tests.hostile import (
     watched,
 )
 
+pytestmark = pytest.mark.thorough
+
 SHORT: dict[str, tuple[Callable[..., dict[str, Any]], float]] = {
     "odd texts": (odd_texts.run, 250),
     "hostile stores": (hostile_stores.run, 24),

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from medembed import EmbeddedCorpus, MedEmbed
+from medembed import EmbeddedCorpus, MedEmbed, demo
 from medembed.cli import app
 from medembed.errors import MedEmbedError, SettingError
 from medembed.rows.outputs import all_or_none, check_outputs
@@ -22,6 +22,8 @@ from tests.recipes.conftest import make_recipe
 
 PRECIOUS = "precious"
 ROWS = [{"id": f"d{number}", "text": f"pain in the joint number {number}"} for number in range(8)]
+# notes that questions can be made of
+LONG = [{"id": passage.id, "text": passage.text} for passage in demo.passages()[:40]]
 FORMAT1 = Path(__file__).parents[1] / "data" / "format1" / "corpus-float32"
 
 # what replaces with --overwrite: its words, and every file of somebody's that it would replace
@@ -29,6 +31,7 @@ REPLACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "encode": ("encode n.jsonl -o out.npy --id-column id --model model", ("out.npy", "out.ids.json")),
     "corpus export .npy": ("corpus export corpus -o out.npy", ("out.npy", "out.ids.json")),
     "corpus export .parquet": ("corpus export corpus -o out.parquet", ("out.parquet",)),
+    "assess": ("assess long.jsonl --models bm25 model --html out.html", ("out.html",)),
     "compare": ("compare results -o out", ("out/report.md", "out/report.json", "out/report.html", "out/scores.svg", "out/wins.png")),
     "leaderboard build": (
         "leaderboard build results -o out",
@@ -52,6 +55,7 @@ ONTO: dict[str, tuple[str, str]] = {
     "encode": ("encode n.jsonl -o n.jsonl --model model --overwrite", "n.jsonl"),
     "encode ids": ("encode n.ids.json -o n.npy --format jsonl --id-column id --model model --overwrite", "n.ids.json"),
     "encode into a store": ("encode n.jsonl -o corpus/v.npy --model model --overwrite", "n.jsonl"),
+    "assess": ("assess long.jsonl --models bm25 model --html long.jsonl --overwrite", "long.jsonl"),
     "index": ("index corpus-texts -o corpus-texts --model model --overwrite", "corpus-texts/n.jsonl"),
     "corpus export into the store": ("corpus export corpus -o corpus/v.npy --overwrite", "corpus/manifest.json"),
     "corpus import": ("corpus import old -o old/new", "old/manifest.json"),
@@ -62,7 +66,7 @@ ONTO: dict[str, tuple[str, str]] = {
 # why the other commands are in no table
 NOTHING_WRITTEN = {"demo", "search", "doctor", "corpus info", "corpus verify", "models"}
 NOTHING_WRITTEN |= {"recipes list", "recipes show", "recipes status", "mcp", "keys list"}
-CHANGE_THE_STORE_THAT_THEY_NAME = {"corpus delete", "corpus compact"}
+CHANGE_THE_STORE_THAT_THEY_NAME = {"corpus delete", "corpus compact", "recipes clean"}  # what its manifests list
 # named by what is in them, or added to (an audit log, a file of keys): a file of another content has another name, or is measured or fetched again
 KEEP_BY_CONTENT = {"serve", "keys add", "keys remove", "evaluate", "recipes run", "recipes download", "models download"}
 ALIASES = {"token-index"}  # calls index
@@ -98,6 +102,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, tiny_folder: Path, mon
     (folder / "reads-here").mkdir()
     for name in ("n.jsonl", "n.ids.json", "corpus-texts/n.jsonl", "reads-here/n.jsonl"):
         (folder / name).write_text(lines)
+    (folder / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in LONG))
     (folder / "reads-here" / "recipe.toml").write_text(
         'name = "here"\n[notes]\nmin_words = 1\n[notes.sources.mine]\nformat = "jsonl"\npath = "."\n[merge]\nratios = [1.0]\n'
     )

@@ -24,7 +24,10 @@ from tests.no_network.unasked import MATPLOTLIB, MTEB, RAY, RAY_ADDRESSES, TORCH
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MEDEMBED = (sys.executable, "-m", "medembed")
 
-pytestmark = pytest.mark.skipif(tracing.missing() is not None, reason=tracing.missing() or "")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(tracing.missing() is not None, reason=tracing.missing() or ""),
+]
 
 # In this order: later ones read what earlier ones wrote.
 PLAIN = (

@@ -143,6 +143,7 @@ def second(recipe_folder: Path, tmp_path: Path) -> Callable[..., tuple[Recipe, P
     return load
 
 
+@pytest.mark.thorough
 def test_a_needed_model_is_made_once_and_used_again(second: Loaded) -> None:
     built = pipeline.build(*second())
     own = {item.step.key: item for item in built if ":" not in item.step.key}

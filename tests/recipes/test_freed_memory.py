@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 # its own process: malloc cannot be told otherwise again
 PROGRAM = """
 import resource, sys

@@ -14,7 +14,7 @@ from tests.colbert import folders
 from tests.storage.conftest import Kind
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.filterwarnings("ignore::medembed.TruncationWarning")
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore::medembed.TruncationWarning")]
 
 
 def start(kind: Kind, folder: Path, number: int, how: str) -> subprocess.Popen[str]:

@@ -36,7 +36,7 @@ def forward_operations(hidden: int, layers: int, inner: int, lengths: Sequence[i
     return float(sum(layers * (n * projections + 4 * n**2 * hidden) for n in lengths))
 
 
-def matrix_rate(shape: BertShape, precision: Precision, threads: int, *, rounds: int = 10) -> float:
+def matrix_rate(shape: BertShape, precision: Precision, threads: int, *, rounds: int = 5) -> float:
     """Operations a second of products alone, of a model's widest matrices.
 
     OpenVINO multiplies 512 rows with matrices of hidden × inner and inner × hidden, one stream per thread.
@@ -69,7 +69,6 @@ def _seconds(pool: ThreadPoolExecutor, requests: Sequence[Any], rows: Any, repea
         for _ in range(repeats):
             request.infer({0: rows}, share_inputs=True)
 
-    list(pool.map(run, requests))  # the last call's threads may still spin
     started = time.perf_counter()
     list(pool.map(run, requests))
     return time.perf_counter() - started
