@@ -185,7 +185,7 @@ Split = Annotated[
         "section and heading.",
     ),
 ]
-MaxTokens = Annotated[int | None, typer.Option(min=8, help="With --split: tokens of a passage at most. [default: 256]")]
+MaxTokens = Annotated[int | None, typer.Option(min=8, help="With --split: tokens of a passage at most. [default: 128]")]
 Overlap = Annotated[
     int | None,
     typer.Option(

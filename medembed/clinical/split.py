@@ -15,7 +15,7 @@ from medembed.clinical.sections import sections
 from medembed.errors import InputTypeError, SettingError
 
 # tokens of a passage where nothing else is asked for; see docs/experiments.md
-MAX_TOKENS = 256
+MAX_TOKENS = 128
 LEAST_TOKENS = 8
 # a paragraph below this share of the limit is put together with the next one
 SHORT = 4
@@ -57,7 +57,7 @@ class Splitting:
     """Settings for cutting notes into passages.
 
     Attributes:
-        max_tokens: Tokens of a passage at most, without prompt and special tokens; None for 256, or what the model reads if that
+        max_tokens: Tokens of a passage at most, without prompt and special tokens; None for 128, or what the model reads if that
             is less.
         overlap: Tokens at most that a passage repeats of the one before, in whole sentences, where one paragraph is cut.
     """
@@ -100,7 +100,7 @@ def split(text: str, tokenizer: Tokens, *, max_tokens: int | None = None, overla
     Args:
         text: The note.
         tokenizer: A :class:`medembed.MedEmbed` or :class:`medembed.MedColBERT`: tokens are those of its model.
-        max_tokens: Tokens of a passage at most; None for 256, or what the model reads if that is less.
+        max_tokens: Tokens of a passage at most; None for 128, or what the model reads if that is less.
         overlap: Tokens at most that a passage repeats of the one before, in whole sentences, where one paragraph is cut.
 
     Returns:

@@ -148,7 +148,7 @@ def test_late_interaction_models_split_too() -> None:
         ({"max_tokens": 64.0}, "max_tokens=64.0"),
         ({"overlap": -1}, "overlap=-1: give a whole number from 0"),
         ({"max_tokens": 64, "overlap": 33}, "give at most half of the 64 tokens"),
-        ({"overlap": 200}, "give at most half of the 256 tokens"),
+        ({"overlap": 100}, "give at most half of the 128 tokens"),
     ],
 )
 def test_settings_that_do_not_fit(model: MedEmbed, options: dict[str, Any], says: str) -> None:
