@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed import EmbeddedCorpus, FakeEngine, MedEmbed, vectors
+from medembed.clinical.split import Splitting
 from medembed.corpus import layout, search
 from medembed.corpus.embed import Settings, index_rows, plan_of
 from medembed.corpus.search import ScanKind
@@ -32,6 +33,8 @@ from tests.benchmarks.worker import peak_mib
 
 CORPORA = models.ROOT / "build" / "benchmark-corpora"
 DIMENSION, BATCH, K = 384, 64, 10
+# tokens of a short passage, which keeps a million of them to minutes, and passages of a note
+SHORT, OF_A_NOTE = 24, 10
 LONE = 8  # queries one after another in a job: a single one takes 40 ms, and the machine's moods as long
 # how far the synthetic documents lie from the real texts they are made of: a mean cosine of 0.8
 SPREAD = 0.75
@@ -64,19 +67,21 @@ def index(size: Size, engines: Sequence[str] = ()) -> Result:
 
 
 def memory(size: Size, engines: Sequence[str] = ()) -> Result:
-    """Peak memory of indexing few and twenty times as many rows, a process each, on the fake engine.
+    """Peak memory of indexing few and many rows, and passages of notes, a process each, on the fake engine.
 
     The fake engine shows what indexing itself holds; what encoding holds is the business of ``stream-memory``.
     """
     del engines
-    rows = []
-    for n in size.corpus_rows:
-        command = [sys.executable, "-m", "tests.benchmarks.corpora", str(n)]
-        done = subprocess.run(command, cwd=models.ROOT, capture_output=True, text=True, check=True)
-        rows.append({"rows": n, **json.loads(done.stdout)})
-    growth = rows[-1]["peak MiB"] / rows[0]["peak MiB"]
-    few, many = size.corpus_rows
-    claims = [Claim(f"peak at {many:,} rows over that at {few:,}", growth, at_most=1.10)]
+    rows, claims = [], []
+    for what, counts in (("rows", size.corpus_rows), ("passages", size.corpus_passages)):
+        peaks = []
+        for n in counts:
+            command = [sys.executable, "-m", "tests.benchmarks.corpora", what, str(n)]
+            done = subprocess.run(command, cwd=models.ROOT, capture_output=True, text=True, check=True)
+            rows.append({"what": what, "rows": n, **json.loads(done.stdout)})
+            peaks.append(rows[-1]["peak MiB"])
+        few, many = counts
+        claims.append(Claim(f"peak at {many:,} {what} over that at {few:,}", peaks[1] / peaks[0], at_most=1.10))
     return Result("corpus-memory", "indexing with the fake engine", {"dimension": DIMENSION}, rows, claims)
 
 
@@ -115,13 +120,18 @@ def on_ray(size: Size, engines: Sequence[str] = ()) -> Result:
 
 def main() -> None:
     """Index in this process and print what it took."""
-    n = int(sys.argv[1])
+    what, n = sys.argv[1], int(sys.argv[2])
     found = texts.load("queries")
-    stream = (Row(str(i), f"{found[i % len(found)]} ({i})", "benchmark", i) for i in range(n))
+    sentences = (f"{found[i % len(found)]} ({i})" for i in range(n))
+    splitting = None
+    if what == "passages":
+        splitting = Splitting(SHORT)
+        sentences = ("\n\n".join(some) for some in zip(*[sentences] * OF_A_NOTE, strict=False))
+    stream = (Row(str(i), text, "benchmark", i) for i, text in enumerate(sentences))
     model = MedEmbed(engine=FakeEngine(DIMENSION))
     with tempfile.TemporaryDirectory() as folder:
-        summary = index_rows(stream, Path(folder) / "corpus", model, Settings(), inputs=[])
-    if summary.n_rows != n:
+        summary = index_rows(stream, Path(folder) / "corpus", model, Settings(splitting=splitting), inputs=[])
+    if summary.n_rows < n:
         raise RuntimeError(f"{n} rows went in, {summary.n_rows} are there")
     print(json.dumps({"peak MiB": peak_mib()}))
 

@@ -26,6 +26,7 @@ class Size:
         train_steps: Batches of 64 a turn of training.
         indexed: Passages encoded and indexed.
         corpus_rows: Rows indexed, for the smaller and the larger run.
+        corpus_passages: Passages of notes indexed, for the smaller and the larger run.
         searched: Vectors searched.
         ray_rows: Passages indexed on Ray.
         corpus_rounds: Times each way of indexing them has its turn.
@@ -51,6 +52,7 @@ class Size:
     train_steps: int = 3
     indexed: int = 512
     corpus_rows: tuple[int, int] = (10_000, 200_000)
+    corpus_passages: tuple[int, int] = (20_000, 1_000_000)
     searched: int = 1_000_000
     ray_rows: int = 1536
     corpus_rounds: int = 2
@@ -63,6 +65,6 @@ QUICK = Size(
     rounds=2, passages=24, queries=64, singles=20, small_passages=16, base_passages=8, limit_models=(("tiny", 16),),
     gpu_passages=256, starts=2, imports=3,
     streamed=(1000, 4000), fidelity=32, recipe_rounds=1, mined=(300, 1200), echo_delay_s=0.1, train_steps=3,
-    indexed=32, corpus_rows=(500, 1000), searched=5000, ray_rows=64, corpus_rounds=1,
+    indexed=32, corpus_rows=(500, 1000), corpus_passages=(500, 1000), searched=5000, ray_rows=64, corpus_rounds=1,
     late_passages=300, late_originals=24,
 )  # fmt: skip
