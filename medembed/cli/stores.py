@@ -63,7 +63,7 @@ def _embedding(told: dict[str, Any]) -> Embedding:
 def _token_encoding(told: dict[str, Any]) -> TokenEncoding:
     return TokenEncoding.model_validate(
         {
-            **told,
+            **{key: value for key, value in told.items() if key in TokenEncoding.model_fields},
             "model": stored_name(told["model"], told["revision"]),
             "weights": told["revision"],
             "max_seq_length": told["document_length"],

@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,7 @@ def build(recipe: Recipe, places: Places, target: str = "publish") -> list[Built
                     step.round,
                 )
         return []
-    log_path = work / "runs" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{recipe.name}-{os.getpid()}.jsonl"
+    log_path = work / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{recipe.name}-{os.getpid()}.jsonl"
     built: dict[str, Built] = {}
     publish.check_out(recipe.execution.out)
     shown = recipe.execution.progress

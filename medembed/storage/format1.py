@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from medembed import border
 from medembed.errors import CorpusDamagedError, CorpusError
@@ -54,6 +55,23 @@ def take_over(source: Path, target: Path, readers: dict[str, Reader]) -> int:
     reader = readers[kind]
     if (target / MANIFEST).exists():
         raise CorpusError(f"{target} holds a store already: give another folder")
+    try:
+        fresh = _manifest(source, content, kind, reader)
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise CorpusDamagedError(
+            f"{source / MANIFEST} is damaged ({type(error).__name__}): bring it back from a copy, or index the texts anew"
+        ) from error
+    with writing(target, reader.kind):
+        if "codec" in content:
+            fresh = fresh.model_copy(update={"parts": {"codec": _copied(source, target, content["codec"])}})
+        made = [
+            _written(target, number, table, fresh, reader) for number, table in enumerate(_live_tables(source, content))
+        ]
+        publish(target, fresh.model_copy(update={"shards": made}))
+    return count_rows(made)
+
+
+def _manifest(source: Path, content: dict[str, Any], kind: str, reader: Reader) -> Manifest[Any]:
     told = content["embedding" if kind == EARLIER["embedding"] else "encoding"]
     fresh: Manifest[Any] = Manifest[reader.kind.encoding](  # type: ignore[name-defined] # a class of this very kind
         kind=kind,
@@ -65,14 +83,7 @@ def take_over(source: Path, target: Path, readers: dict[str, Reader]) -> int:
         inputs=content.get("inputs", [str(source)]),
         edited=True,
     )
-    with writing(target, reader.kind):
-        if "codec" in content:
-            fresh = fresh.model_copy(update={"parts": {"codec": _copied(source, target, content["codec"])}})
-        made = [
-            _written(target, number, table, fresh, reader) for number, table in enumerate(_live_tables(source, content))
-        ]
-        publish(target, fresh.model_copy(update={"shards": made}))
-    return count_rows(made)
+    return fresh
 
 
 def _content(source: Path) -> tuple[dict[str, Any], str]:

@@ -278,6 +278,19 @@ def test_damage_of_a_folder_of_before_is_an_error_and_nothing_is_made(name: str,
     assert not (tmp_path / "s" / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("key", ["embedding", "encoding", "shard_rows", "dimension", "model", "revision"])
+@pytest.mark.parametrize("name", ["corpus-float32", "tokens"])
+def test_a_damaged_manifest_of_before_is_an_error(name: str, key: str, tmp_path: Path) -> None:
+    shutil.copytree(FORMAT1 / name, tmp_path / "old")
+    manifest = tmp_path / "old" / "manifest.json"
+    told = manifest.read_text()
+    if f'"{key}"' not in told:
+        pytest.skip("the other kind has it")
+    manifest.write_text(told.replace(f'"{key}"', f'"{key}d"'))
+    assert isinstance(run("corpus", "import", tmp_path / "old", "-o", tmp_path / "s").exception, CorpusError)
+    assert not (tmp_path / "s" / "manifest.json").exists()
+
+
 def test_what_is_no_store_of_before_is_refused(kind: Kind, tmp_path: Path) -> None:
     kind.build(tmp_path / "s", rows(3)).close()
     for source in (tmp_path / "s", tmp_path, tmp_path / "nowhere"):
