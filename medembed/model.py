@@ -95,6 +95,11 @@ class MedEmbed(Session[Encoder]):
         self._directions, self._no_directions = self._read_directions() if own else (None, None)
         self._check_directions(self._dimension)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse attributes of a SentenceTransformer that would change nothing here."""
+        options.check_attribute(name)
+        super().__setattr__(name, value)
+
     def _check_directions(self, dimension: int) -> None:
         """Refuse shorter vectors where the folder's directions are damaged."""
         if self._no_directions is not None and dimension < self._full_dimension:

@@ -7,6 +7,8 @@ need torch, and so does this: the extra ``torch``.
 from collections.abc import Sequence
 from typing import Any
 
+from medembed.checkpoints import keys, model_files
+from medembed.errors import SettingError
 from medembed.extras import require
 from medembed.model import MedEmbed
 
@@ -34,6 +36,11 @@ class _Encoding(_torch.nn.Module):
         rows = self.model.encode(list(inputs), prompt=prompt or "", show_progress_bar=False)
         return {"sentence_embedding": _torch.from_numpy(rows)}
 
+    def save(self, *_: object, **__: object) -> None:
+        raise SettingError(
+            f"as_sentence_transformer(...) holds no weights to save: copy the model's own folder, {self.model.folder}, in place of it"
+        )
+
     def forward(self, features: dict[str, Any], **_: object) -> dict[str, Any]:
         return features
 
@@ -42,7 +49,7 @@ def as_sentence_transformer(model: MedEmbed) -> Any:
     """A ``SentenceTransformer`` whose vectors a MedEmbed makes.
 
     Prompts, length, dimension and similarity are the model's own. Whatever sentence-transformers does with vectors works:
-    tensors, evaluators, saving of scores. It has no weights: it is neither trained nor saved.
+    tensors, evaluators, saving of scores. It has no weights: it is neither trained nor saved (``save`` raises ``SettingError``).
 
     Args:
         model: The model. It stays open as long as this is used.
@@ -58,6 +65,7 @@ def as_sentence_transformer(model: MedEmbed) -> Any:
         ...     as_sentence_transformer(model).encode(["chest pain"], convert_to_tensor=True).shape
         torch.Size([1, 384])
     """
+    saved = model_files.read_json(model.folder / keys.SENTENCE_CONFIG).get("similarity_fn_name")
     prompts, default = dict(model.spec.prompts), None
     if model.spec.default_prompt:
         prompts[default := "default"] = model.spec.default_prompt
@@ -66,5 +74,5 @@ def as_sentence_transformer(model: MedEmbed) -> Any:
         device="cpu",
         prompts=prompts,
         default_prompt_name=default,
-        similarity_fn_name="cosine" if model.spec.normalized else "dot",
+        similarity_fn_name=saved or ("cosine" if model.spec.normalized else "dot"),
     )

@@ -98,6 +98,23 @@ def test_another_meaning_is_refused_with_the_way_here(
         getattr(model, method)(TEXTS, **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "way"),
+    [
+        ("prompts", {"query": "query: "}, r"encode\(..., prompt="),
+        ("default_prompt_name", "query", r"encode\(..., prompt="),
+        ("truncate_dim", 16, r"MedEmbed\(..., truncate_dim="),
+        ("similarity_fn_name", "dot", "config_sentence_transformers.json"),
+        ("max_seq_length", 16, r"MedEmbed\(..., max_seq_length="),
+        ("tokenizer", None, "the folder's own"),
+    ],
+)
+def test_an_attribute_that_would_change_nothing_is_not_set(model: MedEmbed, name: str, value: Any, way: str) -> None:
+    with pytest.raises(SettingError, match=rf"model.{name} cannot be set on a loaded model: .*{way}"):
+        setattr(model, name, value)
+    assert name not in vars(model)
+
+
 @pytest.mark.parametrize("method", ["encode_query", "encode_document"])
 def test_late_interaction_takes_the_same_words(colbert_folder: Path, method: str) -> None:
     late = MedColBERT(colbert_folder, threads=1, precision="fp32")

@@ -98,12 +98,15 @@ def _mean(seen: Floats, divisor: float) -> Floats:
 
 
 def _part(mode: str, states: Floats, seen: Floats, skipped: int) -> Floats:
-    """One mode's vector. Where all tokens belong to the prompt, "cls" takes the first of these and the others give zeros."""
-    if mode == "cls":
+    """One mode's vector, or zeros for a text of no tokens.
+
+    Where all tokens belong to the prompt, "cls" takes the first of these and the others give zeros.
+    """
+    if mode == "cls" and len(states):
         first: Floats = seen[0] if len(seen) else states[0]
         return first
     if not len(seen):
-        return np.zeros_like(states[0])
+        return np.zeros(states.shape[1], dtype=np.float32)
     if mode == "lasttoken":
         last: Floats = seen[-1]
         return last

@@ -21,6 +21,16 @@ _HERE: Mapping[str, tuple[Sequence[object], str]] = {
     "chunk_size": ((None,), WORKERS),
 }  # fmt: skip
 
+# attribute that sentence-transformers lets a caller set on a model → where it is chosen here
+_SET_ONCE: Mapping[str, str] = {
+    "prompts": "give each call its own, encode(..., prompt='query: '), or write them into the folder's config_sentence_transformers.json",
+    "default_prompt_name": "give each call its own, encode(..., prompt='query: ')",
+    "truncate_dim": "choose it once, MedEmbed(..., truncate_dim=128), or by the call, encode(..., truncate_dim=128)",
+    "similarity_fn_name": "the folder's config_sentence_transformers.json names it",
+    "max_seq_length": "choose it once: MedEmbed(..., max_seq_length=128)",
+    "tokenizer": "it is the folder's own",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class How:
@@ -55,6 +65,19 @@ def check_elsewhere(given: Mapping[str, object]) -> None:
         if not any(value is one or (isinstance(value, str) and value == one) for one in alike):
             shown = repr(value) if isinstance(value, str | bool | int | None) else f"<{type(value).__name__}>"
             raise SettingError(f"encode(..., {name}={shown}) is not available here: {way}")
+
+
+def check_attribute(name: str) -> None:
+    """Refuse to set what a model of sentence-transformers has and this one would not read.
+
+    Args:
+        name: The attribute.
+
+    Raises:
+        SettingError: One of those; the message says where it is chosen.
+    """
+    if name in _SET_ONCE:
+        raise SettingError(f"model.{name} cannot be set on a loaded model: {_SET_ONCE[name]}")
 
 
 def checked_batch_size(batch_size: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from medembed import MedEmbed, demo
+from medembed.errors import SettingError
 from medembed.rows.beir import open_folder
 from tests import tiny_bert
 
@@ -25,6 +27,8 @@ FOLDERS: dict[str, tuple[dict[str, Any], str | None]] = {
     "prompts": ({"prompts": PROMPTS}, None),
     "default-prompt": ({"prompts": PROMPTS}, "topic"),
     "dot": ({"prompts": PROMPTS, "normalize": False, "similarity": "dot"}, None),
+    "euclidean": ({"normalize": False, "similarity": "euclidean"}, None),
+    "manhattan-unit": ({"similarity": "manhattan"}, None),
 }
 
 
@@ -84,6 +88,12 @@ def test_a_prompt_of_the_model_is_known_by_its_name(both: tuple[Any, Any]) -> No
         np.testing.assert_allclose(
             ours.encode(TEXTS, prompt_name=name), theirs.encode(TEXTS, prompt_name=name), atol=1e-4
         )
+
+
+def test_saving_is_refused_with_the_folder_to_copy(both: tuple[Any, Any], tmp_path: Path) -> None:
+    model = both[0]
+    with pytest.raises(SettingError, match=re.escape(f"copy the model's own folder, {model[0].model.folder}")):
+        model.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
 
 
 def test_evaluators_give_the_same_numbers(both: tuple[Any, Any]) -> None:
