@@ -215,7 +215,7 @@ $(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt $(ADAPTED:%=inte
 	@echo "Installing the adapters, their frameworks and vector stores into $(ADAPTERS) ..."
 	@$(PYTHON) -m venv $(ADAPTERS)
 	@$(ADAPTERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(ADAPTERS)/bin/python $(PIP) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable . \
+	@$(ADAPTERS)/bin/python $(PIP) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable '.[corpus]' \
 	  $(ADAPTED:%=--editable integrations/%) $(ADAPTED:%=--group integrations/%/pyproject.toml:test)
 	@touch $@
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -48,6 +49,50 @@ def test_commands_that_tell_facts_tell_them_to_programs_too(words: list[str], co
     told = json.loads(done.stdout)
     assert told
     assert words[0] != "corpus" or (told["rows"], told["encoding"]["dimension"]) == (1, 64)
+
+
+def _json(*words: str | Path, code: int = 0) -> Any:
+    done = CliRunner().invoke(app, [*map(str, words), "--json"])
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout)
+
+
+def test_demo_tells_its_hits_to_programs_too(tiny_folder: Path) -> None:
+    told = _json("demo", "-m", tiny_folder, "-q", "red itchy eye", "-q", "low blood sugar", "-k", "2")
+    assert (told["passages"], [answer["query"] for answer in told["answers"]]) == (
+        600,
+        ["red itchy eye", "low blood sugar"],
+    )
+    assert told["seconds"] > 0
+    for answer in told["answers"]:
+        first, second = answer["hits"]
+        assert first["score"] >= second["score"]
+        assert {"id", "title", "text", "source"} <= set(first)
+
+
+def test_measurements_and_what_is_made_of_them_are_told_to_programs_too(tiny_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mteb")
+    folder = tmp_path / "mine"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "d1", "text": "chest pain"}\n{"_id": "d2", "text": "itchy skin"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "chest pain"}\n{"_id": "q2", "text": "itchy skin"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n")
+    results = tmp_path / "results"
+    measure: list[str | Path] = ["evaluate", f"small={tiny_folder}", "bm25", "-t", folder, "-o", results]
+    [ours, baseline] = _json(*measure)
+    assert (ours["model"], ours["task"], ours["score"], ours["error"]) == ("local/small", "mine", 1.0, None)
+    assert Path(baseline["path"]).is_file()
+    assert [outcome["reused"] for outcome in (ours, baseline, *_json(*measure))] == [False, False, True, True]
+    assert _json("evaluate", "bm25", "-t", "NFCorpus", "-o", tmp_path / "none", code=1)[0]["error"]
+
+    assert _json("compare", results)["pairs"][0]["verdict"] == "no difference shown"
+    both = CliRunner().invoke(app, ["compare", str(results), "--json", "--format", "html"])
+    assert "--format: --json says the form" in str(both.exception)
+
+    pages = tmp_path / "pages"
+    told = _json("leaderboard", "build", results, "-o", pages, "--submit", tmp_path / "for-mteb")
+    assert [Path(page).name for page in told["pages"]] == ["leaderboard.html", "leaderboard.md"]
+    assert Path(told["submission"]["folder"]).is_dir()
 
 
 @pytest.mark.slow  # it loads sentence-transformers where that is installed

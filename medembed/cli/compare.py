@@ -31,7 +31,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for report.md, .json, .html and the plots.")
     ] = None,
-    form: Annotated[Format, typer.Option("--format", "-f", help="What is printed.")] = Format.markdown,
+    form: Annotated[Format | None, typer.Option("--format", "-f", help="What is printed. [default: markdown]")] = None,
     measure: Annotated[
         str, typer.Option(help="ndcg_at_10, ndcg_at_1, map_at_100, precision_at_10, recall_at_10 or recall_at_100.")
     ] = "ndcg_at_10",
@@ -40,11 +40,16 @@ def compare(
     base: Annotated[list[str] | None, typer.Option(help="A base model to hold it against; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compare models query by query, with paired tests. Say 'better' only where it holds.
 
-    Examples: [bold]medembed compare results -o report[/bold] · [bold]medembed compare ours theirs --against bm25[/bold]
+    Examples: [bold]medembed compare results -o report[/bold] · [bold]medembed compare ours theirs --against bm25[/bold] ·
+    [bold]medembed compare results --json[/bold]
     """
+    if as_json:
+        options.refuse({"format": form}, "--json says the form")
+        form = Format.json
     question = Question(measure=measure, against=against, tuned=tuned or (), base=base or (), seed=seed)
     measured = load_results(results)
     outputs = [] if output is None else [*(output / name for name in REPORTS), *plots.paths(output)]
@@ -55,7 +60,7 @@ def compare(
         Format.json: report.to_json,
         Format.html: report.to_html,
     }
-    say(writers[form](comparison))
+    say(writers[form or Format.markdown](comparison))
     if output is not None:
         with all_or_none(outputs):
             n_plots = _write(comparison, output)

@@ -1,9 +1,11 @@
 """`medembed demo`: six hundred medical passages, embedded and searched offline."""
 
+import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -15,7 +17,7 @@ from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.errors import SettingError
 from medembed.model import Floats, MedEmbed
-from medembed.terminal import Terminal
+from medembed.terminal import Terminal, say
 
 SHOWN_CHARS = 160
 
@@ -28,15 +30,17 @@ def demo(
     model: options.Model = BUNDLED,
     precision: options.Precision = options.PrecisionName.auto,
     threads: options.Threads = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Embed 600 openly licensed medical passages and search them. Needs no network.
 
-    Examples: [bold]medembed demo[/bold] · [bold]medembed demo -q "itchy rash after hiking" -k 5[/bold]
+    Examples: [bold]medembed demo[/bold] · [bold]medembed demo -q "itchy rash after hiking" -k 5[/bold] · [bold]medembed demo --json[/bold]
     """
     questions = query or list(corpus.QUESTIONS)
     if not all(question.strip() for question in questions):
         raise SettingError("a --query is blank, and something would be found for it all the same: give a question")
-    console = Terminal()
+    console = Terminal(quiet=as_json)
+    answers: list[dict[str, Any]] = []
     passages = corpus.passages()
     started = time.perf_counter()
     with MedEmbed(model, precision=precision.value, threads=threads, overlong="chunk") as embedder:
@@ -44,6 +48,7 @@ def demo(
         texts = [passage.text for passage in passages]
         documents, seconds = _timed(partial(embedder.encode_document, texts))
         tokens = sum(embedder.count_tokens(texts))
+        facts = {"model": embedder.name, "passages": len(texts), "tokens": tokens, "seconds": seconds}
         console.print(
             f"{len(texts)} passages ({tokens:,} tokens) embedded in {seconds:.1f} s: "
             f"{len(texts) / seconds:.0f} passages/s, {tokens / seconds:,.0f} tokens/s", highlight=False,
@@ -55,9 +60,19 @@ def demo(
         for question in questions:
             vector, seconds = _timed(partial(embedder.encode_query, question))
             scores = embedder.similarity(vector, documents)[0]
-            console.print(_answers(question, scores, passages, k))
+            best = [(float(scores[row]), passages[int(row)]) for row in np.argsort(-scores)[:k]]
+            answers.append(
+                {
+                    "query": question,
+                    "seconds": seconds,
+                    "hits": [{"score": score, **asdict(passage)} for score, passage in best],
+                }
+            )
+            console.print(_table(question, best))
             console.print(f"query embedded in {seconds * 1000:.1f} ms\n", style="dim", highlight=False)
     console.print("Passages: MedQuAD (NIH, CDC) and OpenStax, CC BY 4.0. Not medical advice.", style="dim")
+    if as_json:
+        say(json.dumps({**facts, "answers": answers}))
 
 
 def _timed(run: Callable[[], Floats]) -> tuple[Floats, float]:
@@ -65,10 +80,9 @@ def _timed(run: Callable[[], Floats]) -> tuple[Floats, float]:
     return run(), time.perf_counter() - started
 
 
-def _answers(question: str, scores: Floats, passages: list[corpus.Passage], k: int) -> Table:
+def _table(question: str, best: list[tuple[float, corpus.Passage]]) -> Table:
     table = Table("score", "passage", "source", title=Text(question, style="bold"), title_justify="left", expand=True)
-    for index in np.argsort(-scores)[:k]:
-        passage = passages[int(index)]
+    for score, passage in best:
         body = Text.assemble((f"{passage.title}\n", "bold"), passage.text[:SHOWN_CHARS].rstrip() + " …")
-        table.add_row(f"{scores[index]:.3f}", body, passage.source.partition(":")[2])
+        table.add_row(f"{score:.3f}", body, passage.source.partition(":")[2])
     return table

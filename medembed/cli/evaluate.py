@@ -1,6 +1,9 @@
 """`medembed evaluate`: measure models on retrieval tasks, through mteb."""
 
+import json
 import re
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +20,7 @@ from medembed.evaluation.run import Outcome
 from medembed.evaluation.run import evaluate as measure
 from medembed.evaluation.slices import SmokeResult
 from medembed.evaluation.slices import smoke as measure_smoke
-from medembed.terminal import Terminal
+from medembed.terminal import Terminal, say
 
 PROMPTS: dict[str, tuple[Prompts, ...]] = {"model": ("model",), "none": ("none",), "both": ("model", "none")}
 
@@ -67,10 +70,12 @@ def evaluate(
         ),
     ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Documents of the first stage to put in a new order.")] = DEPTH,
+    as_json: options.AsJson = False,
 ) -> None:
     """Measure retrieval quality, task by task. What is measured already is not measured again.
 
-    Examples: [bold]medembed evaluate mini bm25 -t ./my-beir-folder[/bold] · [bold]medembed evaluate small base -t medical-en[/bold]
+    Examples: [bold]medembed evaluate mini bm25 -t ./my-beir-folder[/bold] · [bold]medembed evaluate small base -t medical-en[/bold] ·
+    [bold]medembed evaluate mini bm25 -t ./my-beir-folder --json[/bold]
     """
     if prompts not in PROMPTS:
         raise SettingError(f"--prompts {prompts}: choose one of {', '.join(PROMPTS)}")
@@ -87,14 +92,13 @@ def evaluate(
         )
         for choice in PROMPTS[prompts]
     ]
-    console = Terminal()
+    console = Terminal(quiet=as_json)
     if smoke:
-        for setup in setups:
-            _print_smoke(console, measure_smoke(models or [BUNDLED], setup=setup))
+        _smoke(console, models or [BUNDLED], setups, as_json=as_json)
         return
     if not models or not tasks:
         raise SettingError("give at least one model and one of --tasks (or --smoke); see `medembed evaluate --help`")
-    failed = False
+    measured: list[Outcome] = []
     for setup in setups:
         outcomes = measure(
             models,
@@ -105,10 +109,12 @@ def evaluate(
             rankings=save_rankings,
             on_outcome=lambda o: _print(console, o),
         )
-        failed |= any(outcome.error for outcome in outcomes)
+        measured += outcomes
         _print_contrasts(console, outcomes)
     console.print(f"results in {output}; compare them with: medembed compare {output}", highlight=False, soft_wrap=True)
-    if failed:
+    if as_json:
+        say(json.dumps([_told(outcome) for outcome in measured]))
+    if any(outcome.error for outcome in measured):
         raise typer.Exit(1)
 
 
@@ -116,6 +122,13 @@ def split_names(given: list[str]) -> list[str]:
     """Names separated by commas. A comma inside brackets belongs to the name: ``MTEB(Medical, v1)``."""
     names = [name.strip() for text in given for name in re.split(r",(?![^(]*\))", text)]
     return [name for name in names if name]
+
+
+def _told(outcome: Outcome) -> dict[str, object]:
+    """An outcome, as values for programs."""
+    return {
+        name: str(value) if isinstance(value, (Path, Exception)) else value for name, value in vars(outcome).items()
+    }
 
 
 def _print(console: Terminal, outcome: Outcome) -> None:
@@ -144,6 +157,15 @@ def _print_contrasts(console: Terminal, outcomes: list[Outcome]) -> None:
         console.print(table)
 
 
+def _smoke(console: Terminal, models: Sequence[str], setups: Sequence[Setup], *, as_json: bool) -> None:
+    results = [result for setup in setups for result in measure_smoke(models, setup=setup)]
+    _print_smoke(console, results)
+    if as_json:
+        say(json.dumps([{**asdict(result), "as_expected": result.as_expected} for result in results]))
+    if any(result.as_expected is False for result in results):
+        raise typer.Exit(1)
+
+
 def _print_smoke(console: Terminal, results: list[SmokeResult]) -> None:
     table = Table(title="nDCG@10 x 100 on the bundled slices")
     for column in ("model", "slice", "nDCG@10", "expected", "texts/s", "seconds"):
@@ -164,4 +186,3 @@ def _print_smoke(console: Terminal, results: list[SmokeResult]) -> None:
     wrong = [result.model for result in results if result.as_expected is False]
     if wrong:
         console.print(f"{', '.join(wrong)}: not within 1 point of the reference; run `medembed doctor`", style="red")
-        raise typer.Exit(1)

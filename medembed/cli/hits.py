@@ -19,6 +19,8 @@ from medembed.terminal import Terminal, plain
 
 # characters of a text that are shown, ids of rows with the same text, and characters of what it asserts
 SHOWN, NAMED, SAID = 300, 3, 80
+# columns of an id at most; longer ones are folded
+ID_WIDTH = 24
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,27 @@ def show(answer: Answer, kept: Mapping[str, str], *, grouped: bool) -> None:
         kept: Kept columns of the store.
         grouped: Whether each hit stands for a group.
     """
+    # columns of their own would leave neither ids nor dates whole in 80 characters, where an export keeps five of them
     own = [name for name in kept if NOTE not in kept or name not in PASSAGE_COLUMNS or name == "section"]
-    places = ["characters"] if NOTE in kept else []
-    more = ["others"] if grouped else []
-    table = Table(
-        "", "score", "id", *places, *map(escape, own), *more, "text", title=escape(answer.query), title_justify="left"
-    )
+    table = Table("", "score", title=escape(answer.query), title_justify="left", show_lines=bool(own))
+    table.add_column("id", overflow="fold", max_width=ID_WIDTH)
+    table.add_column("text")
     for place, (hit, beside) in enumerate(zip_longest(answer.hits, answer.around), 1):
-        where = [f"{hit.kept['start']}–{hit.kept['end']}"] if places else []
-        values = ["" if hit.kept[name] is None else escape(str(hit.kept[name])) for name in own]
-        others = [str(hit.others)] if more else []
-        table.add_row(
-            str(place), f"{hit.score:.3f}", escape(hit.id), *where, *values, *others, _text(answer.query, hit, beside)
-        )
+        facts = _facts(hit, own, grouped=grouped)
+        lines = [Text(facts, style="dim")] if facts else []
+        found = Text("\n").join([*lines, _text(answer.query, hit, beside)])
+        table.add_row(str(place), f"{hit.score:.3f}", escape(hit.id), found)
     Terminal().print(table)
+
+
+def _facts(hit: Hit, own: Sequence[str], *, grouped: bool) -> str:
+    """The kept columns of a hit in a line: *patient: 17 · section: plan · characters: 91–152*."""
+    told = {name: hit.kept[name] for name in own if hit.kept[name] is not None}
+    if NOTE in hit.kept:
+        told["characters"] = f"{hit.kept['start']}–{hit.kept['end']}"
+    if grouped:
+        told["others"] = hit.others
+    return " · ".join(f"{plain(name)}: {_in_a_line(str(value))}" for name, value in told.items())
 
 
 def _text(query: str, hit: Hit, beside: Around | None) -> Text:

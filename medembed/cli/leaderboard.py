@@ -3,6 +3,7 @@
 It also writes what a submission to MTEB needs.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ def build(
         Path | None, typer.Option(help="Also prepare ModelMeta entries and a results tree for MTEB in this folder.")
     ] = None,
     overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write leaderboard.html and leaderboard.md.
 
@@ -51,11 +53,21 @@ def build(
     check_outputs([*outputs, *([] if submit is None else [submit])], copies, overwrite=overwrite)
     with all_or_none(outputs):
         pages = leaderboard.build(results or [], output)
-    for page in pages:
-        say(f"wrote {page}")
-    if submit is None or not results:
-        return
-    prepared = submission.prepare(results, submit)
-    say(f"wrote {submit}: {len(prepared.ready)} model entries, {prepared.files} result files, README.md")
-    for name, todo in prepared.missing.items():
-        say(f"{name}: {submission.REFUSED}, {todo}", error=True)
+    facts: dict[str, object] = {"pages": [str(page) for page in pages]}
+    _tell([f"wrote {page}" for page in pages], quiet=as_json)
+    if submit is not None and results:
+        prepared = submission.prepare(results, submit)
+        facts["submission"] = {**vars(prepared), "folder": str(submit)}
+        _tell(
+            [f"wrote {submit}: {len(prepared.ready)} model entries, {prepared.files} result files, README.md"],
+            quiet=as_json,
+        )
+        for name, todo in prepared.missing.items():
+            say(f"{name}: {submission.REFUSED}, {todo}", error=True)
+    if as_json:
+        say(json.dumps(facts))
+
+
+def _tell(lines: list[str], *, quiet: bool) -> None:
+    for line in [] if quiet else lines:
+        say(line)

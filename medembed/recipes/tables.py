@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from medembed.checkpoints import checkpoint
+from medembed.checkpoints.registry import BUNDLED
 from medembed.recipes import chain
 from medembed.recipes.artifacts import MANIFEST, broken_files, open_manifest
 from medembed.recipes.catalog import Entry
@@ -64,7 +65,8 @@ def _print_chain(
 def print_summary(recipe: Recipe, built: Sequence[Built]) -> None:
     """Print one row per step, with its counts below.
 
-    Counts of zero are left out. The last line is the folder that loads.
+    Counts of zero are left out. Without a development set, the next line is a command that tells whether it helped. The last
+    line is the folder that loads.
     """
     table = _table("step", "fingerprint", "rows", "seconds", "counts", title=f"{recipe.name}: done")
     for item in built:
@@ -77,6 +79,14 @@ def print_summary(recipe: Recipe, built: Sequence[Built]) -> None:
     folder = last.step.folder / "model" if (last.step.folder / "model").is_dir() else last.step.folder
     if last.step.stage.name == "publish" and recipe.execution.out is not None:
         folder = recipe.execution.out
+    if folder != last.step.folder and not recipe.development:
+        asked = f"medembed assess NOTES --models {BUNDLED} tuned={folder}"
+        console.print(
+            f"not measured yet; with notes that were kept out of it: {asked}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     console.print(f"{last.step.stage.makes}: {folder}", highlight=False, markup=False, soft_wrap=True)
 
 

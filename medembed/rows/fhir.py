@@ -27,6 +27,7 @@ VERSIONS = "FHIR R4, R4B or R5"
 PREFERRED = ("text/plain", "text/markdown", "text/html", "application/xhtml+xml")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(?=T|$)")
 _PATIENT = re.compile(r"Patient/([A-Za-z0-9.\-]{1,64})(?:/_history/.*)?")
+_NOT_LETTERS = re.compile(r"[^A-Za-z]+")
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 # beginnings of contents whose media type is not said
 SIGNS = {b"%PDF": "application/pdf", b"{\\rtf": "application/rtf", b"<": "text/html"}
@@ -35,7 +36,8 @@ SIGNS = {b"%PDF": "application/pdf", b"{\\rtf": "application/rtf", b"<": "text/h
 def read(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[Record | Reject]:
     """Records and rejects of a file of FHIR resources.
 
-    Resources of other types are passed over. A file that holds none of the three is a reject.
+    Resources of other types are passed over. A file that holds none of the three is a reject, unless it is named after
+    the type that it holds, as `Patient.ndjson` of a bulk export is.
 
     Raises:
         InputFileError: It is no JSON, or cut short.
@@ -43,7 +45,7 @@ def read(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[Record |
     n_read, n_others = 0, 0
     for number, resource in _resources(stream, source):
         if not isinstance(resource, Reject) and _is_another(resource):
-            n_others += 1
+            n_others += 0 if _is_named_after(resource, source) else 1
             continue
         n_read += 1
         item = resource if isinstance(resource, Reject) else _item(resource, source, number)
@@ -117,6 +119,12 @@ def _is_another(resource: Any) -> bool:
     """Tell whether it is a resource of a type that holds no notes."""
     kind = resource.get("resourceType") if isinstance(resource, Mapping) else None
     return isinstance(kind, str) and kind not in READ and _TYPE.fullmatch(kind) is not None
+
+
+def _is_named_after(resource: Mapping[str, Any], source: Source) -> bool:
+    """Tell whether the file has the resource's type in its name: *Patient.ndjson*, *Patient-1.ndjson*, *2.Patient.ndjson*."""
+    name = source.name.replace("\\", "/").rpartition("/")[2]
+    return resource["resourceType"] in _NOT_LETTERS.split(name)
 
 
 def _item(resource: Any, source: Source, number: int) -> Record | Reject:

@@ -153,6 +153,21 @@ def test_a_table_shows_place_section_and_others(indexed: Path) -> None:
     assert "heading" not in ran.output
 
 
+def test_kept_columns_leave_ids_and_values_whole_in_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    kept = {"date": "2024-03-05", "type": "Progress\x1b[2J note", "patient": "17", "ward": None, "section": "plan"}
+    hit = Hit("DocumentReference/d0#3", 0.5, "Ultrasound of the leg veins.", "a.ndjson", 1, kept)
+    printing.show(printing.Answer("clot", [hit], []), dict.fromkeys(kept, "string"), grouped=False)
+    shown = capsys.readouterr().out
+    for whole in (hit.id, "date: 2024-03-05", "patient: 17", "section: plan", "Ultrasound of the leg"):
+        assert whole in shown
+    assert "ward" not in shown
+    assert "\x1b[2J" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_the_part_with_the_marks_is_shown_and_steers_nothing() -> None:
     text = f"{'nothing here. ' * 50}penicillin rash\x1b[2J {'nothing there. ' * 50}"
     shown = printing._marked("penicillin", text)

@@ -162,6 +162,10 @@ def test_the_last_line_is_the_folder_that_loads(loaded: Loaded, capsys: pytest.C
     folder = Path(capsys.readouterr().out.splitlines()[-1].rpartition(": ")[2])
     assert (folder / "config.json").is_file()
     assert folder.name == "model"
+    print_summary(recipe.model_copy(update={"development": {}}), built)
+    *_, told, last = capsys.readouterr().out.splitlines()
+    assert told.endswith(f": medembed assess NOTES --models mini tuned={folder}")
+    assert last.endswith(str(folder))
 
 
 @pytest.mark.parametrize(

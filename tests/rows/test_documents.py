@@ -200,6 +200,14 @@ def test_fhir_of_every_shape(tmp_path: Path, resource: dict[str, Any], expected:
     assert (item.text if isinstance(item, Row) else item.reason) == expected
 
 
+@pytest.mark.parametrize("name", ["Patient.ndjson", "Patient-0001.ndjson", "2.Patient.ndjson", "Patient.000.ndjson"])
+def test_a_file_of_a_bulk_export_named_after_its_other_type_is_passed_over(tmp_path: Path, name: str) -> None:
+    patient = json.dumps({"resourceType": "Patient", "id": "1"})
+    assert rows(written(tmp_path / name, patient), "fhir") == []
+    [reject] = rows(written(tmp_path / name.replace("Patient", "Encounter"), patient), "fhir")
+    assert told([reject]) == ["no DocumentReference, DiagnosticReport, Composition in it"]
+
+
 def test_a_bad_line_of_fhir_is_a_reject_and_the_next_one_is_read(tmp_path: Path) -> None:
     lines = ["{bad}", json.dumps(document()), "[1]", '"x"', json.dumps(document(id="d2"))]
     found = rows(written(tmp_path / "a.ndjson", "\n".join(lines)), "fhir")
