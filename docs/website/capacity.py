@@ -31,7 +31,7 @@ encoding (`corpus-index`).
 """
 SIZES = """
 - **Disk**: vectors as float32, and the texts; `--vectors int8` takes a quarter of the vectors' part, `--no-store-text` leaves the texts out.
-- **Memory while indexing** does not follow the number of notes: {indexing:.0f} MiB at 200,000 rows beside the model, whose process peaks at
+- **Memory while indexing** does not follow the number of notes: {indexing[peak MiB]:.0f} MiB at {indexing[rows]:,} {indexing[what]} beside the model, whose process peaks at
   {process:.0f} MiB (`corpus-memory`, `peak-memory`).
 - **Memory while searching**: shards are read through memory maps. A query takes what the table says where the vectors fit into free memory,
   and as long as the disk takes otherwise.
@@ -59,7 +59,7 @@ def page(results: Path = RESULTS) -> str:
         AFTER.format(base=_times_base(results)),
         _sizes(max(rates, key=lambda name: rates[name]), rates, scans["exact, 1 query"]),
         SIZES.format(
-            indexing=_newest(results, "corpus-memory")["rows"][-1]["peak MiB"],
+            indexing=_newest(results, "corpus-memory")["rows"][-1],
             process=max(
                 row["peak MiB"] for row in _newest(results, "peak-memory")["rows"] if "medembed" in row["engine"]
             ),
