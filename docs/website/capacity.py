@@ -31,8 +31,8 @@ encoding (`corpus-index`).
 """
 SIZES = """
 - **Disk**: vectors as float32, and the texts; `--vectors int8` takes a quarter of the vectors' part, `--no-store-text` leaves the texts out.
-- **Memory while indexing** does not follow the number of notes: {indexing[peak MiB]:.0f} MiB at {indexing[rows]:,} {indexing[what]} beside the model, whose process peaks at
-  {process:.0f} MiB (`corpus-memory`, `peak-memory`).
+- **Memory while indexing** does not follow the number of notes: {indexing[peak MiB]:.0f} MiB at {indexing[rows]:,} {indexing[what]} beside the model,
+  whose process peaks at {process:.0f} MiB (`corpus-memory`, `peak-memory`).
 - **Memory while searching**: shards are read through memory maps. A query takes what the table says where the vectors fit into free memory,
   and as long as the disk takes otherwise.
 - **One query**: exact search over every passage on two cores, {machine}, {query:.0f} ms a million rows; `--scan int8` {int8:.0f} ms
