@@ -1,9 +1,11 @@
 """`medembed serve` as a process: signals, TLS, workers."""
 
+import asyncio
 import datetime as dt
 import ipaddress
 import os
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -19,7 +21,7 @@ import psutil
 import pytest
 
 from medembed import MedEmbed
-from medembed.serving import keys
+from medembed.serving import keys, run
 from tests.serving.conftest import Running, running
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
@@ -214,3 +216,18 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     no = serialization.NoEncryption()
     key_path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no))
     return cert_path, key_path
+
+
+async def test_an_answer_does_not_wait_for_the_clients_acknowledgment() -> None:
+    """Nagle's delay held the second packet of each answer back for 40 ms."""
+    held_back: list[bool] = []
+
+    async def note(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held_back.append(not writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async with await asyncio.start_server(note, sock=run.listen("127.0.0.1", 0)) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await reader.read()
+        writer.close()
+    assert held_back == [False]
