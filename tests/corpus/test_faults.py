@@ -20,6 +20,8 @@ from medembed.errors import CorpusBusyError, CorpusDamagedError, CorpusError
 from medembed.storage.places import MANIFEST
 from tests.corpus.conftest import Contents, text_of, write_rows
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 SMALL = Settings(shard_rows=8)
 

@@ -14,6 +14,8 @@ from medembed.evaluation.comparison import MEAN, Comparison, Question, compare
 from medembed.evaluation.results import load_results
 from tests.evaluation.conftest import WriteResult
 
+pytestmark = pytest.mark.thorough
+
 RNG = np.random.default_rng(0)
 BASE = np.clip(RNG.normal(0.5, 0.2, 120), 0, 1).round(6)
 BETTER = np.clip(BASE + RNG.normal(0.06, 0.05, 120), 0, 1).round(6)

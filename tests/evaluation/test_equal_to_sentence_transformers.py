@@ -12,7 +12,7 @@ from medembed.evaluation.slices import FOLDER, SLICES, TOLERANCE, smoke
 from medembed.rows.beir import open_folder, read_documents, read_qrels, read_queries
 from tests.evaluation.conftest import write_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]
 
 
 def reference_model() -> str:

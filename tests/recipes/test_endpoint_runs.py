@@ -19,6 +19,8 @@ from tests.recipes.conftest import CONDITIONS
 from tests.recipes.endpoint_server import Answer, Server, completion, good
 from tests.recipes.test_endpoint import withdrawn_after
 
+pytestmark = pytest.mark.thorough
+
 Loaded = Callable[..., tuple[Recipe, Places]]
 Serve = Callable[..., Server]
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 
 

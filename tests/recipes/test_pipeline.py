@@ -24,6 +24,8 @@ from medembed.recipes.sources import Places
 from medembed.recipes.tables import print_plan
 from tests.recipes.conftest import make_recipe, run_recipe
 
+pytestmark = pytest.mark.thorough
+
 Loaded = Callable[..., tuple[Recipe, Places]]
 Start = Callable[..., "subprocess.Popen[str]"]
 QUERY_WEIGHT = "encoder.layer.0.attention.self.query.weight"
@@ -86,7 +88,6 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(
     assert (built[5].artifact.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.thorough
 def test_tuned_weights_are_mixed_with_the_anchors(loaded: Loaded, tmp_path: Path) -> None:
     mini, anchor = checkpoint.fetch("mini").folder, tmp_path / "anchor"
     shutil.copytree(mini, anchor, ignore=shutil.ignore_patterns("model*", "late_interaction"))
@@ -173,7 +174,6 @@ def test_a_run_killed_in_any_stage_and_resumed_equals_an_undisturbed_one(
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.thorough
 def test_a_run_killed_while_training_goes_on_at_its_checkpoint(start: Start, loaded: Loaded, tmp_path: Path) -> None:
     """The fast one of the kind: killed once, after a checkpoint, and the steps before it are not trained again."""
     settings = ["train.max_steps=4", "execution.save_every_steps=1", "train.evaluations=0", "merge.ratios=[1.0]"]

@@ -25,6 +25,8 @@ from medembed.serving.app import application
 from medembed.serving.settings import Limits, Serving
 from tests.serving.conftest import WORDS, Listening, build, listening, rows
 
+pytestmark = pytest.mark.thorough
+
 # what is slow here is the machine: only the hasty server's patience is short
 LIMITS = Limits(body_bytes=100_000, header_s=30, body_s=30, answer_s=60, queue_s=1.0, requests=40, stop_s=5)
 HASTY = replace(LIMITS, header_s=0.5, body_s=0.5, answer_s=2.0)
