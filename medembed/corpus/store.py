@@ -270,7 +270,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             fusing.check(hybrid)
             index = self._index(scan, chosen, store)
             wishes = wishes_of(requested, assertion, self.manifest)
-            deep = min(deep_enough(wishes, k), max(1, self.manifest.n_rows))
+            deep = min(deep_enough(wishes, k), max(1, store.manifest.n_rows))
             if hybrid is None:
                 rows, scores = search.top_k(index, matrix, deep)
             else:
@@ -340,7 +340,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
             return Bm25([text for table in store.tables() for text in table.column("text").to_pylist()])
 
         return store.whole(
-            f"bm25.{VERSION}", make, Bm25.save, Bm25.load, lambda words: words.size == self.manifest.n_rows
+            f"bm25.{VERSION}", make, Bm25.save, Bm25.load, lambda words: words.size == store.manifest.n_rows
         )
 
     def _query_vectors(self, queries: Sequence[str] | Floats) -> Floats:
