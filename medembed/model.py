@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medembed import vectors
+from medembed import comparing, vectors
 from medembed.checkpoints import model_files, shortening
 from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import CheckpointError, SettingError, VectorError
@@ -412,7 +412,10 @@ class MedEmbed(Session[Encoder]):
         return list(self._encode(texts, How(prompt=prompt), False))
 
     def similarity(self, embeddings1: Floats, embeddings2: Floats) -> Floats:
-        """Compare every vector of one side with every vector of the other: the cosine, or a dot-product model's dot product.
+        """Compare every vector of one side with every vector of the other.
+
+        As sentence-transformers does, by the ``similarity_fn_name`` of the model's folder: the cosine, the dot product, or a distance
+        (``euclidean``, ``manhattan``) below zero.
 
         Args:
             embeddings1: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
@@ -424,10 +427,10 @@ class MedEmbed(Session[Encoder]):
         Raises:
             VectorError: Vectors of different lengths, of integers, or that are not finite.
         """
-        return vectors.similarity(vectors.as_floats(embeddings1), vectors.as_floats(embeddings2))
+        return comparing.every(embeddings1, embeddings2, self.spec.similarity)
 
     def similarity_pairwise(self, embeddings1: Floats, embeddings2: Floats) -> Floats:
-        """Compare each vector of one side with the one at the same place of the other.
+        """Compare each vector of one side with the one at the same place of the other. See :meth:`similarity`.
 
         Args:
             embeddings1: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
@@ -439,7 +442,7 @@ class MedEmbed(Session[Encoder]):
         Raises:
             VectorError: Shapes that differ, vectors of integers, or values that are not finite.
         """
-        return vectors.similarity_pairwise(vectors.as_floats(embeddings1), vectors.as_floats(embeddings2))
+        return comparing.pairwise(embeddings1, embeddings2, self.spec.similarity)
 
     def quantize(self, stored: Floats, kind: vectors.VectorKind) -> NDArray[Any]:
         """Quantize vectors of this model with the model's own ranges. See ``medembed.vectors``.

@@ -65,14 +65,11 @@ def as_sentence_transformer(model: MedEmbed) -> Any:
         ...     as_sentence_transformer(model).encode(["chest pain"], convert_to_tensor=True).shape
         torch.Size([1, 384])
     """
-    saved = model_files.read_json(model.folder / keys.SENTENCE_CONFIG).get("similarity_fn_name")
-    prompts, default = dict(model.spec.prompts), None
-    if model.spec.default_prompt:
-        prompts[default := "default"] = model.spec.default_prompt
+    saved = model_files.read_json(model.folder / keys.SENTENCE_CONFIG)
     return require("sentence_transformers").SentenceTransformer(
         modules=[_Encoding(model)],
         device="cpu",
-        prompts=prompts,
-        default_prompt_name=default,
-        similarity_fn_name=saved or ("cosine" if model.spec.normalized else "dot"),
+        prompts=dict(model.spec.prompts),
+        default_prompt_name=saved.get("default_prompt_name"),
+        similarity_fn_name=model.spec.similarity,
     )

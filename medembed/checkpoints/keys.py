@@ -77,7 +77,9 @@ KEYS: Mapping[str, Mapping[str, Key]] = MappingProxyType(
             "model_type": _applied("a dense or a late-interaction model; sparse models and rerankers are refused"),
             "prompts": _applied("put before queries and documents; null is no prompt"),
             "default_prompt_name": _applied("put before texts that are neither called queries nor documents"),
-            "similarity_fn_name": _applied("vectors for dot product, euclidean and manhattan are not normalized"),
+            "similarity_fn_name": _applied(
+                "how similarity() compares vectors; those for dot, euclidean and manhattan are not normalized"
+            ),
             "truncate_dim": _applied("components kept of each vector"),
             "requirements": _inert("versions of the packages that train it"),
         },

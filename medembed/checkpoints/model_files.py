@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from medembed import border
 from medembed.checkpoints import keys
@@ -13,6 +13,7 @@ from medembed.checkpoints.keys import SENTENCE_CONFIG
 from medembed.checkpoints.registry import ModelSpec
 from medembed.checkpoints.steps import KINDS, Cut, Pool, Step, Unit, read_steps, width_after
 from medembed.checkpoints.tokenizer_settings import TokenizerSettings, read_settings
+from medembed.comparing import Similarity
 from medembed.errors import CorruptFileError, MissingFileError, UnsupportedModelError
 
 # tokenizers write 10^30 where they know no limit
@@ -160,14 +161,17 @@ def describe(
     prompts, default_prompt = _prompts(saved, known, folder / SENTENCE_CONFIG)
     overrides = _overrides(sentence, files.encoder)
     lowercase = sentence.get("do_lower_case") is True
+    # sentence-transformers passes over other names, such as those of late interaction
+    names: tuple[Similarity, ...] = get_args(Similarity)
+    similarity = next((name for name in names if name == saved.get("similarity_fn_name")), names[0])
     spec = dataclasses.replace(
         known,
         dimension=width_after(steps, width),
         pooling=next(("+".join(step.modes) for step in steps if isinstance(step, Pool)), known.pooling),
         prompts=prompts,
         default_prompt=default_prompt,
-        normalized=NORMALIZE in [kind for kind, _ in modules]
-        or saved.get("similarity_fn_name") not in ("dot", "euclidean", "manhattan"),
+        normalized=NORMALIZE in [kind for kind, _ in modules] or similarity == "cosine",
+        similarity=similarity,
         max_seq_length=_max_seq_length(files, {**sentence, **overrides}, config),
     )
     tokenizer = read_settings(files, config, overrides, lowercase=lowercase)

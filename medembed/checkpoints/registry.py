@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from medembed.comparing import Similarity
 from medembed.errors import UnknownModelError
 
 Pooling = Literal["mean", "cls"]
@@ -29,6 +30,7 @@ class ModelSpec:
         prompts: Text put before queries (``"query"``) and documents (``"document"``).
         default_prompt: Text put before texts that are called neither.
         normalized: Whether vectors are scaled to unit length.
+        similarity: How its vectors are compared, by sentence-transformers' name.
         license: SPDX identifier, or ``"unknown"`` for models outside the registry.
         parameters: Number of weights.
         note: One line for ``medembed models``.
@@ -43,6 +45,7 @@ class ModelSpec:
     prompts: Mapping[str, str] = field(default_factory=lambda: NO_PROMPTS)
     default_prompt: str = ""
     normalized: bool = True
+    similarity: Similarity = "cosine"
     license: str = "unknown"
     parameters: int = 0
     note: str = ""

@@ -266,16 +266,19 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
         assertion: Assertion | None,
         store: Store[Embedding],
     ) -> list[list[Hit]]:
+        fusing.check(hybrid)
+        # outside of computing(): another thread may be making them, and nothing is waited for in there
+        index = self._index(scan, chosen, store)
+        fusion = None if hybrid is None else (hybrid, self._words(requested, store))
         with computing():
-            fusing.check(hybrid)
-            index = self._index(scan, chosen, store)
             wishes = wishes_of(requested, assertion, self.manifest)
             deep = min(deep_enough(wishes, k), max(1, store.manifest.n_rows))
-            if hybrid is None:
+            if fusion is None:
                 rows, scores = search.top_k(index, matrix, deep)
             else:
-                found = self._candidates(index, requested, matrix, max(deep, hybrid.depth), store)
-                both = [fusing.ranked(item, hybrid, deep) for item in found]
+                how, words = fusion
+                found = fusing.candidates(index, words, list(requested), matrix, max(deep, how.depth))
+                both = [fusing.ranked(item, how, deep) for item in found]
                 rows, scores = [item[0] for item in both], [item[1] for item in both]
             return hits_of(store, rows, scores, wishes, k)
 
@@ -321,27 +324,24 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
     def _judged(
         self, queries: Sequence[str], matrix: Floats, depth: int, store: Store[Embedding]
     ) -> tuple[list[fusing.Candidates], list[str]]:
-        return self._candidates(self._index("auto", None, store), queries, matrix, depth, store), store.ids()
+        index, words = self._index("auto", None, store), self._words(queries, store)
+        return fusing.candidates(index, words, list(queries), matrix, depth), store.ids()
 
-    def _candidates(
-        self, index: Index, queries: Sequence[str] | Floats, matrix: Floats, depth: int, store: Store[Embedding]
-    ) -> list[fusing.Candidates]:
+    def _words(self, queries: Sequence[str] | Floats, store: Store[Embedding]) -> Bm25:
+        """BM25 over the texts, for queries that are texts. It is made once, and kept with what else is derived."""
         if isinstance(queries, np.ndarray):
             raise InputTypeError("hybrid search needs the queries' texts, not their vectors: BM25 compares words")
-        words = store.once("words", lambda: self._words(store))
-        return fusing.candidates(index, words, list(queries), matrix, depth)
-
-    def _words(self, store: Store[Embedding]) -> Bm25:
-        """BM25 over the texts. It is made once, and kept with what else is derived."""
         if not self.manifest.text_stored:
             raise CorpusError(f"{self.path} holds no texts, which hybrid search needs: index again with --store-text")
 
         def make() -> Bm25:
             return Bm25([text for table in store.tables() for text in table.column("text").to_pylist()])
 
-        return store.whole(
-            f"bm25.{VERSION}", make, Bm25.save, Bm25.load, lambda words: words.size == store.manifest.n_rows
-        )
+        def get() -> Bm25:
+            n_rows = store.manifest.n_rows
+            return store.whole(f"bm25.{VERSION}", make, Bm25.save, Bm25.load, lambda words: words.size == n_rows)
+
+        return store.once("words", get)
 
     def _query_vectors(self, queries: Sequence[str] | Floats) -> Floats:
         if not isinstance(queries, np.ndarray):

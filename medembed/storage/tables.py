@@ -4,6 +4,7 @@ It is read through memory maps that are checked once, and changed by one writer.
 """
 
 import os
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class Store(Generic[E]):
         self._tables: dict[int, Any] = {}
         self._chunks: dict[tuple[int, str], Any] = {}
         self._made: dict[Hashable, Any] = {}
+        self._making: dict[Hashable, threading.Lock] = {}
         self._live: NDArray[np.bool_] | None = None
         self.starts = np.cumsum([0, *(shard.n_rows for shard in found.shards)])
         self._scope: Scope | None = None
@@ -149,7 +151,12 @@ class Store(Generic[E]):
         if (known := self._inside.get(key)) is not None:
             return known
         inside = type(self)(self.path, self.kind, self.manifest, self._checked)
-        inside._tables, inside._chunks, inside._made = self._tables, self._chunks, self._made
+        inside._tables, inside._chunks, inside._made, inside._making = (
+            self._tables,
+            self._chunks,
+            self._made,
+            self._making,
+        )
         inside._scope = named
         if len(self._inside) >= KNOWN_SCOPES:
             self._inside = {}
@@ -342,10 +349,14 @@ class Store(Generic[E]):
         """Something made of the rows, held in memory for all scopes.
 
         It goes with this state of the store: what was made of other rows is never taken for it, whichever thread made it.
+        One thread makes it, and the others wait for that.
         """
         self._named()
         if what not in self._made:
-            self._made.setdefault(what, make())
+            # by process: a lock that was held at a fork is never let go of in the child
+            with self._making.setdefault((os.getpid(), what), threading.Lock()):
+                if what not in self._made:
+                    self._made[what] = make()
         found: T = self._made[what]
         return found
 

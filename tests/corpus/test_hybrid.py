@@ -1,5 +1,11 @@
 """Hybrid search: candidates of both sides, and a little of BM25 beside the dense score."""
 
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +15,9 @@ from medembed import EmbeddedCorpus, MedEmbed
 from medembed.corpus.embed import Settings
 from medembed.corpus.hybrid import Candidates, Hybrid, fused
 from medembed.errors import CorpusError, InputTypeError, SettingError
+from medembed.rows.read import Columns
 from medembed.search.bm25 import Bm25
+from medembed.storage.scopes import Scope
 
 # So much that the dense score decides between equals only.
 LEXICAL = Hybrid(weight=1000)
@@ -25,8 +33,6 @@ TEXTS = {
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, fake: MedEmbed) -> EmbeddedCorpus:
     rows = [{"id": name, "text": text, "kind": name in "ab"} for name, text in TEXTS.items()]
-    from medembed.rows.read import Columns
-
     return EmbeddedCorpus.build(tmp_path_factory.mktemp("c"), rows, fake, Settings(Columns(kept={"kind": "bool"})))
 
 
@@ -83,6 +89,55 @@ def test_the_index_of_words_is_kept_and_made_again_when_rows_change(tmp_path: Pa
     again.append([{"id": "e", "text": "ankylosing spondylitis of the spine"}])
     assert {hit.id for hit in again.search("ankylosing", k=2, hybrid=LEXICAL)} == {"a", "e"}
     assert [path != kept for path in (tmp_path / "c" / "derived").glob("bm25*")] == [True]
+
+
+made: list[float] = []
+
+
+class Slow(Bm25):
+    """BM25 that takes its time, and notes that it is being made."""
+
+    def __init__(self, passages: Sequence[str]) -> None:
+        if passages:  # one that is read from disk is made of none
+            made.append(time.monotonic())
+            time.sleep(0.3)
+        super().__init__(passages)
+
+
+@pytest.fixture
+def slow(tmp_path: Path, fake: MedEmbed, monkeypatch: pytest.MonkeyPatch) -> EmbeddedCorpus:
+    """A corpus of two patients, nothing derived yet, whose BM25 is slow to make."""
+    made.clear()
+    monkeypatch.setattr("medembed.corpus.store.Bm25", Slow)
+    rows = [{"id": name, "text": text, "patient": "one" if name in "ab" else "other"} for name, text in TEXTS.items()]
+    return EmbeddedCorpus.build(tmp_path / "c", rows, fake, Settings(Columns(scope="patient")))
+
+
+def test_threads_that_search_for_the_first_time_make_the_index_of_words_once(slow: EmbeddedCorpus) -> None:
+    scopes: list[Scope] = ["all", {"patient": "one"}] * 4
+    with ThreadPoolExecutor(len(scopes)) as pool:
+        found = list(pool.map(lambda scope: slow.search("ankylosing", k=1, hybrid=LEXICAL, scope=scope), scopes))
+    assert [hits[0].id for hits in found] == ["a"] * len(scopes)
+    assert len(made) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 warns of any fork with threads
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_forked_while_a_thread_makes_it_makes_its_own(slow: EmbeddedCorpus) -> None:
+    def search() -> bool:
+        return slow.search("ankylosing", k=1, hybrid=LEXICAL, scope="all")[0].id == "a"
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    while not made:
+        time.sleep(0.01)
+    child = multiprocessing.get_context("fork").Process(target=lambda: os._exit(0 if search() else 3))
+    child.start()
+    child.join(30)
+    ended = child.exitcode
+    child.kill()
+    thread.join()
+    assert ended == 0
 
 
 def test_a_weight_is_chosen_where_it_is_known_what_is_relevant(corpus: EmbeddedCorpus) -> None:

@@ -26,6 +26,8 @@ FOLDERS: dict[str, tuple[dict[str, Any], str | None]] = {
     "cosine": ({}, None),
     "prompts": ({"prompts": PROMPTS}, None),
     "default-prompt": ({"prompts": PROMPTS}, "topic"),
+    "prompt-named-default": ({"prompts": {**PROMPTS, "default": "any: "}}, "topic"),
+    "query-prompt-by-default": ({"prompts": PROMPTS}, "query"),
     "dot": ({"prompts": PROMPTS, "normalize": False, "similarity": "dot"}, None),
     "euclidean": ({"normalize": False, "similarity": "euclidean"}, None),
     "manhattan-unit": ({"similarity": "manhattan"}, None),
@@ -80,6 +82,26 @@ def test_it_answers_as_the_sentence_transformer_of_the_same_folder(
     ours, theirs = (call(model) for model in both)
     assert ours.dtype == theirs.dtype
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_its_settings_have_the_names_that_the_folder_gives(both: tuple[Any, Any]) -> None:
+    ours, theirs = ((model.prompts, model.default_prompt_name, model.similarity_fn_name) for model in both)
+    assert ours == theirs
+
+
+def test_a_medembed_compares_any_vectors_as_sentence_transformers(both: tuple[Any, Any]) -> None:
+    """Also equal ones, one that is zero, and ones of other lengths than the model gives."""
+    ours, theirs = both[0][0].model, both[1]
+    rows = ours.encode(TEXTS)
+    others = np.concatenate([rows[:1], 3 * rows[1:3], np.zeros_like(rows[:1]), rows[2:3] + rows[4:]])
+    for a, b in ((rows, others), (others, rows[0]), (rows[:0], others)):
+        expected = theirs.similarity(a, b).numpy()
+        np.testing.assert_allclose(ours.similarity(a, b), expected, rtol=1e-4, atol=2e-3)
+        assert ours.similarity(a, b).shape == expected.shape
+    for a, b in ((rows, others), (rows[0], others[1])):
+        found = ours.similarity_pairwise(a, b)
+        np.testing.assert_allclose(found, theirs.similarity_pairwise(a, b).numpy().reshape(-1), rtol=1e-4, atol=1e-4)
+    assert ours.similarity(rows, rows).dtype == ours.similarity_pairwise(rows, rows).dtype == np.float32
 
 
 def test_a_prompt_of_the_model_is_known_by_its_name(both: tuple[Any, Any]) -> None:

@@ -1,5 +1,6 @@
 """Every page of the built site, in a real browser: whole, quiet, narrow enough, light enough, readable for all."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -26,22 +27,58 @@ LONG = (
 )
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("width", pages.WIDTHS)
-def test_page_loads_without_error_from_this_site_alone_and_fits(
-    address: str, browser: Any, page: str, width: str
-) -> None:
-    load = pages.open_page(browser, f"{address}{page}/", width)
-    assert load.errors == []
-    assert [url for url in load.requested if not url.startswith((address, "data:", "blob:"))] == []
-    assert 0 < load.transferred <= MAX_BYTES
-    assert pages.overflow(browser) <= 0
+@dataclass(frozen=True)
+class Seen:
+    """A page that was opened once: at a desk by day, then by night, then as wide as a phone.
+
+    Attributes:
+        page: Its address below the site's.
+        load: What its first load did.
+        later: What it did afterwards.
+        overflow: Pixels too wide, by kind of window.
+        height: Pixels, at a desk.
+        schemes: Colour schemes shown by day and by night.
+        violations: What axe-core finds by day; by night, of the rules about colours.
+    """
+
+    page: str
+    load: pages.Load
+    later: pages.Load
+    overflow: dict[str, int]
+    height: int
+    schemes: list[str]
+    violations: list[str]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith(LONG)])
-def test_page_for_users_is_short_enough_to_be_read(address: str, browser: Any, page: str) -> None:
-    pages.open_page(browser, f"{address}{page}/")
-    assert browser.execute_script("return document.scrollingElement.scrollHeight") <= MAX_HEIGHT
+# a page is opened in one of the two browsers: its tests stay together
+@pytest.fixture(scope="module", params=[pytest.param(page, marks=pytest.mark.xdist_group(page)) for page in PAGES])
+def seen(request: pytest.FixtureRequest, address: str, browser: Any) -> Seen:
+    load = pages.open_page(browser, f"{address}{request.param}/")
+    height, overflow, schemes = pages.height(browser), {"desk": pages.overflow(browser)}, [pages.scheme(browser)]
+    found = pages.violations(browser)
+    pages.darken(browser)
+    schemes.append(pages.scheme(browser))
+    found += pages.violations(browser, pages.COLOURS)
+    pages.resize(browser, "phone")
+    overflow["phone"] = pages.overflow(browser)
+    return Seen(request.param, load, pages.logged(browser), overflow, height, schemes, found)
+
+
+def test_page_loads_without_error_from_this_site_alone_and_fits(address: str, seen: Seen) -> None:
+    assert seen.load.errors + seen.later.errors == []
+    requested = seen.load.requested + seen.later.requested
+    assert [url for url in requested if not url.startswith((address, "data:", "blob:"))] == []
+    assert 0 < seen.load.transferred <= MAX_BYTES
+    assert {width: pixels for width, pixels in seen.overflow.items() if pixels > 0} == {}
+
+
+def test_page_for_users_is_short_enough_to_be_read(seen: Seen) -> None:
+    assert seen.height <= MAX_HEIGHT or seen.page.startswith(LONG)
+
+
+def test_page_meets_aa_by_day_and_by_night(seen: Seen) -> None:
+    assert seen.schemes == ["default", "slate"]
+    assert seen.violations == []
 
 
 def test_the_first_view_is_light(address: str, browser: Any) -> None:
@@ -51,23 +88,10 @@ def test_the_first_view_is_light(address: str, browser: Any) -> None:
 @pytest.mark.parametrize("page", [".", "promises", "benchmarks/quality", "guides/coming-from", "models"])
 @pytest.mark.parametrize("width", pages.WIDTHS)
 def test_first_columns_of_tables_are_seen(address: str, browser: Any, page: str, width: str) -> None:
-    """Two columns at least lie within the window before anything is scrolled."""
-    pages.open_page(browser, f"{address}{page}/", width)
-    cut = browser.execute_script(
-        "return [...document.querySelectorAll('.md-typeset table')].filter((table) => {"
-        "const cells = table.rows[0].cells; const second = cells[Math.min(1, cells.length - 1)];"
-        "return second.getBoundingClientRect().right > window.innerWidth }).length"
-    )
-    assert cut == 0
-
-
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_meets_aa(address: str, browser: Any, page: str, scheme: str) -> None:
-    pages.open_page(browser, f"{address}{page}/", scheme=scheme)
-    shown = browser.execute_script("return document.body.dataset.mdColorScheme")
-    assert shown == {"light": "default", "dark": "slate"}[scheme]
-    assert pages.violations(browser) == []
+    """In a window that is as wide from the start, and dark where the system is."""
+    load = pages.open_page(browser, f"{address}{page}/", width, scheme="dark")
+    assert (load.errors, pages.scheme(browser), pages.overflow(browser) > 0) == ([], "slate", False)
+    assert pages.cut_tables(browser) == 0
 
 
 def test_pages_are_found() -> None:
