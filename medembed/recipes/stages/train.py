@@ -51,7 +51,9 @@ def config(recipe: Recipe, places: Places, round_number: int) -> Any:
         **_contrasts(recipe, places),
         "base": models.base_identity(recipe, places) if starts_from_base else None,
         "guide": None if guide is None else models.identity(places, guide),
-        "teacher": None if teacher is None else models.identity(places, teacher.model, late_interaction=teacher.maxsim > 0),
+        "teacher": None
+        if teacher is None
+        else models.identity(places, teacher.model, late_interaction=teacher.maxsim > 0),
         "seed": recipe.seed,
         "sets": watched,
     }
@@ -70,7 +72,9 @@ def _contrasts(recipe: Recipe, places: Places) -> dict[str, Any]:
     if not settings.batch_size:
         return {}
     sources = {name: identity(source, name, places) for name, source in settings.sources.items()}
-    return {"contrasts": settings.model_dump(mode="json", exclude={"sources"}), "contrast sources": sources}
+    # names left out where there are none, as in the marks of older recipes
+    unread = {"sources"} if settings.names else {"sources", "names"}
+    return {"contrasts": settings.model_dump(mode="json", exclude=unread), "contrast sources": sources}
 
 
 def run(stage: StageRun) -> Summary:
@@ -179,7 +183,7 @@ def _sentences(recipe: Recipe, places: Places) -> Iterator[tuple[str, str]]:
             yield from ((note, text[start:end]) for start, end in sentence_spans(text, recipe.words.abbreviated))
 
 
-def _names(rows: Sequence[Triplet], sources: Mapping[str, str]) -> dict[str, list[str]]:
+def _names(rows: Sequence[Triplet], sources: Mapping[Any, str]) -> dict[str, list[str]]:
     """The names that each list of words is given: the queries of the rows of a source."""
     names = {listed: [row.query for row in rows if row.source == source] for listed, source in sources.items()}
     empty = next((listed for listed, found in names.items() if not found), None)
