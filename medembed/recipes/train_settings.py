@@ -13,21 +13,29 @@ Grouping = Literal["none", "document", "neighbors"]
 class Teacher(Section):
     """The model that a batch's order is learnt from.
 
-    Its scores are mean MaxSim and, where asked for, a share of the cosine and of BM25 (1 for a query's best).
+    Its scores are a sum: mean MaxSim, the cosine, and BM25 (1 for a query's best), each times its share.
 
     Attributes:
-        model: A late-interaction model; where ``cosine`` is above 0 a dense one too, as the bundled model's folder is.
-        cosine: Share of the cosine beside MaxSim.
-        bm25: Share of BM25 beside MaxSim.
+        model: A late-interaction model where ``maxsim`` is above 0, a dense one where ``cosine`` is; the bundled model's folder is both.
+        maxsim: Share of mean MaxSim.
+        cosine: Share of the cosine.
+        bm25: Share of BM25.
         temperature: Of its scores, before they become shares.
         max_seq_length: Tokens of a passage that it reads; left out, as it says itself.
     """
 
     model: str
+    maxsim: Annotated[float, Field(ge=0.0)] = 1.0
     cosine: Annotated[float, Field(ge=0.0)] = 0.0
     bm25: Annotated[float, Field(ge=0.0)] = 0.0
     temperature: Annotated[float, Field(gt=0.0)] = 0.03
     max_seq_length: Positive | None = None
+
+    @model_validator(mode="after")
+    def _model_is_asked(self) -> "Teacher":
+        if self.maxsim == self.cosine == 0:
+            raise ValueError("teacher.model is read for MaxSim or for the cosine: say maxsim or cosine above 0")
+        return self
 
 
 class Contrasts(Section):
@@ -35,6 +43,7 @@ class Contrasts(Section):
 
     Attributes:
         sources: Notes whose sentences are changed by rule, and put before frames. Without any, frames alone are used.
+        names: Lists of words that rows add to: the queries of such a source, as ontology terms are, become findings or conditions.
         batch_size: Contrasts beside each batch; 0 for none.
         weight: What their loss counts beside the rows' loss.
         temperature: Of their cosines.
@@ -42,6 +51,7 @@ class Contrasts(Section):
     """
 
     sources: dict[str, NoteSource] = {}
+    names: dict[Literal["findings", "conditions", "procedures"], str] = {}
     batch_size: Count = 0
     weight: Annotated[float, Field(gt=0.0)] = 1.0
     temperature: Annotated[float, Field(gt=0.0)] = 0.05
@@ -135,8 +145,8 @@ class Train(Section):
     def _contrasts_fit(self) -> "Train":
         if self.contrasts.batch_size and self.architecture != "dense":
             raise ValueError("train.contrasts are for architecture 'dense': leave batch_size at 0")
-        if self.contrasts.sources and not self.contrasts.batch_size:
-            raise ValueError("train.contrasts.sources are read for contrasts only: say batch_size above 0")
+        if (self.contrasts.sources or self.contrasts.names) and not self.contrasts.batch_size:
+            raise ValueError("train.contrasts.sources and names are read for contrasts only: say batch_size above 0")
         return self
 
     @model_validator(mode="after")

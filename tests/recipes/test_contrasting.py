@@ -13,7 +13,7 @@ from medembed.recipes.writers.contrasts import is_held_out
 
 PROMPTS = {"query": "", "document": ""}
 NOTES = [(f"n{number}", "He denies chest pain.") for number in range(8)]
-SUPPLY = contrasting.supply(NOTES, seed=0)
+SUPPLY = contrasting.supply(NOTES, {}, seed=0)
 
 
 @pytest.fixture
@@ -46,7 +46,23 @@ def test_notes_that_contrasts_are_measured_with_are_not_read() -> None:
 
 
 def test_frames_alone_are_enough() -> None:
-    assert len(contrasting.supply([], seed=0).draw(10, 0)) == 10
+    assert len(contrasting.supply([], {}, seed=0).draw(10, 0)) == 10
+
+
+def test_names_of_rows_become_findings() -> None:
+    drawn = contrasting.supply([], {"findings": ["corkscrew hair"]}, seed=0).frames
+    assert any("corkscrew hair" in item.query for item in drawn)
+    assert not any("corkscrew hair" in item.query for item in SUPPLY.frames)
+
+
+def test_the_claim_in_other_words_ranks_above_the_one_that_differs() -> None:
+    # two queries: fits 0 and 1, differs 2 and 3, and the first one's claim said again, 4
+    right, wrong = torch.zeros(2, 5), torch.zeros(2, 5)
+    right[0, [0, 4]], wrong[0, [0, 2]] = 5.0, 5.0
+    right[1, 1] = wrong[1, 1] = 5.0
+    assert contrasting.contrastive(right, [0]) < contrasting.contrastive(wrong, [0]) - 1
+    # what fits is no negative of what fits: with two equal scores the loss would be ln 2 at least
+    assert contrasting.contrastive(right, [0]).item() < 0.1
 
 
 def test_training_learns_the_contrasts(model: Any) -> None:
@@ -81,6 +97,7 @@ def test_the_copy_of_the_start_is_no_part_of_the_model(model: Any) -> None:
     [
         ({"architecture": "colbert", "contrasts": {"batch_size": 4}}, "for architecture 'dense'"),
         ({"contrasts": {"sources": {"n": {"format": "jsonl", "path": "n"}}}}, "say batch_size above 0"),
+        ({"contrasts": {"names": {"findings": "onto:SYMP"}}}, "say batch_size above 0"),
     ],
 )
 def test_settings_that_do_nothing_are_refused(settings: dict[str, Any], message: str) -> None:

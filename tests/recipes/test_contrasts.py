@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from medembed.recipes.writers.contrasts import Rules, from_frames, from_sentences, is_held_out, load_rules
+from medembed.recipes.writers.contrasts import Rules, from_frames, from_sentences, is_held_out, load_rules, with_names
 
 KINDS = {"negation", "whose", "when", "certainty", "side", "severity", "quantity", "drug"}
 EDITS = [
@@ -64,6 +64,13 @@ def test_words_for_measuring_are_not_trained_on() -> None:
     for name, listed in training.items():
         assert not any(is_held_out(word) for word in listed)
         assert held_out[name], name
+
+
+def test_names_that_are_no_plain_words_or_are_measured_with_are_left_out() -> None:
+    held_out = str(load_rules("held_out").words["findings"][0])
+    given = ["corkscrew hair", "FANCF", "heart block 2", f"acute {held_out}", held_out, "a" * 40]
+    before = load_rules("training")
+    assert with_names(before, {"findings": given}).words["findings"] == [*before.words["findings"], "corkscrew hair"]
 
 
 def test_more_than_five_thousand_pairs_are_written_in_a_second(rules: Rules) -> None:

@@ -54,6 +54,15 @@ def test_a_teacher_scores_each_batch_by_what_it_is_told_to_look_at(tmp_path: Pat
     np.testing.assert_allclose(taught(tmp_path / "b", temperature=1.0)[:2], maxsim[:2, :2], rtol=1e-3)
 
 
+def test_a_dense_model_alone_teaches_where_maxsim_counts_nothing(tmp_path: Path) -> None:
+    with MedEmbed(threads=1) as dense:
+        cosine = dense.encode_query(list(TEXTS)) @ dense.encode_document(list(TEXTS.values())).T
+    found = taught(tmp_path / "a", maxsim=0.0, cosine=1.0, temperature=1.0)
+    np.testing.assert_allclose(found[:2], cosine[:2, :2], rtol=1e-3)
+    with pytest.raises(ValidationError, match="say maxsim or cosine above 0"):
+        train_settings.Teacher(model="mini", maxsim=0.0, bm25=1.0)
+
+
 def test_a_teacher_reads_as_far_as_it_is_told(tmp_path: Path) -> None:
     queries, passages, length = list(TEXTS), list(TEXTS.values()), 8
     with MedColBERT(document_length=length, threads=1) as late, MedEmbed(max_seq_length=length, threads=1) as dense:

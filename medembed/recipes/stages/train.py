@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from medembed import border
 from medembed.clinical.sentences import clean, sentence_spans
-from medembed.errors import RecipeError
+from medembed.errors import RecipeConfigError, RecipeError
 from medembed.extras import require
 from medembed.recipes import models
 from medembed.recipes.artifacts import ArtifactWriter, open_artifact, open_manifest
@@ -25,6 +25,7 @@ from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places, identity, set_identity
 from medembed.recipes.sources import rows as read_rows
 from medembed.recipes.stage import Stage, StageRun, Summary
+from medembed.recipes.train_settings import Teacher
 from medembed.storage import paths
 from medembed.storage.durable import write_text_whole, write_whole
 from medembed.vectors import Floats
@@ -46,14 +47,23 @@ def config(recipe: Recipe, places: Places, round_number: int) -> Any:
     guide, teacher = recipe.train.guide, recipe.train.teacher
     starts_from_base = round_number == 1 or recipe.train.start_from == "base"
     return {
-        "train": recipe.train.model_dump(mode="json", exclude={"contrasts"}),
+        "train": recipe.train.model_dump(mode="json", exclude={"contrasts", "teacher"}) | _teacher_settings(teacher),
         **_contrasts(recipe, places),
         "base": models.base_identity(recipe, places) if starts_from_base else None,
         "guide": None if guide is None else models.identity(places, guide),
-        "teacher": None if teacher is None else models.identity(places, teacher.model, late_interaction=True),
+        "teacher": None
+        if teacher is None
+        else models.identity(places, teacher.model, late_interaction=teacher.maxsim > 0),
         "seed": recipe.seed,
         "sets": watched,
     }
+
+
+def _teacher_settings(teacher: Teacher | None) -> dict[str, Any]:
+    """The teacher's settings: without the share of MaxSim where it is one, so that older recipes have the mark they had."""
+    if teacher is None:
+        return {"teacher": None}
+    return {"teacher": teacher.model_dump(mode="json", exclude={"maxsim"} if teacher.maxsim == 1 else None)}
 
 
 def _contrasts(recipe: Recipe, places: Places) -> dict[str, Any]:
@@ -62,7 +72,9 @@ def _contrasts(recipe: Recipe, places: Places) -> dict[str, Any]:
     if not settings.batch_size:
         return {}
     sources = {name: identity(source, name, places) for name, source in settings.sources.items()}
-    return {"contrasts": settings.model_dump(mode="json", exclude={"sources"}), "contrast sources": sources}
+    # names left out where there are none, as in the marks of older recipes
+    unread = {"sources"} if settings.names else {"sources", "names"}
+    return {"contrasts": settings.model_dump(mode="json", exclude=unread), "contrast sources": sources}
 
 
 def run(stage: StageRun) -> Summary:
@@ -127,7 +139,9 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     # refuses what cannot be trained before anything is learnt for it, or a teacher asked
     loss = losses.load(model, settings, guide, partial(_directions, stage, start, rows, scratch))
     if settings.contrasts.batch_size:
-        drawn = contrasting.supply(list(_sentences(recipe, stage.places)), recipe.seed)
+        drawn = contrasting.supply(
+            list(_sentences(recipe, stage.places)), _names(rows, settings.contrasts.names), recipe.seed
+        )
         loss = contrasting.BesideRows(model, loss, drawn, settings.contrasts, prompts)
     with _teacher(stage, scratch) as teach:
         data = tuning.training_data(rows, settings, recipe.seed, teach)
@@ -167,6 +181,18 @@ def _sentences(recipe: Recipe, places: Places) -> Iterator[tuple[str, str]]:
             text = clean(str(row[source.text] or ""))
             note = str(row.get(source.id or "id") or number)
             yield from ((note, text[start:end]) for start, end in sentence_spans(text, recipe.words.abbreviated))
+
+
+def _names(rows: Sequence[Triplet], sources: Mapping[Any, str]) -> dict[str, list[str]]:
+    """The names that each list of words is given: the queries of the rows of a source."""
+    names = {listed: [row.query for row in rows if row.source == source] for listed, source in sources.items()}
+    empty = next((listed for listed, found in names.items() if not found), None)
+    if empty is not None:
+        raise RecipeConfigError(
+            f"train.contrasts.names.{empty} = {sources[empty]!r}, but no training row is of that source: "
+            "name one of the pairs' sources, and let triplets.caps keep some of its rows"
+        )
+    return names
 
 
 def _directions(stage: StageRun, start: Path, rows: Sequence[Triplet], scratch: Path) -> Floats:

@@ -14,14 +14,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from medembed.recipes.train_settings import Contrasts
-from medembed.recipes.writers.contrasts import Contrast, from_frames, from_sentences, is_held_out, load_rules
+from medembed.recipes.writers.contrasts import (
+    Contrast,
+    from_frames,
+    from_sentences,
+    is_held_out,
+    load_rules,
+    with_names,
+)
 
 # Contrasts written from frames, of which each batch draws: more than 700 batches of 40 see.
 FRAMES = 30_000
 # Shares of a batch: changed sentences of notes, and negation. The rest is of any frame.
-SENTENCE_SHARE, NEGATION_SHARE = 0.3, 0.2
+SENTENCE_SHARE, NEGATION_SHARE = 0.3, 0.3
 # Tokens of a contrast's texts: the longest frame behind a sentence of a note.
-TOKENS = 64
+TOKENS = 96
 # Characters of the sentences that are changed, and of those that are put before frames.
 LONGEST_SENTENCE, SHORTEST_CONTEXT, LONGEST_CONTEXT = 300, 20, 120
 
@@ -54,14 +61,15 @@ class Supply:
         return [rng.choice(kind) for kind in kinds]
 
 
-def supply(sentences: Sequence[tuple[str, str]], seed: int) -> Supply:
+def supply(sentences: Sequence[tuple[str, str]], names: Mapping[str, Sequence[str]], seed: int) -> Supply:
     """Write the contrasts of a training run.
 
     Args:
         sentences: Ids of notes and their sentences. Notes that contrasts are measured with are left out.
+        names: List of words → names that are added to it.
         seed: Of every choice.
     """
-    rules = load_rules("training")
+    rules = with_names(load_rules("training"), names)
     read = [(note, text) for note, text in sentences if not is_held_out(note) and len(text) < LONGEST_SENTENCE]
     contexts = [text for _, text in read if SHORTEST_CONTEXT <= len(text) <= LONGEST_CONTEXT]
     return Supply(list(islice(from_frames(rules, seed, contexts), FRAMES)), list(from_sentences(rules, read, seed)))
@@ -103,13 +111,17 @@ class BesideRows(torch.nn.Module):
         return value
 
     def _of_contrasts(self, seed: int) -> Tensor:
-        """Cross-entropy of each query's passage among all passages of the batch, those that differ included."""
+        """Cross-entropy of each query's passages among all passages of the batch, those that differ included.
+
+        The claim in other words is a passage of its own: it has to rank above the one that differs just as the first does.
+        """
         drawn = self.contrasts.draw(self.settings.batch_size, seed)
+        said_again = [place for place, item in enumerate(drawn) if item.also_fits]
+        texts = [item.fits for item in drawn] + [item.differs for item in drawn]
         queries = self._encoded([item.query for item in drawn], "query")
-        passages = self._encoded([item.fits for item in drawn] + [item.differs for item in drawn], "document")
+        passages = self._encoded(texts + [drawn[place].also_fits for place in said_again], "document")
         with torch.autocast(queries.device.type, enabled=False):
-            scores = queries @ passages.T / self.settings.temperature
-            return functional.cross_entropy(scores, torch.arange(len(drawn), device=queries.device))
+            return contrastive(queries @ passages.T / self.settings.temperature, said_again)
 
     def _encoded(self, texts: list[str], role: str) -> Tensor:
         how = {"text": {"max_length": TOKENS, "truncation": True}}
@@ -127,6 +139,23 @@ class BesideRows(torch.nn.Module):
             before = [start(column)["sentence_embedding"].float() for column in columns]
         pairs = zip(vectors, before, strict=True)
         return torch.stack([(1 - functional.cosine_similarity(now.float(), then)).mean() for now, then in pairs]).sum()
+
+
+def contrastive(scores: Tensor, said_again: Sequence[int]) -> Tensor:
+    """Mean cross-entropy of each query's passages; one that fits is no negative of the other.
+
+    Args:
+        scores: Queries by passages, divided by the temperature: first those that fit, then those that differ, then the same claims in
+            other words. *Shape:* ``(n, 2 * n + len(said_again))``.
+        said_again: The queries that the last passages belong to.
+    """
+    own = torch.arange(len(scores), device=scores.device)
+    again = torch.tensor(said_again, dtype=torch.long, device=scores.device)
+    second = 2 * len(scores) + torch.arange(len(again), device=scores.device)
+    first, other = scores.clone(), scores[again]
+    first[again, second] = -torch.inf
+    other[torch.arange(len(again), device=scores.device), again] = -torch.inf
+    return functional.cross_entropy(torch.cat([first, other]), torch.cat([own, second]))
 
 
 @contextmanager

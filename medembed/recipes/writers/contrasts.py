@@ -5,11 +5,12 @@ Written by rule, from frames with words in them and from real sentences with one
 """
 
 import hashlib
+import itertools
 import random
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from itertools import cycle
@@ -22,8 +23,13 @@ Fillings = dict[str, dict[str, str]]
 HELD_OUT_EVERY = 4
 # Half of the frames stand behind a real sentence of a note, as claims in notes do.
 CONTEXT_SHARE = 0.5
+# Words of a frame, {x}, {o} and {p}; its key `words` asks for {q} and {r} too.
+WORDS = 3
 # Characters of a clause in which a changed word reaches the words after it.
 CLAUSE = 70
+# Names of an ontology that a clinician would write into a sentence: some small words, no code and no number.
+_PLAIN_NAME = re.compile(r"[A-Za-z][a-z'-]+(?: [A-Za-z][a-z'-]+){0,3}")
+LONGEST_NAME = 32
 _AGES = (2, 7, 16, 24, 35, 48, 61, 70, 84, 93)
 _SPANS = ("two hours", "three days", "two weeks", "six weeks", "three months", "two years", "ten years")
 _OTHER_UNITS = {"mg": "mcg", "mcg": "mg", "units": "mL"}
@@ -102,6 +108,41 @@ def load_rules(part: Part, frames: Path | None = None) -> Rules:
             for name, listed in words.items()
         },
     )
+
+
+def with_names(rules: Rules, names: Mapping[str, Sequence[str]]) -> Rules:
+    """Rules that fill their frames with these names too.
+
+    A name that is no plain phrase is left out, and so is one with a word in it that is kept for measuring.
+
+    Args:
+        rules: The rules.
+        names: A list of ``words.toml`` → the names added to it.
+
+    Example:
+        >>> rules = with_names(load_rules("training"), {"conditions": ["myelofibrosis", "FANCF", "heart block 2"]})
+        >>> rules.words["conditions"][-1]
+        'myelofibrosis'
+    """
+    measured = {str(word).lower() for words in load_rules("held_out").words.values() for word in words}
+    added = {
+        listed: sorted(
+            {name for name in given if _is_plain(name) and not _named_in(measured, name)} - set(rules.words[listed])
+        )
+        for listed, given in names.items()
+    }
+    return replace(rules, words={name: [*words, *added.get(name, [])] for name, words in rules.words.items()})
+
+
+def _is_plain(name: str) -> bool:
+    return len(name) <= LONGEST_NAME and _PLAIN_NAME.fullmatch(name) is not None
+
+
+def _named_in(words: Container[str], name: str) -> bool:
+    """Whether some words of the name, side by side, are one of ``words``."""
+    parts = name.lower().split()
+    spans = itertools.combinations(range(len(parts) + 1), 2)
+    return any(" ".join(parts[first:last]) in words for first, last in spans)
 
 
 def is_held_out(word: object) -> bool:
@@ -194,9 +235,8 @@ def _fillings(slot: str, frame: Mapping[str, Any], words: Mapping[str, Sequence[
     """The words of each claim. Claims differ in them only where the slot is what differs."""
     if slot in ("look_alike", "dose_times_ten", "dose_unit", "lab", "age", "duration"):
         return _values(slot, words, rng)
-    listed = words[_SLOTS[slot]]
-    x, o, p = (str(word) for word in rng.sample(listed, 3))
-    filling = {"x": x, "o": o, "p": p, "site": x, "f": str(rng.choice(words["site_findings"]))}
+    drawn = [str(word) for word in rng.sample(words[_SLOTS[slot]], frame.get("words", WORDS))]
+    filling = dict(zip("xopqr", drawn, strict=False)) | {"site": drawn[0], "f": str(rng.choice(words["site_findings"]))}
     return dict.fromkeys(frame["asks"], filling)
 
 
