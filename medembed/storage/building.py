@@ -198,7 +198,7 @@ class _Run(Generic[E]):
                 self._made[number] = existing
                 self._resumed += existing.n_rows
                 if isinstance(self._plan.runner, Repeats):
-                    self._plan.runner.learn(number, existing, self._folder, self.base)
+                    self._plan.runner.found(number, existing)
                 self._plan.progress.advance(existing.n_rows)
             else:
                 yield job

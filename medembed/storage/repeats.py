@@ -102,6 +102,7 @@ class Repeats:
         self._runner, self._own, self._on_rows = runner, own, on_rows
         self._known = Places()
         self._files: dict[int, str] = {}
+        self._there: list[tuple[int, Shard]] = []
         self._waiting: dict[int, _Waiting] = {}
         self.rows = self.characters = self.repeated = 0
         self.seconds = 0.0
@@ -117,12 +118,11 @@ class Repeats:
         return self.seconds * self.repeated / max(1, self.characters - self.repeated)
 
     def __call__(self, jobs: Iterable[Job], folder: Path, manifest: Manifest[Any]) -> Iterator[Shard]:
-        """Make the shards of jobs, in their order. Shards that the store has already are looked through first."""
-        for number, known in enumerate(manifest.shards):
-            self.learn(number, known, folder, manifest)
+        """Make the shards of jobs, in their order. Texts of shards that are there already are known."""
+        self._there = list(enumerate(manifest.shards))
         staging = below(folder, f"{SHARDS}/{STAGING}")
         staging.mkdir(parents=True, exist_ok=True)
-        fresh = self._runner(self._new(jobs, staging, manifest), staging, manifest)
+        fresh = self._runner(self._new(jobs, folder, staging, manifest), staging, manifest)
         while (shard := self._timed(fresh)) is not None:
             self._waiting[int(Path(shard.file).name.split(".")[0])].fresh = shard
             yield from self._whole(folder, staging, manifest)
@@ -130,11 +130,17 @@ class Repeats:
         # after an error the next run does it: a worker may still write there
         remove_folder(folder, f"{SHARDS}/{STAGING}")
 
-    def learn(self, number: int, shard: Shard, folder: Path, manifest: Manifest[Any]) -> None:
-        """Remember the texts of a shard that is made already."""
-        self._files[number] = shard.file
-        for _ in self._known.first(_keys(arrow_files.mapped(below(folder, shard.file)), manifest), number):
-            pass
+    def found(self, number: int, shard: Shard) -> None:
+        """Take note of a shard that an earlier run has left. It is looked through when a job follows."""
+        self._there.append((number, shard))
+
+    def _learn(self, folder: Path, manifest: Manifest[Any]) -> None:
+        """Remember the texts of shards that are made already."""
+        for number, shard in self._there:
+            self._files[number] = shard.file
+            for _ in self._known.first(_keys(arrow_files.mapped(below(folder, shard.file)), manifest), number):
+                pass
+        self._there.clear()
 
     def _timed(self, fresh: Iterator[Shard]) -> Shard | None:
         """The next shard of new texts. The time of encoding is counted, that of reading rows is not."""
@@ -143,10 +149,11 @@ class Repeats:
         self.seconds += time.perf_counter() - began
         return shard
 
-    def _new(self, jobs: Iterable[Job], staging: Path, manifest: Manifest[Any]) -> Iterator[Job]:
+    def _new(self, jobs: Iterable[Job], folder: Path, staging: Path, manifest: Manifest[Any]) -> Iterator[Job]:
         """The jobs with the rows alone whose texts are new. All rows wait on the disk."""
         began = time.perf_counter()
         for job in jobs:
+            self._learn(folder, manifest)
             places = np.fromiter(self._known.first(_keys(job.rows, manifest), job.index), np.int64, job.rows.num_rows)
             new = np.flatnonzero(places == (job.index << SHARD_BITS) + np.arange(job.rows.num_rows))
             self._count(job, new)
