@@ -1,7 +1,7 @@
 """Repeated text embedded once: the same vectors, hits and scores as without, and nothing lost with the first row."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from medembed import Columns, EmbeddedCorpus, FakeEngine, MedEmbed, Settings
+from medembed import Columns, EmbeddedCorpus, Embedder, FakeEngine, MedEmbed, Settings
 from medembed.cli import app
-from medembed.corpus import embed
+from medembed.corpus import embed, embed_ray
 from medembed.errors import CorpusError, IndexingStoppedError, SettingError
 from medembed.storage import repeats
+from medembed.storage.manifest import Manifest, Shard
+from medembed.storage.places import SHARDS, STAGING
 from medembed.storage.repeats import Places
+from medembed.storage.shards import Job
 
 pytest.importorskip("pyarrow")
 WORDS = [
@@ -89,6 +92,26 @@ def test_each_text_is_embedded_once_and_added_ones_not_again(tmp_path: Path, fak
     corpus.append([{"id": "new", "text": TEXTS[ORDER[0]]}, {"id": "other", "text": "gout"}])
     assert read == ["gout"]
     assert "new" in ranking(corpus.search(TEXTS[ORDER[0]], k=1))
+
+
+def test_a_runner_that_takes_all_jobs_and_ends_in_any_order(tmp_path: Path, fake: MedEmbed) -> None:
+    """As Ray does: its actors and its staging, without a cluster."""
+
+    def backwards(jobs: Iterable[Job], folder: Path, manifest: Manifest[Any]) -> Iterator[Shard]:
+        (folder / SHARDS / STAGING).mkdir(parents=True)
+        staged = {job.id: embed_ray._stage(folder / SHARDS / STAGING, job) for job in jobs}
+        actor = embed_ray._ShardMaker(Embedder(fake), manifest.model_dump_json(), str(folder))
+        for name in sorted(staged, reverse=True):
+            yield Shard.model_validate_json(actor({"shard": [name]})["told"][0])
+
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    for name, runner in (("here", None), ("backwards", backwards)):
+        summary = embed.index([str(source)], tmp_path / name, fake, ONCE, runner=runner)
+        assert summary.repeated == len(ROWS) - len(set(ORDER))
+    here, there = (EmbeddedCorpus.open(tmp_path / name, fake) for name in ("here", "backwards"))
+    assert there.verify() == []
+    assert [shard.file for shard in there.manifest.shards] == [shard.file for shard in here.manifest.shards]
 
 
 def test_deleting_the_first_keeps_the_others(tmp_path: Path, fake: MedEmbed) -> None:
