@@ -50,6 +50,7 @@ class RepeatedTextName(StrEnum):
 
     each = "each"
     once = "once"
+    near = "near"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def index(
     repeated_text: Annotated[
         RepeatedTextName | None,
         typer.Option(
-            help="once: embed each text once, however often it comes, and show the first of its rows in a search. [default: each]"
+            help="once: embed each text once, however often it comes, and show the first of its rows in a search. near: also where "
+            "only line breaks, blanks, quotes or dashes differ. [default: each]"
         ),
     ] = None,
     batch_rows: options.BatchRows = None,

@@ -46,7 +46,8 @@ class Settings:
         assertions: Whether shards hold what each text negates, doubts, tells of others, of the past or of the future.
         splitting: How notes are cut into passages, which become the rows; None to embed rows as they are.
         repeated_text: ``"once"`` embeds each text once, however often it comes, and search shows the first of its rows, which
-            names the others in ``also_in``; ``"each"`` embeds and shows every row.
+            names the others in ``also_in``; ``"near"`` also takes texts for one that differ in nothing but line breaks, blanks,
+            quotes, dashes and bullets, within one value of the scope column; ``"each"`` embeds and shows every row.
         mode: ``"new"`` makes or finishes a corpus of these inputs, ``"append"`` adds to one, ``"upsert"`` adds and replaces what
             has changed, ``"sync"`` also deletes what is gone, ``"overwrite"`` replaces the whole.
         sync_limit: Share of the rows that a sync may delete, from 0 to 1.
@@ -71,8 +72,10 @@ class Settings:
             raise SettingError(
                 f"repeated_text={self.repeated_text!r}: choose one of {', '.join(get_args(RepeatedText))}"
             )
-        if self.repeated_text == "once" and not self.store_text:
-            raise SettingError("repeated_text='once' compares the texts of rows: keep them, without --no-store-text")
+        if self.repeated_text != "each" and not self.store_text:
+            raise SettingError(
+                f"repeated_text={self.repeated_text!r} compares the texts of rows: keep them, without --no-store-text"
+            )
 
 
 def settings_of(manifest: Manifest[Embedding], mode: Mode) -> Settings:
@@ -157,8 +160,6 @@ def plan_of(
         raise SettingError(
             f"an embedded corpus needs a MedEmbed, and this is a {type(model).__name__}: TokenIndex takes that"
         )
-    if runner is not None and settings.repeated_text == "once":
-        raise SettingError("repeated_text='once' embeds in one process: leave --workers and --ray out")
     fresh = Manifest[Embedding](
         kind=CORPUS.name,
         encoding=layout.embedding_of(model, settings.vectors),
@@ -173,24 +174,21 @@ def plan_of(
         inputs=inputs,
     )
     told = progress or RowBar(None, None)
+    runner_tells = runner is None
+    on_rows = told.advance if runner_tells else _no_progress
+    runner = runner or local(partial(encode, model, on_rows=on_rows))
     return Plan(
         CORPUS,
         fresh,
-        runner or _here(model, settings, told),
+        runner if settings.repeated_text == "each" else Repeats(runner, scope_columns, on_rows),
         indexing.refused,
         settings.mode,
         cutting.cutter(settings.splitting, model),
         progress=told,
-        runner_tells=runner is None,
+        runner_tells=runner_tells,
         stop=stop,
         sync_limit=settings.sync_limit,
     )
-
-
-def _here(model: MedEmbed, settings: Settings, told: RowBar) -> Runner:
-    """The runner that embeds in this process."""
-    work = partial(encode, model, on_rows=told.advance)
-    return local(work) if settings.repeated_text == "each" else Repeats(work, told.advance)
 
 
 def _no_progress(_: int) -> None:

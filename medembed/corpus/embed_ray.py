@@ -19,10 +19,9 @@ from medembed.errors import CorpusError, MedEmbedError, SettingError
 from medembed.extras import require
 from medembed.model import MedEmbed
 from medembed.storage import arrow_files, paths, shards
-from medembed.storage.building import STAGING
 from medembed.storage.durable import write_whole
 from medembed.storage.manifest import Manifest, Shard
-from medembed.storage.places import SHARDS
+from medembed.storage.places import SHARDS, STAGING
 from medembed.storage.shards import Job, Runner
 
 

@@ -37,7 +37,7 @@ def read(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[Record |
     """Records and rejects of a file of FHIR resources.
 
     Resources of other types are passed over. A file that holds none of the three is a reject, unless it is named after
-    the type that it holds, as `Patient.ndjson` of a bulk export is.
+    the type that it holds, as `Patient.ndjson` of a bulk export is. Where no file holds one, that is an error with the types found.
 
     Raises:
         InputFileError: It is no JSON, or cut short.
@@ -45,9 +45,11 @@ def read(stream: IO[bytes], source: Source, wanted: Wanted) -> Iterator[Record |
     n_read, n_others = 0, 0
     for number, resource in _resources(stream, source):
         if not isinstance(resource, Reject) and _is_another(resource):
+            wanted.pass_over(resource["resourceType"], " or ".join(READ))
             n_others += 0 if _is_named_after(resource, source) else 1
             continue
         n_read += 1
+        wanted.meet()
         item = resource if isinstance(resource, Reject) else _item(resource, source, number)
         if isinstance(item, Record):
             wanted.in_row(source, item.values)

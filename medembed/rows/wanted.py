@@ -1,8 +1,9 @@
 """Columns that rows must have.
 
-One that no row has is an error after the first rows, not at the end of a long run.
+One that no row has is an error after the first rows, not at the end of a long run. So is an input that holds other things only.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from medembed.rows.source import Source
 
 # Objects may leave out fields that are empty, so a single row does not tell.
 ROWS_THAT_TELL = 1000
+# kinds of things that are counted, and told when nothing else was there
+MOST_KINDS, KINDS_TOLD = 500, 8
 
 
 class Wanted:
@@ -35,6 +38,8 @@ class Wanted:
         self._n_rows, self._n_all = 0, 0
         self._fields: list[str] = []
         self._source: Source | None = None
+        self._passed: Counter[str] = Counter()
+        self._expected, self._met = "", False
 
     @property
     def columns(self) -> list[str]:
@@ -80,6 +85,16 @@ class Wanted:
         if self._never and self._n_all >= self._n_tell:
             self.end_of_all()
 
+    def pass_over(self, kind: str, expected: str) -> None:
+        """Note a thing of a kind that makes no row, and what would have made one."""
+        known = kind in self._passed or len(self._passed) < MOST_KINDS
+        self._passed[kind if known else "of other kinds"] += 1
+        self._expected = expected
+
+    def meet(self) -> None:
+        """Note that a thing of an expected kind was there, whether or not it could be used."""
+        self._met = True
+
     def end(self, source: Source) -> None:
         """End a file.
 
@@ -93,8 +108,15 @@ class Wanted:
         """End the last file.
 
         Raises:
-            InputFileError: No row of any file has a column.
+            InputFileError: No row of any file has a column, or all that was there was passed over.
         """
+        if self._passed and not self._met:
+            most = self._passed.most_common(KINDS_TOLD)
+            told = ", ".join(f"{count:,} {kind}" for kind, count in most)
+            more = f" and {len(self._passed) - KINDS_TOLD} kinds more" if len(self._passed) > KINDS_TOLD else ""
+            raise InputFileError(
+                f"no row in these inputs: they hold {told}{more}, and no {self._expected}: add the files that hold some"
+            )
         if self._never and self._n_all and self._source is not None:
             self._raise(self._source, self._never, self._n_all)
 

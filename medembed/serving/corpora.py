@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from medembed.colbert.index.store import TokenIndex
 from medembed.corpus.hybrid import Hybrid, usual
 from medembed.corpus.search import ScanKind
 from medembed.corpus.store import EmbeddedCorpus
-from medembed.errors import CorpusModelError, RefusedError, SettingError
+from medembed.errors import CorpusError, CorpusModelError, RefusedError, SettingError, UnsafePathError
 from medembed.model import MedEmbed
 from medembed.serving.keys import Key, Scope
 from medembed.storage import filters, grouped
@@ -87,7 +88,8 @@ class Searched:
         Raises:
             CorpusError: The rows of the corpus are no passages.
         """
-        return self.corpus.around(hits, n, filter=within(self.scope), scope=divided(self.corpus, self.scope))
+        with called(self.name, self.corpus.path):
+            return self.corpus.around(hits, n, filter=within(self.scope), scope=divided(self.corpus, self.scope))
 
 
 class Corpora:
@@ -142,7 +144,8 @@ class Corpora:
         with self._lock:
             if now - self._looked[name] >= LOOK_S:
                 self._looked[name] = now
-                self._opened[name] = self._opened[name].newest()
+                with called(name, self._opened[name].path):
+                    self._opened[name] = self._opened[name].newest()
             return self._opened[name]
 
     def search(self, query: Query, key: Key) -> Searched:
@@ -155,6 +158,10 @@ class Corpora:
         key.check_use("search")
         key.check_scope(query.scope or {})
         name, corpus = self.get(query.corpus, key)
+        with called(name, corpus.path):
+            return self._search(query, name, corpus)
+
+    def _search(self, query: Query, name: str, corpus: Either) -> Searched:
         grouped.check_column(corpus.manifest, query.group_by)
         how = self._fusion(corpus, query)
         options: dict[str, Any] = {
@@ -202,12 +209,13 @@ class Corpora:
         """
         key.check_use("search")
         key.check_scope(scope)
-        _, corpus = self.get(name, key)
-        store: Any = corpus.store.within(divided(corpus, scope))
-        found = np.flatnonzero(store.allowed(Every(({"id": row_id}, within(scope) or {}))))
-        if not len(found):
-            raise RefusedError(404, "there is no row of this id in this scope")
-        row: dict[str, Any] = store.rows(found[:1])[0]
+        name, corpus = self.get(name, key)
+        with called(name, corpus.path):
+            store: Any = corpus.store.within(divided(corpus, scope))
+            found = np.flatnonzero(store.allowed(Every(({"id": row_id}, within(scope) or {}))))
+            if not len(found):
+                raise RefusedError(404, "there is no row of this id in this scope")
+            row: dict[str, Any] = store.rows(found[:1])[0]
         return row
 
     def filters(self, name: str | None, key: Key) -> dict[str, Any]:
@@ -239,6 +247,20 @@ def _open(path: Path, model: MedEmbed, device: str, threads: int | None) -> Eith
         corpus = EmbeddedCorpus.open(path, device=device, threads=threads)
         corpus.model.warm_up()
         return corpus
+
+
+@contextmanager
+def called(name: str, path: Path) -> Iterator[None]:
+    """Have errors of a corpus call it by its name. Where it lies on the server is nothing for a client.
+
+    Raises:
+        CorpusError: As it was, with the name.
+        UnsafePathError: As it was, with the name.
+    """
+    try:
+        yield
+    except (CorpusError, UnsafePathError) as error:
+        raise type(error)(str(error).replace(str(path), name)) from error
 
 
 def divided(corpus: Either, scope: Scope | None) -> storage.Scope | None:

@@ -17,14 +17,13 @@ from medembed.storage import shards, syncing
 from medembed.storage.changing import publish, with_deleted
 from medembed.storage.known import KnownRows, Notes
 from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, adds, check_encoding, count_rows, read_manifest
-from medembed.storage.places import MANIFEST, SHARDS, discard, entries
+from medembed.storage.places import MANIFEST, SHARDS, STAGING, discard, entries
 from medembed.storage.repeats import Repeats
 from medembed.storage.scopes import ALL
 from medembed.storage.shards import Job, Record, Runner
 from medembed.storage.syncing import Announce, Changes, Inventory
 from medembed.storage.tables import Store
 
-STAGING = "staging"
 KNOWN = "its id is in the store already"
 
 
@@ -198,6 +197,8 @@ class _Run(Generic[E]):
             if (existing := shards.find_shard(self._folder, job)) is not None:
                 self._made[number] = existing
                 self._resumed += existing.n_rows
+                if isinstance(self._plan.runner, Repeats):
+                    self._plan.runner.found(number, existing)
                 self._plan.progress.advance(existing.n_rows)
             else:
                 yield job

@@ -6,6 +6,7 @@ from dataclasses import replace
 from medembed.errors import CorpusError
 from medembed.storage.manifest import Manifest
 from medembed.storage.tables import Hit
+from medembed.storage.wording import known_by
 
 # rows looked at first for each group that is asked for, and how many times more where they are too few
 FIRST, MORE = 5, 4
@@ -48,15 +49,20 @@ def by_column(hits: Sequence[Hit], column: str) -> list[Hit]:
     return [replace(group[0], others=sum(1 + hit.others for hit in group[1:])) for group in groups]
 
 
-def by_text(hits: Sequence[Hit]) -> list[Hit]:
-    """The first of the rows of equal text, with the ids of the others in ``also_in``."""
-    groups = _groups(hits, lambda hit: hit.id if hit.text is None else (hit.text,))
+def by_text(hits: Sequence[Hit], manifest: Manifest) -> list[Hit]:  # type: ignore[type-arg] # of any kind
+    """The first of the rows of a text, with the ids of the others in ``also_in``. All rows where every row is encoded."""
+    if (key := known_by(manifest)) is None:
+        return list(hits)
+    scope = manifest.scope
+    groups = _groups(
+        hits, lambda hit: hit.id if hit.text is None else (key(hit.text, None if scope is None else hit.kept[scope]),)
+    )
     return [replace(group[0], also_in=tuple(hit.id for hit in group[1:])) for group in groups]
 
 
-def reduced(hits: Sequence[Hit], column: str | None, *, once: bool) -> list[Hit]:
-    """The first of the rows of equal text where ``once``, and of these the best of each group where there is a column."""
-    found = by_text(hits) if once else list(hits)
+def reduced(hits: Sequence[Hit], column: str | None, manifest: Manifest) -> list[Hit]:  # type: ignore[type-arg] # of any kind
+    """The first of the rows of each text, and of these the best of each group where there is a column."""
+    found = by_text(hits, manifest)
     return found if column is None else by_column(found, column)
 
 

@@ -4,6 +4,7 @@ They are found by id, with the hash of what each holds, in forty bytes per row.
 """
 
 import hashlib
+import struct
 from typing import Any
 
 import numpy as np
@@ -29,18 +30,20 @@ class KnownRows:
         live = np.flatnonzero(store.live())
         keys = [b"".join(map(_key, table.column("id").to_pylist())) for table in store.tables()]
         pairs = np.frombuffer(b"".join(keys), dtype=">u8").reshape(-1, 2)[live]
-        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        self._keys, self._numbers = pairs[order], live[order]
+        # of the machine's own byte order, each in one piece: numpy copies any other array whole for every lookup
+        high, low = pairs[:, 0].astype(np.uint64), pairs[:, 1].astype(np.uint64)
+        order = np.lexsort((low, high))
+        self._high, self._low, self._numbers = high[order], low[order], live[order]
         self._hashes = np.concatenate(
             [np.zeros((0, HASH_BYTES), np.uint8), *(_hashes(table.column("text_hash")) for table in store.tables())]
         )
 
     def number(self, name: str) -> int | None:
         """Number of the row with this id. None where there is no such row."""
-        high, low = np.frombuffer(_key(name), dtype=">u8")
-        start = int(np.searchsorted(self._keys[:, 0], high))
-        while start < len(self._keys) and self._keys[start, 0] == high:
-            if self._keys[start, 1] == low:
+        high, low = (np.uint64(half) for half in struct.unpack(">QQ", _key(name)))
+        start = int(self._high.searchsorted(high))
+        while start < len(self._high) and self._high[start] == high:
+            if self._low[start] == low:
                 return int(self._numbers[start])
             start += 1
         return None

@@ -44,8 +44,11 @@ NOTE = "note"
 # columns of a passage and their types
 PASSAGE_COLUMNS = {NOTE: "string", "start": "int", "end": "int", "section": "string", "heading": "string"}
 CUTTING = {"max_tokens", "overlap"}
-RepeatedText = Literal["each", "once"]
-"""Whether each row is encoded, or each text once. Search then shows the first row of a text and names the others."""
+RepeatedText = Literal["each", "once", "near"]
+"""Whether each row is encoded, or each text once: the very same texts, or those that differ in layout alone.
+
+Search then shows the first row of a text and names the others.
+"""
 Mode = Literal["new", "append", "upsert", "sync", "overwrite"]
 FileName = Annotated[str, AfterValidator(plain_name)]
 """A manifest's name of a file below its folder. A name that leads out of it makes the manifest unreadable."""
@@ -143,7 +146,7 @@ class Manifest(BaseModel, Generic[E]):
         kept: Further columns and their types.
         assertions: Whether shards hold what the texts assert, in a column of scopes.
         splitting: How notes were cut into the passages that are its rows; None where rows are what was read.
-        repeated_text: Whether search shows each row, or the first of those with the same text.
+        repeated_text: Whether search shows each row, or the first of those with the same text, or nearly the same.
         scope: The kept column that divides the rows: every reader has to name a value of it, or all. None where nothing divides them.
         shard_rows: Rows of a full shard.
         inputs: What was indexed, as it was named.
@@ -226,12 +229,15 @@ class Manifest(BaseModel, Generic[E]):
         }
         if self.assertions:  # shards without them are the same shards as before there were any
             settings["assertions"] = True
+        if self.repeated_text == "near":  # its rows may have the vectors of others
+            settings["repeated_text"] = "near"
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
         """Its settings in words, for errors."""
         text = "with texts" if self.text_stored else "without texts"
         text += ", with assertions" if self.assertions else ""
+        text += f", repeated text {self.repeated_text}" if self.repeated_text != "each" else ""
         kept = "".join(f", column {name}:{kind}" for name, kind in self.kept.items())
         kept += "" if self.scope is None else f", scope column {self.scope}"
         cut = (

@@ -238,10 +238,9 @@ class Opened(ABC, Generic[E, M]):
         """The best rows of every query, or the best groups of rows."""
         n_rows = max(1, self.manifest.n_rows)
         grouped.check_column(self.manifest, column)
-        once = self.manifest.repeated_text == "once"
-        if column is None and not once:
+        if column is None and self.manifest.repeated_text == "each":
             return ranking(min(k, n_rows))
-        reduce = partial(grouped.reduced, column=column, once=once)
+        reduce = partial(grouped.reduced, column=column, manifest=self.manifest)
         return grouped.search(lambda n: ranking(min(n, n_rows)), k, n_rows, reduce)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> Summary:

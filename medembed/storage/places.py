@@ -10,6 +10,8 @@ from medembed.storage import paths
 
 MANIFEST, SHARDS, DERIVED, REJECTS = "manifest.json", "shards", "derived", "rejects.jsonl"
 LOCK, HOLDER = ".lock", "holder.txt"
+# in the folder of shards: what a run hands to those who encode, gone when it ends
+STAGING = "staging"
 # what only the manifest of a store has: the second and third are those of format 1
 MARKS = ("encoding", "embedding", "codec")
 

@@ -64,7 +64,7 @@ class Hit:
         kept: Values of kept columns.
         asserts: What its text says of the query's words, where that is more than that they hold; empty where nothing was asked.
         others: Further rows of its group, where hits are grouped: those that are as good as the last hit.
-        also_in: Ids of rows with the same text, where repeated text was embedded once.
+        also_in: Ids of rows with the same text, where repeated text was embedded once; or nearly the same, where that was asked for.
     """
 
     id: str

@@ -5,9 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from medembed import MedColBERT, MedEmbed
+from medembed import FakeEngine, MedColBERT, MedEmbed
 from medembed.runtime.engines.matrix_rate import forward_operations
-from tests.benchmarks import adapters, gpu, machine, models, readme, report, runner, small_vectors, texts, token_vectors
+from tests.benchmarks import (
+    adapters,
+    gpu,
+    machine,
+    models,
+    near_copies,
+    notes,
+    readme,
+    report,
+    runner,
+    small_vectors,
+    texts,
+    token_vectors,
+)
 from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.engines import ENGINES
 from tests.benchmarks.report import Claim
@@ -185,3 +198,18 @@ def test_gpu_comparison_runs_on_any_device() -> None:
     found = gpu.measure("cpu", "tiny", 8, 1, ("st-fp32", "st-bf16", "medembed"))
     assert [row["engine"] for row in found.rows] == ["st-fp32", "st-bf16", "medembed"]
     assert len(found.claims) == 2
+
+
+def test_copies_in_another_layout_are_told_apart_from_equal_ones() -> None:
+    texts_ = [
+        f"HPI: Patient {i} has had a cough since day {i}. Doesn't smoke. Works night-shifts.\n\nPLAN: Rest for {i} days. Call if worse."
+        for i in range(60)
+    ]
+    made = notes.cases(texts_, near_copies.COPIED, 8, "sentence")
+    with notes.Remembering(engine=FakeEngine(dimension=16)) as model:
+        found = {name: near_copies.measure(made, layout, model) for name, layout in near_copies.LAYOUTS.items()}
+    same, typeset = found["the same layout"], found["round quotes, long dashes"]
+    assert same["once, of the text"] == same["near, of the text"] > 0.3
+    assert same["same hits"] == same["same order"] == 1
+    assert typeset["once, of the text"] < typeset["near, of the text"]
+    assert all(row["near, of the text"] >= row["once, of the text"] for row in found.values())

@@ -49,6 +49,13 @@ def write_rows(path: Path, count: int, start: int = 0) -> Path:
     return path
 
 
+def write_repeating(path: Path) -> Path:
+    """A hundred rows of thirty texts, some in every shard and some in few."""
+    rows = ({"id": f"n{i}", "text": text_of((i * i + i // 7) % 30 if i < 60 else i % 30)} for i in range(100))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
     """A hundred rows."""

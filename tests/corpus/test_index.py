@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from medembed.errors import (
     VectorError,
 )
 from medembed.rows.read import Columns
-from tests.corpus.conftest import Contents, text_of, write_rows
+from tests.corpus.conftest import Contents, text_of, write_repeating, write_rows
 
 SMALL = Settings(shard_rows=16)
 KNOWN = "its id is in the store already: an upsert replaces it"
@@ -166,6 +167,16 @@ def test_several_processes_make_the_same_corpus(
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     names = [sorted(path.name for path in (tmp_path / which / "shards").iterdir()) for which in ("one", "two")]
     assert names[0] == names[1]
+
+
+def test_several_processes_embed_each_text_once(tmp_path: Path, fake: MedEmbed, contents: Contents) -> None:
+    source = write_repeating(tmp_path / "notes.jsonl")
+    settings = replace(SMALL, repeated_text="once")
+    index([str(source)], tmp_path / "each", fake, SMALL)
+    index([str(source)], tmp_path / "one", fake, settings)
+    summary = index([str(source)], tmp_path / "two", fake, settings, runner=pooled(fake, 2))
+    assert summary.repeated == 100 - 30
+    assert contents(tmp_path / "two") == contents(tmp_path / "one") == contents(tmp_path / "each")
 
 
 def test_another_model_or_dimension_is_an_error_that_says_both(

@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import pytest
 from medembed import Embedder, MedEmbed
 from medembed.corpus.embed import Settings, index
 from medembed.errors import OverlongTextError, SettingError
-from tests.corpus.conftest import Contents, text_of, write_rows
+from tests.corpus.conftest import Contents, text_of, write_repeating, write_rows
 from tests.corpus.test_faults import ROOT, SMALL, start, wait_for_shards
 
 ray = pytest.importorskip("ray")
@@ -43,6 +44,16 @@ def test_ray_makes_the_same_rows_and_vectors_as_a_local_run(
     index([str(notes)], tmp_path / "local", fake, SMALL)
     summary = index([str(notes)], tmp_path / "ray", fake, SMALL, runner=on_ray(fake, Cluster(2)))
     assert (summary.n_rows, summary.embedded) == (100, 100)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert names(tmp_path / "ray") == names(tmp_path / "local")
+
+
+def test_ray_embeds_each_text_once(tmp_path: Path, fake: MedEmbed, contents: Contents) -> None:
+    source = write_repeating(tmp_path / "notes.jsonl")
+    settings = replace(SMALL, repeated_text="once")
+    index([str(source)], tmp_path / "local", fake, settings)
+    summary = index([str(source)], tmp_path / "ray", fake, settings, runner=on_ray(fake, Cluster(2)))
+    assert summary.repeated == 100 - 30
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     assert names(tmp_path / "ray") == names(tmp_path / "local")
 

@@ -22,8 +22,9 @@ SECRET = "quinquagesima"
 KEPT = {"patient": "string", "date": "date", "type": "string", "title": "string"}
 
 
-def rows(path: Path, kind: str | None = None, **columns: Any) -> list[Row | Reject]:
-    return list(read(sources.find([str(path)], kind), Columns(**columns), lambda _: None))
+def rows(path: Path | list[Path], kind: str | None = None, **columns: Any) -> list[Row | Reject]:
+    given = path if isinstance(path, list) else [path]
+    return list(read(sources.find([str(item) for item in given], kind), Columns(**columns), lambda _: None))
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -191,7 +192,6 @@ def test_fhir_in_every_wrapping(tmp_path: Path, name: str, content: str) -> None
         (document(docStatus="entered-in-error"), "it was entered in error"),
         (document(id=None), "no id"),
         ({"id": "1", "note": SECRET}, "no FHIR resource: it has no resourceType"),
-        ({"resourceType": "Patient", "id": "1"}, "no DocumentReference, DiagnosticReport, Composition in it"),
         ({**COMPOSITION, "section": [], "text": None}, "empty text"),
     ],
 )  # fmt: skip
@@ -202,10 +202,28 @@ def test_fhir_of_every_shape(tmp_path: Path, resource: dict[str, Any], expected:
 
 @pytest.mark.parametrize("name", ["Patient.ndjson", "Patient-0001.ndjson", "2.Patient.ndjson", "Patient.000.ndjson"])
 def test_a_file_of_a_bulk_export_named_after_its_other_type_is_passed_over(tmp_path: Path, name: str) -> None:
-    patient = json.dumps({"resourceType": "Patient", "id": "1"})
-    assert rows(written(tmp_path / name, patient), "fhir") == []
-    [reject] = rows(written(tmp_path / name.replace("Patient", "Encounter"), patient), "fhir")
+    patient, notes = json.dumps({"resourceType": "Patient", "id": "1"}), written(tmp_path / "n", json.dumps(document()))
+    [row] = rows([written(tmp_path / name, patient), notes], "fhir")
+    assert isinstance(row, Row)
+    [reject, row] = rows([written(tmp_path / name.replace("Patient", "Encounter"), patient), notes], "fhir")
     assert told([reject]) == ["no DocumentReference, DiagnosticReport, Composition in it"]
+    assert isinstance(row, Row)
+
+
+@pytest.mark.parametrize("name", ["Observation.ndjson", "export.ndjson"])
+def test_an_export_without_notes_is_an_error_that_counts_what_it_holds(tmp_path: Path, name: str) -> None:
+    held = ["Observation"] * 1200 + [f"Type{letter}" for letter in "ABCDEFGHI"]
+    content = "\n".join(json.dumps({"resourceType": kind, "id": str(n)}) for n, kind in enumerate(held))
+    patients = written(
+        tmp_path / "Patient.ndjson", "\n".join([json.dumps({"resourceType": "Patient", "id": SECRET})] * 17)
+    )
+    says = (
+        r"no row in these inputs: they hold 1,200 Observation, 17 Patient, 1 TypeA, .* 1 TypeF and 3 kinds more, "
+        "and no DocumentReference or DiagnosticReport or Composition: add the files that hold some"
+    )
+    with pytest.raises(InputFileError, match=says) as caught:
+        rows([written(tmp_path / name, content), patients], "fhir")
+    assert SECRET not in str(caught.value)
 
 
 def test_a_bad_line_of_fhir_is_a_reject_and_the_next_one_is_read(tmp_path: Path) -> None:

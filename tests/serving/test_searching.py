@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from medembed import Columns, EmbeddedCorpus, Hybrid, MedColBERT, MedEmbed, Settings, TokenIndex
 from medembed.cli import app
 from medembed.clinical.split import Splitting
-from medembed.serving import keys, schemas
+from medembed.serving import corpora, keys, schemas
 from medembed.serving.keys import Key
 from medembed.serving.served import Served
-from tests.serving.conftest import Serve, rows
+from tests.serving.conftest import Serve, build, rows
 from tests.serving.test_answers import ask, refusal
 
 QUERIES = ["no swollen calf", "fever"]
@@ -91,6 +91,36 @@ def test_hits_are_those_of_search(
         json.dumps([list(map(asdict, some)) for some in expected])
     )
     assert told["usage"]["prompt_tokens"] > 0
+
+
+def harmed(folder: Path, how: str) -> None:
+    if how == "a changed shard":
+        [shard] = (folder / "shards").iterdir()
+        shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    elif how == "a missing shard":
+        next((folder / "shards").iterdir()).unlink()
+    elif how == "a broken manifest":
+        (folder / "manifest.json").write_text("{")
+    else:
+        (folder / "shards" / "link").symlink_to("/etc")
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("a changed shard", 503), ("a missing shard", 503), ("a broken manifest", 503), ("a link", 500)],
+    ids=str,
+)
+def test_errors_of_a_corpus_call_it_by_its_name_alone(
+    serve: Serve, tiny: MedEmbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, status: int
+) -> None:
+    folder = build(tmp_path / "cellar", tiny, rows())
+    client = serve(corpora={"ward": folder})
+    monkeypatch.setattr(corpora, "LOOK_S", 0)
+    harmed(folder, how)
+    told, message = refusal(client, "/v1/search", {"query": "fever"})
+    assert told == status
+    assert "ward/" in message
+    assert "cellar" not in message
 
 
 def by_command(folder: Path, *words: str) -> list[dict[str, Any]]:
