@@ -1,11 +1,10 @@
 """MedEmbed: the public class of dense vectors. Conveniences here; the work is in runtime/ and its engines."""
 
-import asyncio
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +19,16 @@ from medembed.runtime.encoding import Cut, Encoded, Encoder, cut_of, load_tokeni
 from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.head import Head
-from medembed.runtime.microbatch import MicroBatcher
 from medembed.runtime.options import How
 from medembed.runtime.session import WINDOW, Session, warn_of, within
 from medembed.runtime.tokenizer import WHOLE, Overlong, Tokenizer
 
+if TYPE_CHECKING:  # asyncio takes as long to load as numpy's half; only who awaits needs it
+    import asyncio
+
+    from medembed.runtime.microbatch import MicroBatcher
+
 Floats = NDArray[np.float32]
-Batchers = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[str, Floats]]
 
 
 class MedEmbed(Session[Encoder]):
@@ -86,7 +88,9 @@ class MedEmbed(Session[Encoder]):
         super().__init__(settings, late_interaction=False)
         spec, positions = self.spec, model_files.position_limit(self._checkpoint.config)
         self._max_seq_length = within("max_seq_length", max_seq_length, spec.max_seq_length, positions)
-        self._batchers: Batchers = weakref.WeakKeyDictionary()
+        self._batchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[str, Floats]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._open()
         self._full_dimension = self._encoder().head.dimension
         self._dimension = within("truncate_dim", truncate_dim, self._full_dimension, self._full_dimension)
@@ -388,6 +392,8 @@ class MedEmbed(Session[Encoder]):
             EngineError: The task that batches the calls was cancelled.
             MedEmbedError: As :meth:`encode`.
         """
+        import asyncio
+
         before = self._before(prompt_name, prompt)
         if isinstance(inputs, str):
             return (await self._batcher()([inputs], before))[0]
@@ -401,8 +407,12 @@ class MedEmbed(Session[Encoder]):
         """``encode_document`` without blocking the event loop. See ``aencode``."""
         return await self.aencode(inputs, prompt_name="document")
 
-    def _batcher(self) -> MicroBatcher[str, Floats]:
+    def _batcher(self) -> "MicroBatcher[str, Floats]":
         """The batcher of this event loop. The loop's own thread is the only one that uses it."""
+        import asyncio
+
+        from medembed.runtime.microbatch import MicroBatcher
+
         with self._lifecycle.lock:
             for loop in [loop for loop in self._batchers if loop.is_closed()]:
                 del self._batchers[loop]

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from medembed.terminal import say
-
 # a call shorter than this needs no bar
 DELAY_S = 2.0
 # where nobody looks on, a line as often as this
@@ -77,6 +75,8 @@ class Lines:
             if self.total is None
             else f" of about {self.total:,}, {max(0, self.total - self._done) / rate:.0f} s left"
         )
+        from medembed.terminal import say  # brings rich, which a call without lines does without
+
         say(f"{self._done:,} rows done{left}, {rate:,.0f} rows/s", error=True)
 
 
