@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -301,6 +301,7 @@ class MedEmbed(Session[Encoder]):
         truncate_dim: int | None = None,
         overlong: Overlong | None = None,
         show_progress_bar: bool | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> Encoded:
         """Encode texts and count what is cut, in place of a warning.
 
@@ -311,6 +312,7 @@ class MedEmbed(Session[Encoder]):
             truncate_dim: Components of a vector; None for what the model was made with.
             overlong: What to do with texts above the limit in this call; None for what the model was made with.
             show_progress_bar: As for :meth:`encode`.
+            progress: Called with numbers of texts as they are done, from any thread; it takes the place of the bar.
 
         Returns:
             The vectors, the texts and tokens that were cut in this call, and each text's tokens.
@@ -323,7 +325,7 @@ class MedEmbed(Session[Encoder]):
             dimension=self._within_full(truncate_dim),
             overlong=options.checked_overlong(overlong),
         )
-        return self._run(texts_of.checked_texts(inputs), how, show_progress_bar)
+        return self._run(texts_of.checked_texts(inputs), how, show_progress_bar, progress=progress)
 
     def _within_full(self, truncate_dim: int | None) -> int | None:
         return None if truncate_dim is None else within("truncate_dim", truncate_dim, 0, self._full_dimension)
@@ -359,7 +361,15 @@ class MedEmbed(Session[Encoder]):
         warn_of(encoded.cut, self.max_seq_length, WHOLE)
         return encoded.vectors
 
-    def _run(self, texts: list[str], how: How, show: bool | None, *, first_index: int = 0) -> Encoded:
+    def _run(
+        self,
+        texts: list[str],
+        how: How,
+        show: bool | None,
+        *,
+        first_index: int = 0,
+        progress: Callable[[int], object] | None = None,
+    ) -> Encoded:
         encoder, dimension = self._encoder(), how.dimension or self.dimension
         self._check_directions(dimension)
         out = np.empty((len(texts), dimension), dtype=np.float32)
@@ -370,7 +380,7 @@ class MedEmbed(Session[Encoder]):
             rows, tokens[window] = encoder(
                 texts[window],
                 how.prompt,
-                advance,
+                progress or advance,
                 first_index=first_index + window.start,
                 batch_size=how.batch_size,
                 overlong=how.overlong,
@@ -379,7 +389,8 @@ class MedEmbed(Session[Encoder]):
             out[window] = vectors.normalize(rows) if how.unit and not self.spec.normalized else rows
             return cut_of(tokens[window], self.max_seq_length) if cuts else Cut()
 
-        return Encoded(out, self._in_windows(len(texts), show, encode_window), tokens)
+        shown = show if progress is None else False
+        return Encoded(out, self._in_windows(len(texts), shown, encode_window), tokens)
 
     async def aencode(
         self, inputs: str | Sequence[str], *, prompt_name: str | None = None, prompt: str | None = None
