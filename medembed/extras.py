@@ -34,6 +34,7 @@ EXTRAS = {
     "matplotlib": "evaluation",
     "mcp": "mcp",
     "mteb": "evaluation",
+    "numkong": "corpus",
     "orjson": "serve",
     "prometheus_client": "serve",
     "scipy": "colbert",
