@@ -13,6 +13,7 @@ from medembed import comparing, vectors
 from medembed.checkpoints import model_files, shortening
 from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import CheckpointError, SettingError, VectorError
+from medembed.progress import Show
 from medembed.runtime import identity, options
 from medembed.runtime import inputs as texts_of
 from medembed.runtime.encoding import Cut, Encoded, Encoder, cut_of, load_tokenizer
@@ -23,10 +24,8 @@ from medembed.runtime.options import How
 from medembed.runtime.session import WINDOW, Session, warn_of, within
 from medembed.runtime.tokenizer import WHOLE, Overlong, Tokenizer
 
-if TYPE_CHECKING:  # asyncio takes as long to load as numpy's half; only who awaits needs it
-    import asyncio
-
-    from medembed.runtime.microbatch import MicroBatcher
+if TYPE_CHECKING:  # asyncio takes as long to load as half of numpy: only who awaits needs it
+    from medembed.runtime.microbatch import Batchers, MicroBatcher
 
 Floats = NDArray[np.float32]
 
@@ -88,9 +87,7 @@ class MedEmbed(Session[Encoder]):
         super().__init__(settings, late_interaction=False)
         spec, positions = self.spec, model_files.position_limit(self._checkpoint.config)
         self._max_seq_length = within("max_seq_length", max_seq_length, spec.max_seq_length, positions)
-        self._batchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[str, Floats]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._batchers: Batchers[Floats] = weakref.WeakKeyDictionary()
         self._open()
         self._full_dimension = self._encoder().head.dimension
         self._dimension = within("truncate_dim", truncate_dim, self._full_dimension, self._full_dimension)
@@ -325,7 +322,7 @@ class MedEmbed(Session[Encoder]):
             dimension=self._within_full(truncate_dim),
             overlong=options.checked_overlong(overlong),
         )
-        return self._run(texts_of.checked_texts(inputs), how, show_progress_bar, progress=progress)
+        return self._run(texts_of.checked_texts(inputs), how, progress or show_progress_bar)
 
     def _within_full(self, truncate_dim: int | None) -> int | None:
         return None if truncate_dim is None else within("truncate_dim", truncate_dim, 0, self._full_dimension)
@@ -361,15 +358,7 @@ class MedEmbed(Session[Encoder]):
         warn_of(encoded.cut, self.max_seq_length, WHOLE)
         return encoded.vectors
 
-    def _run(
-        self,
-        texts: list[str],
-        how: How,
-        show: bool | None,
-        *,
-        first_index: int = 0,
-        progress: Callable[[int], object] | None = None,
-    ) -> Encoded:
+    def _run(self, texts: list[str], how: How, show: Show, *, first_index: int = 0) -> Encoded:
         encoder, dimension = self._encoder(), how.dimension or self.dimension
         self._check_directions(dimension)
         out = np.empty((len(texts), dimension), dtype=np.float32)
@@ -380,7 +369,7 @@ class MedEmbed(Session[Encoder]):
             rows, tokens[window] = encoder(
                 texts[window],
                 how.prompt,
-                progress or advance,
+                advance,
                 first_index=first_index + window.start,
                 batch_size=how.batch_size,
                 overlong=how.overlong,
@@ -389,8 +378,7 @@ class MedEmbed(Session[Encoder]):
             out[window] = vectors.normalize(rows) if how.unit and not self.spec.normalized else rows
             return cut_of(tokens[window], self.max_seq_length) if cuts else Cut()
 
-        shown = show if progress is None else False
-        return Encoded(out, self._in_windows(len(texts), shown, encode_window), tokens)
+        return Encoded(out, self._in_windows(len(texts), show, encode_window), tokens)
 
     async def aencode(
         self, inputs: str | Sequence[str], *, prompt_name: str | None = None, prompt: str | None = None
@@ -420,14 +408,10 @@ class MedEmbed(Session[Encoder]):
 
     def _batcher(self) -> "MicroBatcher[str, Floats]":
         """The batcher of this event loop. The loop's own thread is the only one that uses it."""
-        import asyncio
-
-        from medembed.runtime.microbatch import MicroBatcher
+        from medembed.runtime import microbatch
 
         with self._lifecycle.lock:
-            for loop in [loop for loop in self._batchers if loop.is_closed()]:
-                del self._batchers[loop]
-            return self._batchers.setdefault(asyncio.get_running_loop(), MicroBatcher(self._encode_alike))
+            return microbatch.of_this_loop(self._batchers, self._encode_alike)
 
     def _encode_alike(self, texts: list[str], prompt: str) -> list[Floats]:
         return list(self._encode(texts, How(prompt=prompt), False))

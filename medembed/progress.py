@@ -13,18 +13,25 @@ DELAY_S = 2.0
 LINE_S = 10.0
 
 
+Show = bool | None | Callable[[int], object]
+"""How progress shows: a bar or none, as the caller says, or a function that is told in its place."""
+
+
 @contextlib.contextmanager
-def bar(total: int | None, show: bool | None, *, unit: str = "text") -> Iterator[Callable[[int], object]]:
+def bar(total: int | None, show: Show, *, unit: str = "text") -> Iterator[Callable[[int], object]]:
     """Show progress on standard error.
 
     Args:
         total: What 100% is; None where it is not known beforehand.
-        show: True or False; None for a bar at a terminal and in a notebook once the work has taken two seconds.
+        show: True or False; None for a bar at a terminal and in a notebook once the work has taken two seconds; or a function to tell.
         unit: What is counted; ``"B"`` for bytes, told in kB, MB and so on.
 
     Yields:
         A function to call with the number of units just done, from any thread.
     """
+    if callable(show):
+        yield show
+        return
     if show is False or (show is None and not _watched()):
         yield _nothing
         return

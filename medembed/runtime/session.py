@@ -188,7 +188,9 @@ class Session(ClosedByWith, Generic[Running]):
         """The texts and tokens that ``overlong="truncate"`` has left out since the model was loaded."""
         return self._cut
 
-    def _in_windows(self, count: int, show: bool | None, work: Callable[[slice, Callable[[int], object]], Cut]) -> Cut:
+    def _in_windows(
+        self, count: int, show: progress.Show, work: Callable[[slice, Callable[[int], object]], Cut]
+    ) -> Cut:
         """Run work over texts, a window at a time, and add up what it cut."""
         cut = Cut()
         with progress.bar(count, show) as advance:
