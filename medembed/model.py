@@ -21,7 +21,7 @@ from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.head import Head
 from medembed.runtime.options import How
-from medembed.runtime.session import WINDOW, Session, warn_of, within
+from medembed.runtime.session import STREAM, Session, warn_of, within
 from medembed.runtime.tokenizer import WHOLE, Overlong, Tokenizer
 
 if TYPE_CHECKING:  # asyncio takes as long to load as half of numpy: only who awaits needs it
@@ -328,7 +328,7 @@ class MedEmbed(Session[Encoder]):
         return None if truncate_dim is None else within("truncate_dim", truncate_dim, 0, self._full_dimension)
 
     def encode_stream(
-        self, inputs: Iterable[str], *, prompt_name: str | None = None, prompt: str | None = None, window: int = WINDOW
+        self, inputs: Iterable[str], *, prompt_name: str | None = None, prompt: str | None = None, window: int = STREAM
     ) -> Iterator[Floats]:
         """Encode any iterable of texts in bounded memory.
 

@@ -24,6 +24,8 @@ from medembed.runtime.tokenizer import Overlong, Tokenizer, TruncationWarning
 
 # texts tokenized and computed at a time: memory stays flat, and sorting by length still finds alike texts
 WINDOW = 10_000
+# the same of a stream, whose reader still holds the vectors of one window while the next is computed
+STREAM = 4_096
 
 
 class Encoding(Protocol):
