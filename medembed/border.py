@@ -210,17 +210,24 @@ def whole_number(value: object, *, named: str, least: int, most: int, error: Mak
 
 def is_deep(value: object) -> bool:
     """Tell whether a parsed value has more than :data:`MOST_DEPTH` levels. It is looked at level by level."""
-    level = [value]
+    level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(MOST_DEPTH):
-        items = (item for parent in level for item in (parent.values() if isinstance(parent, dict) else _items(parent)))
-        level = [item for item in items if isinstance(item, (dict, list))]
+        level = [item for parent in level for item in _containers(parent)]
         if not level:
             return False
     return True
 
 
-def _items(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _containers(parent: dict[str, Any] | list[Any]) -> list[dict[str, Any] | list[Any]]:
+    items = parent.values() if isinstance(parent, dict) else parent
+    # a vocabulary holds 30,000 numbers: asked for their types together they take a tenth of the time
+    if _NESTS.isdisjoint(map(type, items)):
+        return []
+    return [item for item in items if type(item) in _NESTS]
+
+
+# what the parser makes, and no subclass of it
+_NESTS = frozenset((dict, list))
 
 
 def _refuse_constant(name: str) -> float:

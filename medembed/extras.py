@@ -1,7 +1,6 @@
 """Optional dependencies: import the module, or say which command brings it."""
 
 import importlib
-import importlib.metadata
 import json
 import os
 import shlex
@@ -35,6 +34,7 @@ EXTRAS = {
     "matplotlib": "evaluation",
     "mcp": "mcp",
     "mteb": "evaluation",
+    "numkong": "corpus",
     "orjson": "serve",
     "prometheus_client": "serve",
     "scipy": "colbert",
@@ -106,6 +106,8 @@ def install_command(extra: str) -> str:
 
 def _source() -> tuple[str, str, Literal["path", "address"]] | None:
     """The origin of this installation. It is pip's flag for it, and its path or address."""
+    import importlib.metadata  # brings the email package: only a message needs it
+
     try:
         told = json.loads(importlib.metadata.distribution("medembed").read_text("direct_url.json") or "null")
     except (importlib.metadata.PackageNotFoundError, ValueError, OSError):

@@ -1,11 +1,10 @@
 """MedEmbed: the public class of dense vectors. Conveniences here; the work is in runtime/ and its engines."""
 
-import asyncio
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +13,21 @@ from medembed import comparing, vectors
 from medembed.checkpoints import model_files, shortening
 from medembed.checkpoints.registry import BUNDLED
 from medembed.errors import CheckpointError, SettingError, VectorError
+from medembed.progress import Show
 from medembed.runtime import identity, options
 from medembed.runtime import inputs as texts_of
 from medembed.runtime.encoding import Cut, Encoded, Encoder, cut_of, load_tokenizer
 from medembed.runtime.engines import Device, PrecisionSetting
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.head import Head
-from medembed.runtime.microbatch import MicroBatcher
 from medembed.runtime.options import How
-from medembed.runtime.session import WINDOW, Session, warn_of, within
+from medembed.runtime.session import STREAM, Session, warn_of, within
 from medembed.runtime.tokenizer import WHOLE, Overlong, Tokenizer
 
+if TYPE_CHECKING:  # asyncio takes as long to load as half of numpy: only who awaits needs it
+    from medembed.runtime.microbatch import Batchers, MicroBatcher
+
 Floats = NDArray[np.float32]
-Batchers = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[str, Floats]]
 
 
 class MedEmbed(Session[Encoder]):
@@ -86,7 +87,7 @@ class MedEmbed(Session[Encoder]):
         super().__init__(settings, late_interaction=False)
         spec, positions = self.spec, model_files.position_limit(self._checkpoint.config)
         self._max_seq_length = within("max_seq_length", max_seq_length, spec.max_seq_length, positions)
-        self._batchers: Batchers = weakref.WeakKeyDictionary()
+        self._batchers: Batchers[Floats] = weakref.WeakKeyDictionary()
         self._open()
         self._full_dimension = self._encoder().head.dimension
         self._dimension = within("truncate_dim", truncate_dim, self._full_dimension, self._full_dimension)
@@ -297,6 +298,7 @@ class MedEmbed(Session[Encoder]):
         truncate_dim: int | None = None,
         overlong: Overlong | None = None,
         show_progress_bar: bool | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> Encoded:
         """Encode texts and count what is cut, in place of a warning.
 
@@ -307,6 +309,7 @@ class MedEmbed(Session[Encoder]):
             truncate_dim: Components of a vector; None for what the model was made with.
             overlong: What to do with texts above the limit in this call; None for what the model was made with.
             show_progress_bar: As for :meth:`encode`.
+            progress: Called with numbers of texts as they are done, from any thread; it takes the place of the bar.
 
         Returns:
             The vectors, the texts and tokens that were cut in this call, and each text's tokens.
@@ -319,13 +322,13 @@ class MedEmbed(Session[Encoder]):
             dimension=self._within_full(truncate_dim),
             overlong=options.checked_overlong(overlong),
         )
-        return self._run(texts_of.checked_texts(inputs), how, show_progress_bar)
+        return self._run(texts_of.checked_texts(inputs), how, progress or show_progress_bar)
 
     def _within_full(self, truncate_dim: int | None) -> int | None:
         return None if truncate_dim is None else within("truncate_dim", truncate_dim, 0, self._full_dimension)
 
     def encode_stream(
-        self, inputs: Iterable[str], *, prompt_name: str | None = None, prompt: str | None = None, window: int = WINDOW
+        self, inputs: Iterable[str], *, prompt_name: str | None = None, prompt: str | None = None, window: int = STREAM
     ) -> Iterator[Floats]:
         """Encode any iterable of texts in bounded memory.
 
@@ -355,7 +358,7 @@ class MedEmbed(Session[Encoder]):
         warn_of(encoded.cut, self.max_seq_length, WHOLE)
         return encoded.vectors
 
-    def _run(self, texts: list[str], how: How, show: bool | None, *, first_index: int = 0) -> Encoded:
+    def _run(self, texts: list[str], how: How, show: Show, *, first_index: int = 0) -> Encoded:
         encoder, dimension = self._encoder(), how.dimension or self.dimension
         self._check_directions(dimension)
         out = np.empty((len(texts), dimension), dtype=np.float32)
@@ -388,6 +391,8 @@ class MedEmbed(Session[Encoder]):
             EngineError: The task that batches the calls was cancelled.
             MedEmbedError: As :meth:`encode`.
         """
+        import asyncio
+
         before = self._before(prompt_name, prompt)
         if isinstance(inputs, str):
             return (await self._batcher()([inputs], before))[0]
@@ -401,12 +406,12 @@ class MedEmbed(Session[Encoder]):
         """``encode_document`` without blocking the event loop. See ``aencode``."""
         return await self.aencode(inputs, prompt_name="document")
 
-    def _batcher(self) -> MicroBatcher[str, Floats]:
+    def _batcher(self) -> "MicroBatcher[str, Floats]":
         """The batcher of this event loop. The loop's own thread is the only one that uses it."""
+        from medembed.runtime import microbatch
+
         with self._lifecycle.lock:
-            for loop in [loop for loop in self._batchers if loop.is_closed()]:
-                del self._batchers[loop]
-            return self._batchers.setdefault(asyncio.get_running_loop(), MicroBatcher(self._encode_alike))
+            return microbatch.of_this_loop(self._batchers, self._encode_alike)
 
     def _encode_alike(self, texts: list[str], prompt: str) -> list[Floats]:
         return list(self._encode(texts, How(prompt=prompt), False))

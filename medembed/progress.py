@@ -7,26 +7,31 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from medembed.terminal import say
-
 # a call shorter than this needs no bar
 DELAY_S = 2.0
 # where nobody looks on, a line as often as this
 LINE_S = 10.0
 
 
+Show = bool | None | Callable[[int], object]
+"""How progress shows: a bar or none, as the caller says, or a function that is told in its place."""
+
+
 @contextlib.contextmanager
-def bar(total: int | None, show: bool | None, *, unit: str = "text") -> Iterator[Callable[[int], object]]:
+def bar(total: int | None, show: Show, *, unit: str = "text") -> Iterator[Callable[[int], object]]:
     """Show progress on standard error.
 
     Args:
         total: What 100% is; None where it is not known beforehand.
-        show: True or False; None for a bar at a terminal and in a notebook once the work has taken two seconds.
+        show: True or False; None for a bar at a terminal and in a notebook once the work has taken two seconds; or a function to tell.
         unit: What is counted; ``"B"`` for bytes, told in kB, MB and so on.
 
     Yields:
         A function to call with the number of units just done, from any thread.
     """
+    if callable(show):
+        yield show
+        return
     if show is False or (show is None and not _watched()):
         yield _nothing
         return
@@ -77,6 +82,8 @@ class Lines:
             if self.total is None
             else f" of about {self.total:,}, {max(0, self.total - self._done) / rate:.0f} s left"
         )
+        from medembed.terminal import say  # brings rich, which a call without lines does without
+
         say(f"{self._done:,} rows done{left}, {rate:,.0f} rows/s", error=True)
 
 

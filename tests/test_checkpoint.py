@@ -20,6 +20,7 @@ from medembed.errors import (
     UnsafeWeightsError,
     UnsupportedModelError,
 )
+from medembed.runtime.engines.bert_shape import WORDS
 from tests import tiny_bert
 
 
@@ -105,6 +106,20 @@ def test_compact_weights_come_back_close_and_small() -> None:
     assert stored["embeddings.word_embeddings.weight"].dtype == np.int8
     restored = tensors._restored("embeddings.word_embeddings.weight", stored)
     assert np.abs(restored - table["embeddings.word_embeddings.weight"]).max() < 0.02
+
+
+def test_a_compact_table_can_be_read_as_it_is_stored(tmp_path: Path) -> None:
+    folder = tiny_bert.make(tmp_path / "m", lead="bert.")
+    stored = tensors.compact(load_file(folder / "model.safetensors"))
+    save_file(stored, folder / "model.safetensors")
+    read = tensors.Weights(folder).read(as_stored=(WORDS,))
+    assert read[f"bert.{WORDS}"].dtype == np.int8
+    assert read[f"bert.{WORDS}.scale"].dtype == np.float16
+    assert {array.dtype for name, array in read.items() if WORDS not in name} == {np.dtype(np.float32)}
+    stored[f"bert.{WORDS}.scale"][3, 0] = np.nan
+    save_file(stored, folder / "model.safetensors")
+    with pytest.raises(BadWeightsError, match="not finite"):
+        MedEmbed(folder, threads=1)
 
 
 def test_fingerprint_changes_with_the_weights_and_only_with_meaning(folder: Path) -> None:

@@ -2,15 +2,18 @@
 
 import logging
 import re
+import shutil
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from medembed import Engine, FakeEngine, MedEmbed, demo
-from medembed.checkpoints import checkpoint
+from medembed.checkpoints import checkpoint, tensors
 from medembed.errors import (
     BadWeightsError,
     DeviceError,
@@ -27,6 +30,40 @@ from medembed.runtime.engines.padding import pad
 from tests import tiny_bert
 
 TEXTS = [passage.text for passage in demo.passages()[:6]] + ["", "pain"]
+
+
+def test_rows_of_a_compact_table_are_restored_as_the_whole_table_is(tmp_path: Path) -> None:
+    folder = tiny_bert.make(tmp_path / "whole")
+    compact = tensors.compact(tensors.read_tensors(folder))
+    shutil.copytree(folder, tmp_path / "compact")
+    save_file(compact, tmp_path / "compact" / "model.safetensors")
+    save_file(tensors.read_tensors(tmp_path / "compact"), folder / "model.safetensors")
+    texts = ["pain", "", "fever and a cough at night"]
+    whole, compact_too = (
+        MedEmbed(place, threads=1, precision="fp32").encode(texts) for place in (folder, tmp_path / "compact")
+    )
+    np.testing.assert_array_equal(whole, compact_too)
+
+
+def test_both_ways_to_run_share_one_copy_of_the_weights() -> None:
+    tracemalloc.start()
+    try:
+        engine = openvino_engine.OpenVinoEngine(checkpoint.fetch("mini"), "fp32", 2)
+        held = []
+        for alone in (True, False):
+            engine.pooled([[101, 7, 102]], alone=alone)
+            held.append(_bytes_of_arrays())
+    finally:
+        tracemalloc.stop()
+    matrices = 4 * engine._shape.layers * (4 * engine._shape.hidden**2 + 2 * engine._shape.hidden * engine._shape.inner)
+    # neither the table of words nor the matrices as they were before the queries were scaled
+    assert held[0] < 1.1 * matrices
+    assert held[1] < 1.1 * matrices
+
+
+def _bytes_of_arrays() -> int:
+    ours = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
+    return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([ours]).traces)
 
 
 def test_padding_fills_to_a_multiple_and_keeps_lengths() -> None:

@@ -127,6 +127,15 @@ def test_a_loop_closed_in_the_middle_of_a_call_is_let_go_with_the_next() -> None
     assert not any(one.is_closed() for one in list(model._batchers)[:-1])
 
 
+def test_a_function_is_told_of_texts_as_they_are_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[int] = []
+    model = _dense(tmp_path / "model")
+    encoded = model.encode_counted(["pain"] * 3000 + [LONG], show_progress_bar=True, progress=done.append)
+    assert (len(encoded.vectors), sum(done)) == (3001, 3001)
+    assert len(done) > 2
+    assert capsys.readouterr().err == ""
+
+
 def test_warnings_of_the_process_are_left_alone(tmp_path: Path) -> None:
     """Two threads that silence warnings for themselves put each other's filters back; nothing here does so."""
     model = _dense(tmp_path / "model")

@@ -1,7 +1,6 @@
 """Commands that errors about a model folder or a download print. A test runs each of them."""
 
 import shlex
-import ssl
 from pathlib import Path
 
 _CONVERT = (
@@ -68,6 +67,8 @@ def is_certificate_failure(error: BaseException | None) -> bool:
     Returns:
         True where the error or one of its causes says so.
     """
+    import ssl  # of those that ask here, who connects has it loaded already
+
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
             return True

@@ -3,10 +3,10 @@
 The compact form stores embedding tables as int8 with one float16 scale per 32 columns (``name`` and ``name.scale``) and
 everything else as float16. Measured on MiniLM and medical passages against float32: groups of 32 keep a mean cosine of
 0.99998, one scale per row 0.9998, and int8 for the layers too 0.9998. It saves disk, not compute: arrays are restored to
-float32 on reading.
+float32 on reading, but for tables that an engine looks up as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.ckpt")
 SCALE = ".scale"
+LEAD = "bert."
 INT8_PEAK = 127.0
 GROUP = 32
 # Kept in memory for later compilations and forked children; 256 MB holds the encoders up to BERT-base in half precision.
@@ -97,8 +98,11 @@ class Weights:
             self._stored()
         return list(self._digests or ())
 
-    def read(self) -> Tensors:
+    def read(self, *, as_stored: Collection[str] = ()) -> Tensors:
         """Read the weights as float32 arrays.
+
+        Args:
+            as_stored: Compact tables to leave as they are, by plain name: int8 under their name, and their scale.
 
         Returns:
             Name → array. Floating tensors come as float32; the compact form is restored; integer buffers are left out.
@@ -107,7 +111,14 @@ class Weights:
             CheckpointError: Weights that are truncated, not finite, or not those that were read first.
         """
         stored = self._stored()
-        return {name: _restored(name, stored) for name in stored if _is_weight(name, stored)}
+        found: Tensors = {}
+        for name in (name for name in stored if _is_weight(name, stored)):
+            if name + SCALE in stored and name.removeprefix(LEAD) in as_stored:
+                _checked_scale(name, stored)
+                found |= {name: stored[name], name + SCALE: stored[name + SCALE]}
+            else:
+                found[name] = _restored(name, stored)
+        return found
 
     @property
     def compact(self) -> bool:
@@ -178,11 +189,19 @@ def _is_weight(name: str, stored: Tensors) -> bool:
 def _restored(name: str, stored: Tensors) -> NDArray[np.float32]:
     array = stored[name]
     if name + SCALE in stored:
-        scale = stored[name + SCALE].astype(np.float32)
-        if array.ndim != 2 or scale.ndim != 2 or scale.shape[0] != array.shape[0] or not _divides(scale, array):
-            raise BadWeightsError(f"weight {name!r} and its scale do not fit: the checkpoint is damaged")
+        scale = _checked_scale(name, stored).astype(np.float32)
         array = (array.reshape(*scale.shape, -1) * scale[:, :, None]).reshape(array.shape)
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    return _finite(name, np.ascontiguousarray(array, dtype=np.float32))
+
+
+def _checked_scale(name: str, stored: Tensors) -> NDArray[Any]:
+    array, scale = stored[name], stored[name + SCALE]
+    if array.ndim != 2 or scale.ndim != 2 or scale.shape[0] != array.shape[0] or not _divides(scale, array):
+        raise BadWeightsError(f"weight {name!r} and its scale do not fit: the checkpoint is damaged")
+    return _finite(name, scale)
+
+
+def _finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
     # a sum is NaN or infinite when any term is, and needs no mask of the array's size
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(array.sum(dtype=np.float64))
@@ -225,4 +244,4 @@ def compact(tensors: Mapping[str, NDArray[np.float32]]) -> Tensors:
 
 def plain(weights: Mapping[str, NDArray[Any]]) -> Tensors:
     """Tensors by name without the ``bert.`` that some checkpoints put before each."""
-    return {name.removeprefix("bert."): array for name, array in weights.items()}
+    return {name.removeprefix(LEAD): array for name, array in weights.items()}

@@ -30,8 +30,6 @@ from medembed.storage.shards import Encoded, Job, Runner, local, naming_rows
 from medembed.storage.syncing import Announce
 
 SHARD_ROWS = 4096
-# rows embedded between two reports of progress
-PIECE_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -219,15 +217,9 @@ def encode(
 def _vectors(rows: Any, model: MedEmbed, on_rows: Callable[[int], object]) -> tuple[NDArray[np.float32], int]:
     """Vectors of a shard, and how many texts were cut.
 
-    The vectors have *Shape:* ``(rows, dimension)``. They are made in pieces so that progress shows.
+    The vectors have *Shape:* ``(rows, dimension)``. They are made in one call: at the end of each the cores wait for the last one.
     """
-    texts: list[str] = rows.column("text").to_pylist()
-    pieces, truncated = [], 0
-    for start in range(0, len(texts), PIECE_ROWS):
-        piece = texts[start : start + PIECE_ROWS]
-        with naming_rows(rows, start):
-            encoded = model.encode_counted(piece, prompt_name="document", show_progress_bar=False)
-        pieces.append(encoded.vectors)
-        truncated += encoded.cut.texts
-        on_rows(len(piece))
-    return np.concatenate(pieces), truncated
+    with naming_rows(rows):
+        texts: list[str] = rows.column("text").to_pylist()
+        encoded = model.encode_counted(texts, prompt_name="document", progress=on_rows)
+    return encoded.vectors, encoded.cut.texts

@@ -26,8 +26,9 @@ MOST, LEAST = 16_384, 2_048
 TOGETHER = 32_768
 # pieces that wait while every core has one, so that none stands still while the best of another piece are chosen
 WAITING = 2
-# from so many queries on, turning bytes to floats for a matrix product is faster than comparing bytes query by query
-MATRIX_QUERIES = 16
+# From so many queries on, packing them for a product of bytes is faster than comparing bytes query by query. 200,000 × 384 bytes
+# on AVX2 in CPU time: 1 query 17 ms packed and 11 one by one, 4 queries 14 and 39, 64 queries 168 and 639, and 252 as floats.
+PACKED_QUERIES = 3
 # rows turned to floats at a time, so that they are still in the core's cache when they are multiplied: 0.71 µs per row for 64 queries
 # of 384 dimensions, 0.97 µs where 16,384 are turned at once
 CONVERTED = 512
@@ -144,15 +145,21 @@ def scorer(kind: Stored, queries: Floats, ranges: Floats | None) -> Score:
     step = (high - low) / vectors.LEVELS
     folded = queries * step
     constant = (queries @ (low + 128 * step))[:, None]
-    if len(queries) >= MATRIX_QUERIES:
-        return lambda piece: _products(folded, piece) + constant
     scale = np.maximum(np.abs(folded).max(axis=1, keepdims=True), 1e-12) / 127
     rounded = np.rint(folded / scale).astype(np.int8)
+    if len(queries) >= PACKED_QUERIES:
+        packed = require("numkong").dots_pack(rounded)
+        return lambda piece: _byte_products(packed, piece) * scale + constant
     return lambda piece: _dot(rounded, piece) * scale + constant
 
 
 def _dot(queries: NDArray[Any], piece: NDArray[Any]) -> Floats:
     return np.asarray(require("simsimd").cdist(queries, piece, metric="dot"), dtype=np.float32)
+
+
+def _byte_products(packed: Any, piece: NDArray[np.int8]) -> Floats:
+    """Products of packed queries and bytes, exact up to 1,024 dimensions. *Shape:* ``(n, rows)``."""
+    return np.asarray(require("numkong").dots_packed(piece, packed)).astype(np.float32).T
 
 
 def _products(queries: Floats, piece: NDArray[Any]) -> Floats:

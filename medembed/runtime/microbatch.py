@@ -1,6 +1,7 @@
 """Many async calls at once → few batches: while one batch computes, the calls that arrive form the next."""
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
@@ -217,3 +218,19 @@ class MicroBatcher(Generic[K, T]):
         for piece in pieces:
             if not piece.call.future.done():
                 await self._answer([piece])
+
+
+Batchers = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[str, T]]
+"""Batchers of plain texts, one for each event loop; their kind is a prompt."""
+
+
+def of_this_loop(batchers: Batchers[T], encode: Callable[[list[str], str], Sequence[T]]) -> MicroBatcher[str, T]:
+    """The batcher of the running event loop, made where it has none. Those of closed loops are dropped.
+
+    Args:
+        batchers: Those there are.
+        encode: Runs a batch of a new one.
+    """
+    for loop in [loop for loop in batchers if loop.is_closed()]:
+        del batchers[loop]
+    return batchers.setdefault(asyncio.get_running_loop(), MicroBatcher(encode))

@@ -24,6 +24,8 @@ from medembed.runtime.tokenizer import Overlong, Tokenizer, TruncationWarning
 
 # texts tokenized and computed at a time: memory stays flat, and sorting by length still finds alike texts
 WINDOW = 10_000
+# the same of a stream, whose reader still holds the vectors of one window while the next is computed
+STREAM = 4_096
 
 
 class Encoding(Protocol):
@@ -188,7 +190,9 @@ class Session(ClosedByWith, Generic[Running]):
         """The texts and tokens that ``overlong="truncate"`` has left out since the model was loaded."""
         return self._cut
 
-    def _in_windows(self, count: int, show: bool | None, work: Callable[[slice, Callable[[int], object]], Cut]) -> Cut:
+    def _in_windows(
+        self, count: int, show: progress.Show, work: Callable[[slice, Callable[[int], object]], Cut]
+    ) -> Cut:
         """Run work over texts, a window at a time, and add up what it cut."""
         cut = Cut()
         with progress.bar(count, show) as advance:

@@ -65,7 +65,7 @@ def _check(content: Mapping[str, Any], path: Path) -> None:
         )
     vocabulary = model.get("vocab")
     ids = vocabulary.values() if isinstance(vocabulary, dict) else ()
-    if any(type(id_) is not int or not 0 <= id_ <= MOST_ID for id_ in ids):
+    if ids and (set(map(type, ids)) != {int} or min(ids) < 0 or max(ids) > MOST_ID):
         raise CorruptFileError(
             f"{path} has token ids that are not whole numbers from 0 to {MOST_ID:,}: download the model again"
         )

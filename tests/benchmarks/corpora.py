@@ -1,5 +1,6 @@
 """Embedded corpora: what indexing costs beside bare encoding, its memory, and exact search over a million vectors."""
 
+import gzip
 import importlib.util
 import json
 import subprocess
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from medembed import EmbeddedCorpus, FakeEngine, MedEmbed, vectors
 from medembed.clinical.split import Splitting
-from medembed.corpus import layout, search
+from medembed.corpus import embed, layout, search
 from medembed.corpus.embed import Settings, index_rows, plan_of
 from medembed.corpus.search import ScanKind
 from medembed.rows.read import Row
@@ -47,23 +48,27 @@ def _rows(passages: Sequence[str]) -> Iterator[Row]:
 
 
 def index(size: Size, engines: Sequence[str] = ()) -> Result:
-    """The same passages encoded, and indexed into a corpus on disk, in turn in one process."""
+    """The same passages encoded, and indexed from a gz file of JSON lines into a corpus on disk, in turn in one process."""
     passages = texts.load("passages")[: size.indexed]
     model = MedEmbed(threads=2, engine=FakeEngine() if FAKE in engines else None)
-    settings = Settings(shard_rows=max(1, size.indexed // 4))
+    settings = Settings()
     seconds: dict[str, list[float]] = {"encode": [], "index": []}
     with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "passages.jsonl.gz"
+        with gzip.open(path, "wt", encoding="utf-8") as lines:
+            lines.writelines(json.dumps({"id": str(row), "text": text}) + "\n" for row, text in enumerate(passages))
         model.encode_document(passages[: size.indexed // 8])
         for number in range(size.rounds):
             seconds["encode"].append(_timed(lambda: model.encode_document(passages)))
             folder = Path(name) / str(number)
-            run = partial(index_rows, _rows(passages), folder, model, settings, inputs=[])
-            seconds["index"].append(_timed(run))
+            seconds["index"].append(_timed(partial(embed.index, [str(path)], folder, model, settings)))
     ratio = median(bare / whole for bare, whole in zip(seconds["encode"], seconds["index"], strict=True))
     rows = [{"engine": what, "texts/s": size.indexed / median(taken)} for what, taken in seconds.items()]
     told = {"texts": size.indexed, "shard_rows": settings.shard_rows, "rounds": size.rounds, "threads": 2}
-    claims = [Claim("indexing as a share of bare encoding's throughput", ratio, at_least=0.9)]
-    return Result("corpus-index", "encode beside index, in turn", told, rows, claims, raw={"seconds": seconds})
+    claims = [Claim("indexing as a share of bare encoding's throughput", ratio, at_least=0.97)]
+    return Result(
+        "corpus-index", "encode beside index of a gz file, in turn", told, rows, claims, raw={"seconds": seconds}
+    )
 
 
 def memory(size: Size, engines: Sequence[str] = ()) -> Result:

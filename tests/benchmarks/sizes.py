@@ -50,7 +50,7 @@ class Size:
     mined: tuple[int, int] = (50_000, 100_000)
     echo_delay_s: float = 2.0
     train_steps: int = 3
-    indexed: int = 512
+    indexed: int = 1024
     corpus_rows: tuple[int, int] = (10_000, 200_000)
     corpus_passages: tuple[int, int] = (20_000, 1_000_000)
     searched: int = 1_000_000

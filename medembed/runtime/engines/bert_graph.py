@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.checkpoints.registry import Pooling
-from medembed.runtime.engines.bert_shape import BertShape, Weights
+from medembed.checkpoints.tensors import SCALE
+from medembed.runtime.engines.bert_shape import WORDS, BertShape, Weights
 from medembed.runtime.engines.silent_openvino import op, ov
 
 Node = Any  # openvino's nodes and outputs carry no useful static types
@@ -15,7 +16,9 @@ Node = Any  # openvino's nodes and outputs carry no useful static types
 MASKED = -1e9
 
 
-def build(weights: Weights, shape: BertShape, pooling: Pooling | None, *, int8_group: int = 0) -> ov.Model:
+def build(
+    weights: Weights, shape: BertShape, pooling: Pooling | None, *, int8_group: int = 0, bare: bool = False
+) -> ov.Model:
     """Build the graph.
 
     Inputs: ``ids`` int32 ``(n, tokens)`` and ``lengths`` int32 ``(n,)``. Output: pooled vectors ``(n, hidden)``, not
@@ -26,11 +29,13 @@ def build(weights: Weights, shape: BertShape, pooling: Pooling | None, *, int8_g
         shape: The model's numbers.
         pooling: ``"mean"``, ``"cls"``, or None for token states.
         int8_group: Store the layers' matrices as int8 with one scale per this many inputs; 0 for float.
+        bare: The weights are from ``with_scaled_queries``, and no product may take up what follows it. OpenVINO packs the matrix
+            of a bare float32 product once; that of a product with an activation once more for each kind of batch.
 
     Returns:
         The model, not yet compiled.
     """
-    graph = _Graph(weights, shape, int8_group)
+    graph = _Graph(weights, shape, int8_group, bare)
     ids = op.parameter([-1, -1], np.int32, "ids")
     lengths = op.parameter([-1], np.int32, "lengths")
     real = graph.real_tokens(ids, lengths)
@@ -45,8 +50,8 @@ def build(weights: Weights, shape: BertShape, pooling: Pooling | None, *, int8_g
 class _Graph:
     """Nodes of one BERT. Each method adds a part and returns its output."""
 
-    def __init__(self, weights: Weights, shape: BertShape, int8_group: int) -> None:
-        self.weights, self.shape, self.int8_group = weights, shape, int8_group
+    def __init__(self, weights: Weights, shape: BertShape, int8_group: int, bare: bool) -> None:
+        self.weights, self.shape, self.int8_group, self.bare = weights, shape, int8_group, bare
 
     def constant(self, array: Any) -> Node:
         # shared: the graph reads the array where it lies and keeps it alive, instead of copying all weights once more
@@ -84,10 +89,20 @@ class _Graph:
             + self.weights["embeddings.token_type_embeddings.weight"][0]
         )
         positions = op.range(self.scalar(0), self.width(ids), self.scalar(1), "i64")
-        words = op.gather(self.constant(self.weights["embeddings.word_embeddings.weight"]), ids, self.scalar(0))
-        return self.norm(
-            op.add(words, op.gather(self.constant(places), positions, self.scalar(0))), "embeddings.LayerNorm"
-        )
+        places_here = op.gather(self.constant(places), positions, self.scalar(0))
+        return self.norm(op.add(self.words(ids), places_here), "embeddings.LayerNorm")
+
+    def words(self, ids: Node) -> Node:
+        """Word embeddings: (n, tokens, hidden). Of a compact table only the rows at hand are restored."""
+        table, scale = self.weights[WORDS], self.weights.get(WORDS + SCALE)
+        rows = op.gather(self.constant(table), ids, self.scalar(0))
+        if scale is None:
+            return rows
+        scales = op.convert(op.gather(self.constant(scale), ids, self.scalar(0)), "f32")
+        groups = [0, 0, scale.shape[1], table.shape[1] // scale.shape[1]]
+        levels = op.reshape(op.convert(rows, "f32"), op.constant(np.array(groups, dtype=np.int64)), True)
+        restored = op.multiply(levels, op.unsqueeze(scales, self.axes(3)))
+        return op.reshape(restored, op.constant(np.array([0, 0, table.shape[1]], dtype=np.int64)), True)
 
     def dense(self, x: Node, name: str) -> Node:
         weight = self.weights[f"{name}.weight"]
@@ -118,12 +133,18 @@ class _Graph:
         query, key, value = (
             self.split_heads(self.dense(x, f"{lead}attention.self.{part}")) for part in ("query", "key", "value")
         )
-        mixed = op.transpose(op.scaled_dot_product_attention(query, key, value, bias), self.axes(0, 2, 1, 3))
+        scale = [op.constant(np.float32(1))] if self.bare else []
+        attended = op.scaled_dot_product_attention(query, key, value, bias, *scale)
+        mixed = op.transpose(attended, self.axes(0, 2, 1, 3))
         return op.reshape(mixed, op.constant(np.array([0, 0, self.shape.hidden], dtype=np.int64)), True)
 
     def activation(self, x: Node) -> Node:
         if self.shape.activation == "relu":
             return op.relu(x)
+        if self.bare and self.shape.activation == "gelu":
+            # a form that OpenVINO does not recognise and so does not draw into the product before it
+            share = op.erf(op.multiply(x, op.constant(np.float32(0.5**0.5))))
+            return op.multiply(op.add(op.multiply(x, share), x), op.constant(np.float32(0.5)))
         return op.gelu(x, "erf" if self.shape.activation == "gelu" else "tanh")
 
     def block(self, x: Node, bias: Node, lead: str) -> Node:

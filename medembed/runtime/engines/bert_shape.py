@@ -10,7 +10,9 @@ from medembed import border
 from medembed.checkpoints import tensors
 from medembed.errors import BadWeightsError, CorruptFileError
 
-Weights = Mapping[str, NDArray[np.float32]]
+Weights = Mapping[str, NDArray[Any]]
+"""float32 arrays by plain name. A compact table is int8 there, beside its scale."""
+WORDS = "embeddings.word_embeddings.weight"
 
 # The largest numbers of any BERT, with room to spare; what is below is held against the shapes of the weights before use.
 MOST = {
@@ -50,7 +52,7 @@ class BertShape:
         """Every weight the graph uses, with its shape."""
         hidden, inner = self.hidden, self.inner
         shapes: dict[str, tuple[int, ...]] = {
-            "embeddings.word_embeddings.weight": (self.vocabulary, hidden),
+            WORDS: (self.vocabulary, hidden),
             "embeddings.position_embeddings.weight": (self.positions, hidden),
             "embeddings.token_type_embeddings.weight": (self.types, hidden),
         }
@@ -104,6 +106,24 @@ def fitting(weights: Weights, shape: BertShape, source: str) -> Weights:
                 f"{source}: weight {name!r} has shape {plain[name].shape}, but config.json calls for {wanted}: they do not belong together"
             )
     return plain
+
+
+def with_scaled_queries(weights: Weights, shape: BertShape) -> Weights:
+    """Weights whose queries come divided by the root of a head's width, as attention wants them.
+
+    Args:
+        weights: From ``fitting``.
+        shape: The model's numbers.
+
+    Returns:
+        The same arrays but for those of the queries.
+    """
+    scale = np.float32((shape.hidden // shape.heads) ** -0.5)
+    queries = [f"encoder.layer.{layer}.attention.self.query" for layer in range(shape.layers)]
+    return {
+        **weights,
+        **{f"{name}.{part}": weights[f"{name}.{part}"] * scale for name in queries for part in ("weight", "bias")},
+    }
 
 
 def _number(config: Mapping[str, Any], key: str, default: int | None = None) -> int:

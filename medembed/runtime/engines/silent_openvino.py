@@ -1,32 +1,44 @@
-"""OpenVINO without its telemetry: the one place that imports it."""
+"""OpenVINO without its telemetry, its converter left to who calls it: the one place that imports it."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-_REPORTER = "openvino_telemetry"
+_REPORTER, _CONVERTER = "openvino_telemetry", "openvino.tools.ovc"
 
 
 @contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Make ``openvino_telemetry`` look absent, so that OpenVINO takes the stand-in that it ships for that case.
-
-    Importing ``openvino`` starts a child process that reports to Google Analytics, and writes a client id and a counter
-    into ``~/intel``. Its switch is a file in the user's home, which is not ours to write. OpenVINO keeps the stand-in for
-    the life of the process, so nothing reports later either. An ``openvino_telemetry`` that the user imported before is
-    theirs and stays.
-    """
-    theirs = {name: sys.modules[name] for name in (_REPORTER,) if name in sys.modules}
-    sys.modules[_REPORTER] = None  # type: ignore[assignment] # Python's own sign for "not to be imported"
+def _without(*names: str) -> Iterator[None]:
+    """Make modules look absent for a while. What the user imported before is theirs and stays."""
+    theirs = {name: sys.modules[name] for name in names if name in sys.modules}
+    for name in names:
+        sys.modules[name] = None  # type: ignore[assignment] # Python's own sign for "not to be imported"
     try:
         yield
     finally:
-        del sys.modules[_REPORTER]
+        for name in names:
+            del sys.modules[name]
         sys.modules.update(theirs)
 
 
-with _without_telemetry():
+def _convert_model(*args: Any, **settings: Any) -> Any:
+    """OpenVINO's own ``convert_model``, loaded at the first call and without its telemetry."""
+    with _without(_REPORTER):
+        from openvino.tools.ovc import convert_model
+    ov.convert_model = convert_model
+    return convert_model(*args, **settings)
+
+
+# ``import openvino`` brings its converter of models, which takes half of the time and which nothing here uses. The converter
+# starts a child process that reports to Google Analytics, and writes a client id and a counter into ``~/intel``. Its switch is a
+# file in the user's home, which is not ours to write. With the reporter absent it takes a stand-in that it ships for that case, and
+# keeps that for the life of the process.
+with _without(_REPORTER, _CONVERTER):
     import openvino as ov
     from openvino import opset13 as op
+
+if not hasattr(ov, "convert_model"):
+    ov.convert_model = _convert_model
 
 __all__ = ["op", "ov"]
