@@ -8,7 +8,7 @@ VENV ?= .venv
 PEERS ?= .venv-peers
 VLLM ?= .venv-vllm
 ADAPTERS ?= .venv-adapters
-ADAPTED := langchain llamaindex haystack chroma
+ADAPTED := langchain llamaindex haystack chroma daft
 ADAPTERS_PEERS ?= .venv-adapters-peers
 AUDIT ?= .venv-audit
 SERVE ?= .venv-serve
@@ -64,10 +64,10 @@ tiny-colbert: $(VENV)/.full ## The same data to a late-interaction model, in abo
 legal-tiny: $(VENV)/.full ## Run the recipe of another field whole, which is data alone: its nDCG@10 must rise too
 	@$(BIN)/python -m medembed.recipes.train --recipe legal-tiny execution.work=build/recipes $(ARGS)
 
-test-adapters: $(ADAPTERS)/.ready ## Run the suites of the adapters for LangChain, LlamaIndex, Haystack and Chroma, in an environment of their own
+test-adapters: $(ADAPTERS)/.ready ## Run the suites of the adapters for LangChain, LlamaIndex, Haystack, Chroma and Daft, in an environment of their own
 	@for adapter in $(ADAPTED); do \
 	  (cd integrations/$$adapter && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)) || exit 1; done
-	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HAYSTACK_TELEMETRY_ENABLED=False $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -m "not slow" -k "blocks_run and rag-"
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HAYSTACK_TELEMETRY_ENABLED=False DO_NOT_TRACK=true $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -m "not slow" -k "blocks_run and (rag- or daft)"
 	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/test_stores.py tests/no_network/test_adapters.py
 
 test-dropin: $(DROPIN)/.ready ## Give a MedEmbed to BERTopic, KeyBERT, txtai, mteb and the evaluators of sentence-transformers, in an environment of their own

@@ -26,12 +26,13 @@ NOTES = (
 )
 QUERIES = ("blood clot in the leg", "allergic to penicillin")
 # rich's own page asks another site for a font; this one asks nobody
-FRAME = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {terminal_width} {terminal_height}" role="img" aria-label="{unique_id}">
+FRAME = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{unique_id}">
 <style>text {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: {char_height}px; white-space: pre; }}
 {styles}</style>
 <defs>{lines}</defs>
-<rect width="{terminal_width}" height="{terminal_height}" rx="8" fill="#102027"/>
-<g transform="translate(9, 9)">{backgrounds}<g>{matrix}</g></g>
+<rect width="{width}" height="{height}" rx="8" fill="#102027"/>
+<circle cx="22" cy="21" r="7" fill="#e26d5c"/><circle cx="46" cy="21" r="7" fill="#e0b354"/><circle cx="70" cy="21" r="7" fill="#6aa84f"/>
+<g transform="translate({terminal_x}, {terminal_y})">{backgrounds}<g>{matrix}</g></g>
 </svg>
 """
 

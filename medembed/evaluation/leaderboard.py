@@ -1,6 +1,7 @@
 """A static leaderboard: published numbers and our own in one table. Every cell says who measured it."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ STYLES = {US: "ours", "the model's author": "author", "the model's own card": "a
 # Buttons, so that a keyboard sorts too.
 FIXED_HEADS = (
     '<th data-column="name"><button type="button">model</button></th>'
+    '<th data-column="mean" aria-sort="descending"><button type="button" title="of the chosen tasks">mean</button></th>'
     '<th data-column="parameters"><button type="button">size</button></th>'
     '<th data-column="license"><button type="button">license</button></th>'
-    '<th data-column="mean" aria-sort="descending"><button type="button">mean of chosen</button></th>'
 )
 
 LEGEND = (
@@ -179,7 +180,7 @@ def _fragment(entries: Sequence[Entry]) -> str:
     five = json.loads(PUBLISHED.read_text(encoding="utf-8"))["tasks"]
     rows = "\n".join(_row(entry, tasks, five) for entry in sorted(entries, key=lambda e: _sort_key(e, five)))
     heads = "".join(
-        f'<th data-column="{escape(t)}" data-task="{escape(t)}"><button type="button">{escape(t)}</button></th>'
+        f'<th data-column="{escape(t)}" data-task="{escape(t)}"><button type="button">{_broken(t)}</button></th>'
         for t in tasks
     )
     boxes = "".join(
@@ -200,6 +201,11 @@ def _fragment(entries: Sequence[Entry]) -> str:
             "</div>",
         )
     )
+
+
+def _broken(task: str) -> str:
+    """A task's name that may break between its words, so that a column is as narrow as its numbers."""
+    return re.sub("(?<=[a-z])(?=[A-Z])|(?<=_)", "<wbr>", escape(task))
 
 
 def _task_order(entries: Sequence[Entry]) -> list[str]:
@@ -263,7 +269,7 @@ def _row(entry: Entry, tasks: Sequence[str], chosen: Sequence[str]) -> str:
     mean = "–" if average is None else f"{average:.2f}"
     return (
         f'<tr data-row="{escape(json.dumps(data))}"><td title="{escape(title)}">{escape(entry.name)}'
-        f'</td><td>{size}</td><td>{escape(entry.license or "unknown")}</td><td class="mean">{mean}</td>{cells}</tr>'
+        f'</td><td class="mean">{mean}</td><td>{size}</td><td>{escape(entry.license or "unknown")}</td>{cells}</tr>'
     )
 
 
@@ -294,7 +300,7 @@ def _standalone(fragment: str) -> str:
 
 def _page(fragment: str) -> str:
     return (
-        "# Leaderboard\n\nMade by `medembed leaderboard build`; how to add to it is in the guide on "
+        "---\nhide:\n  - toc\n---\n# Leaderboard\n\nMade by `medembed leaderboard build`; how to add to it is in the guide on "
         f"[evaluation](guides/evaluate.md).\n\n{fragment}\n"
     )
 

@@ -24,7 +24,8 @@ class Llm(Section):
         max_tokens: Tokens of a reply, those of thinking included.
         limit_name: The name that the server has for ``max_tokens``.
         seed_name: The name that the server has for the seed, or ``"none"`` to send none.
-        response_format: How the form of a reply is asked for: by a JSON schema, as any JSON object, or by the prompt alone.
+        response_format: How the form of a reply is asked for: by a JSON schema, by one beside the type ``json_object``, as any JSON
+            object, or by the prompt alone.
         schema_bounds: Whether the schema bounds lengths and numbers; they are checked here in any case.
         passage: ``"sentence"`` puts the note's own sentences into the schema, so that nothing else can be named.
         max_query_chars: Longer queries are refused.
@@ -45,7 +46,7 @@ class Llm(Section):
     max_tokens: Annotated[int, Field(ge=1, le=131_072)] = 2048
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     seed_name: Literal["seed", "random_seed", "none"] = "seed"
-    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
+    response_format: Literal["json_schema", "json_object_schema", "json_object", "none"] = "json_schema"
     schema_bounds: bool = True
     passage: Literal["span", "sentence"] = "span"
     max_query_chars: Annotated[int, Field(ge=1, le=10_000)] = 300
@@ -72,6 +73,8 @@ class Llm(Section):
 
     @model_validator(mode="after")
     def _sentences_need_a_schema(self) -> "Llm":
-        if self.passage == "sentence" and self.response_format != "json_schema":
-            raise ValueError("passage = 'sentence' is held by the JSON schema: say response_format = 'json_schema'")
+        if self.passage == "sentence" and self.response_format not in ("json_schema", "json_object_schema"):
+            raise ValueError(
+                "passage = 'sentence' is held by the JSON schema: say response_format = 'json_schema', or 'json_object_schema'"
+            )
         return self

@@ -36,6 +36,7 @@ NEEDS = {
     "rag-llamaindex.md": "llama_index",
     "rag-haystack.md": "haystack",
     "rag-stores.md": "pgserver",
+    "daft.md": "daft_medembed",
 }
 # evaluation, training, and what embeds the whole demonstration corpus
 SLOW = {"devices.md", "evaluate.md", "install.md", "offline.md", "retrain.md"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from medembed import MODELS
 from medembed.errors import MedEmbedError
 from tests.docs import blocks, named
 
@@ -78,3 +79,10 @@ def test_the_architecture_page_shows_the_layers_that_are_checked() -> None:
     # a layer too long for its line goes on in the next, which begins with a bar
     names = re.sub(r"\n  \|", " |", "\n".join(re.split(r"(?<=\w)  +", line)[0] for line in drawn.splitlines()))
     assert [sorted(re.findall(r"\w+", line)) for line in names.splitlines()] == checked
+
+
+def test_every_place_names_the_same_last_step_of_the_bundled_model() -> None:
+    step = f"mini/{Path(tomllib.loads((ROOT / 'recipes/mini/recipe.toml').read_text())['extends']).stem}"
+    assert f"mini/1 to {step}" in MODELS["mini"].note
+    for page in ("recipes/README.md", "medembed/weights/mini/README.md"):
+        assert f"`mini/1` to `{step}`" in (ROOT / page).read_text(encoding="utf-8"), page

@@ -68,11 +68,22 @@ indexing.connect("ranker", "writer")
 notes = [Document(content="chest pain"), Document(content="sore throat")]
 assert indexing.run({"embedder": {"documents": notes}, "ranker": {"query": "angina"}})["writer"]["documents_written"] == 2
 """
+# Daft reports its imports, unless told not to: the privacy guide says so
+WITH_DAFT = """
+import os; os.environ["DO_NOT_TRACK"] = "true"
+import daft
+from daft.functions import embed_text
+from daft_medembed import MedEmbedProvider
+daft.attach_provider(MedEmbedProvider())
+notes = daft.from_pydict({"note": ["chest pain", "sore throat"]})
+assert len(notes.select(embed_text(notes["note"], provider="medembed").alias("v")).to_pydict()["v"][0]) == 384
+"""
 SCRIPTS = {
     **{f"langchain-{name}": WITH_LANGCHAIN.replace("STORE", store) for name, store in LANGCHAIN.items()},
     **{f"llama-index-{name}": WITH_LLAMA_INDEX.replace("STORE", store) for name, store in LLAMA_INDEX.items()},
     "chroma": WITH_CHROMA,
     "haystack": WITH_HAYSTACK,
+    "daft": WITH_DAFT,
 }
 
 

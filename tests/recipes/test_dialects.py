@@ -61,6 +61,12 @@ def knows_objects_only(body: dict[str, Any]) -> str | None:
     return None if "json" in text.lower() else "messages must contain the word 'json'"
 
 
+def knows_objects_alone(body: dict[str, Any]) -> str | None:
+    """The same, and strict about what stands beside the type."""
+    extra = set(body.get("response_format", {})) - {"type"}
+    return f"Unrecognized request argument: response_format.{min(extra)}" if extra else knows_objects_only(body)
+
+
 def knows_no_form(body: dict[str, Any]) -> str | None:
     """Servers without any grammar."""
     return "unknown field: response_format" if "response_format" in body else None
@@ -99,8 +105,19 @@ DIALECTS: dict[str, tuple[Rule, Callable[[str], Answer], dict[str, Any], list[st
     ),
     "reasoning, top_p": (reasons, plain, {"top_p": 0.9, "limit_name": "max_completion_tokens"}, ["top_p"]),
     "no bounds": (bounds_nothing, plain, {}, ["schema_bounds=false"]),
-    "JSON mode": (knows_objects_only, plain, {}, ["response_format=json_object"]),
-    "JSON mode, fenced": (knows_objects_only, fenced, {}, ["response_format=json_object"]),
+    "schema in JSON mode": (knows_objects_only, plain, {}, ["response_format=json_object_schema"]),
+    "JSON mode": (
+        knows_objects_alone,
+        plain,
+        {"response_format": "json_object_schema"},
+        ["response_format=json_object"],
+    ),
+    "JSON mode, fenced": (
+        knows_objects_alone,
+        fenced,
+        {"response_format": "json_object_schema"},
+        ["response_format=json_object"],
+    ),
     "no grammar": (knows_no_form, fenced, {"response_format": "json_object"}, ["response_format=none"]),
     "no grammar, thinking": (knows_no_form, thought, {}, ["response_format=json_object", "response_format=none"]),
     "other seed": (draws_otherwise, plain, {}, ["seed_name=none"]),
@@ -159,7 +176,13 @@ def test_a_request_holds_what_its_dialect_has_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("form", "expected"), [("json_schema", "json_schema"), ("json_object", "json_object"), ("none", None)]
+    ("form", "expected"),
+    [
+        ("json_schema", "json_schema"),
+        ("json_object_schema", "json_object"),
+        ("json_object", "json_object"),
+        ("none", None),
+    ],
 )
 def test_the_form_is_asked_for_as_set(notes: list[Note], form: str, expected: str | None) -> None:
     body = json.loads(request_body(notes[0], Llm(response_format=form), 7))  # type: ignore[arg-type]
@@ -185,7 +208,7 @@ def test_a_schema_without_bounds_has_none(notes: list[Note]) -> None:
         ("pairs.llm.max_tokens=999999999", "less than or equal to 131072"),
         ("pairs.llm.pairs_per_note=100000", "less than or equal to 100"),
         ("pairs.llm.limit_name=max_output", "'max_tokens' or 'max_completion_tokens'"),
-        ("pairs.llm.response_format=xml", "'json_schema', 'json_object' or 'none'"),
+        ("pairs.llm.response_format=xml", "'json_schema', 'json_object_schema', 'json_object' or 'none'"),
         ("execution.concurrency=100000", "less than or equal to 1024"),
         ("execution.timeout_s=1e9", "less than or equal to 86400"),
         ("execution.patience_s=0", "greater than 0"),

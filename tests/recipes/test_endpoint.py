@@ -343,6 +343,10 @@ REFUSALS: dict[str, tuple[Any, str]] = {
         r"Leave pairs\.llm\.temperature out",
     ),
     "schema": ((400, b'{"error": "json_schema is unknown"}'), r"pairs\.llm\.response_format=json_object"),
+    "schema, as llama-cpp-python says it": (
+        (500, b"{\"error\": {\"message\": \"{'loc': ('body', 'response_format', 'type'), 'input': 'json_schema'}\"}}"),
+        r"500 \('.*json_schema.*pairs\.llm\.response_format=json_object_schema",
+    ),
     "form": ((422, b'{"detail": "response_format: extra"}'), r"pairs\.llm\.response_format"),
     "seed": ((422, b'{"detail": [{"loc": ["body", "seed"], "msg": "extra inputs"}]}'), r"pairs\.llm\.seed_name=none"),
     "bounds": ((400, b'{"error": {"message": "\'maxItems\' is not permitted"}}'), r"pairs\.llm\.schema_bounds=false"),
@@ -369,7 +373,7 @@ def test_a_server_that_takes_no_request_stops_the_run_with_the_reason(
     assert max(server.asked.values()) <= 3
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 422])
+@pytest.mark.parametrize("status", [400, 401, 404, 422, 500])
 def test_the_servers_words_are_those_about_our_own_text(serve: Serve, notes: list[Note], status: int) -> None:
     """A server may quote the note in its message: what it says of notes is never shown."""
 

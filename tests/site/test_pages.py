@@ -94,5 +94,35 @@ def test_first_columns_of_tables_are_seen(address: str, browser: Any, page: str,
     assert pages.cut_tables(browser) == 0
 
 
+def test_all_columns_of_the_leaderboard_are_seen_and_the_mean_on_a_phone(address: str, browser: Any) -> None:
+    last = "return Math.max(...[...document.querySelectorAll('.medembed-leaderboard th:not([hidden])')].map((e) => e.getBoundingClientRect().right))"
+    mean = "return document.querySelector('.medembed-leaderboard th[data-column=mean]').getBoundingClientRect().right"
+    pages.open_page(browser, f"{address}leaderboard/")
+    assert 0 < browser.execute_script(last) <= 1280
+    pages.open_page(browser, f"{address}leaderboard/", "phone")
+    assert 0 < browser.execute_script(mean) <= 390
+
+
+@pytest.mark.parametrize("page", [".", "reference/settings"])
+def test_no_key_breaks_inside_a_word(address: str, browser: Any, page: str) -> None:
+    """Code without a blank in a first column stands in one line."""
+    pages.open_page(browser, f"{address}{page}/")
+    broken = browser.execute_script(
+        "return [...document.querySelectorAll('.md-typeset td:first-child code')].filter((code) =>"
+        "!/[\\s-]/.test(code.textContent) && code.getClientRects().length > 1).map((code) => code.textContent)"
+    )
+    assert broken == []
+
+
+def test_no_line_of_code_is_cut_on_the_home_page(address: str, browser: Any) -> None:
+    pages.open_page(browser, address)
+    assert (
+        browser.execute_script(
+            "return [...document.querySelectorAll('pre code')].filter((code) => code.scrollWidth > code.clientWidth).length"
+        )
+        == 0
+    )
+
+
 def test_pages_are_found() -> None:
     assert {".", "try", "leaderboard", "reference/medembed", "guides/encode"} <= set(PAGES)

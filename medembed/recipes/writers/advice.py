@@ -2,8 +2,9 @@
 
 from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
-from medembed.recipes.writers.chat import Busy, Outcome, Refused
+from medembed.recipes.writers.chat import Busy, Fault, Outcome, Refused
 
+_FORM = "Say pairs.llm.response_format=json_object_schema, or json_object or none where that is refused too"
 # a parameter that a server names → the setting that speaks its dialect; the first that fits
 _DIALECTS = (
     ("max_completion_tokens", "Say pairs.llm.limit_name=max_completion_tokens"),
@@ -14,8 +15,8 @@ _DIALECTS = (
     ("Length", "Say pairs.llm.schema_bounds=false"),
     ("Items", "Say pairs.llm.schema_bounds=false"),
     ("imum", "Say pairs.llm.schema_bounds=false"),
-    ("json_schema", "Say pairs.llm.response_format=json_object, or none where that is refused too"),
-    ("response_format", "Say pairs.llm.response_format=json_object, or none where that is refused too"),
+    ("json_schema", _FORM),
+    ("response_format", _FORM),
 )
 
 
@@ -33,7 +34,8 @@ def what_to_do(outcome: Outcome, execution: Execution, settings: Llm) -> str:
         return "Wait, or ask for less at once (execution.concurrency)"
     if isinstance(outcome, Busy):
         return "Start the server, or correct execution.endpoint"
-    return "Look into the server's log, or correct execution.endpoint"
+    unspoken = isinstance(outcome, Fault) and _of_dialect(outcome.said, settings)
+    return unspoken or "Look into the server's log, or correct execution.endpoint"
 
 
 def _after_refusal(outcome: Refused, execution: Execution, settings: Llm) -> str:
@@ -46,8 +48,11 @@ def _after_refusal(outcome: Refused, execution: Execution, settings: Llm) -> str
         return f"It has no model '{settings.model}' (pairs.llm.model), or no chat completions at this address (execution.endpoint)"
     if outcome.status in (402, 429):
         return "What the account may use is used up"
-    if settings.response_format == "json_object" and "response_format" in outcome.said:
+    return _of_dialect(outcome.said, settings) or "See the settings of pairs.llm for other dialects"
+
+
+def _of_dialect(said: str, settings: Llm) -> str | None:
+    """The step for a parameter that a message names."""
+    if settings.response_format == "json_object" and "response_format" in said:
         return "Say pairs.llm.response_format=none"
-    return next(
-        (step for name, step in _DIALECTS if name in outcome.said), "See the settings of pairs.llm for other dialects"
-    )
+    return next((step for name, step in _DIALECTS if name in said), None)

@@ -58,10 +58,12 @@ class Fault:
     Attributes:
         reason: In a few words, without any of the server's own.
         timed_out: There was no whole answer in time.
+        said: As with ``Refused``; some servers answer 500 to a dialect that they do not speak.
     """
 
     reason: str
     timed_out: bool = False
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,9 @@ class ChatClient:
             status = code if type(code) is int and 400 <= code < 600 else 500
         if status in _BUSY and code not in _SPENT:
             return Busy(f"server answered {status}", _retry_after_s(response.headers.get("retry-after")))
-        if status >= 500:
-            return Fault(f"server answered {status}")
         said = self._said(error or answer)
+        if status >= 500:
+            return Fault(f"server answered {status}", said=said)
         return Refused(_reason(status, code, said), status, said)
 
     def _said(self, error: object) -> str:

@@ -257,7 +257,7 @@ class EndpointWriter:
 
     def _stop(self, outcome: Busy | Fault | Refused, more: str = "") -> PairWriterError:
         """The error that ends a run. The server's own words in it are those about our own text."""
-        said = f" ('{outcome.said}')" if isinstance(outcome, Refused) and outcome.said else ""
+        said = f" ('{outcome.said}')" if not isinstance(outcome, Busy) and outcome.said else ""
         return PairWriterError(
             f"{self._execution.endpoint}: {outcome.reason}{said}{more}. {what_to_do(outcome, self._execution, self._settings)}. "
             "Then run the same command: answers are kept, and it asks only for what is missing"

@@ -41,7 +41,7 @@ def messages(note: Note, settings: Llm) -> list[Message]:
         "types": ", ".join(settings.query_types),
         "explained": _explanations(settings),
     }
-    # a schema tells the names of the fields and of their list; without one the prompt has to
+    # a schema tells the names of the fields and of their list; the prompt has to where there is none, or one that may be ignored
     form = "" if settings.response_format == "json_schema" else f"\n\n{_FORM}"
     return [
         {"role": "system", "content": Template(system.strip()).substitute(named) + form},
@@ -108,6 +108,8 @@ def request_body(note: Note, settings: Llm, seed: int, words: Words = ENGLISH) -
     if settings.response_format == "json_schema":
         schema = {"name": "pairs", "strict": True, "schema": reply_schema(note, settings, words)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif settings.response_format == "json_object_schema":
+        body["response_format"] = {"type": "json_object", "schema": reply_schema(note, settings, words)}
     elif settings.response_format == "json_object":
         body["response_format"] = {"type": "json_object"}
     return json.dumps(body).encode()

@@ -3,15 +3,16 @@
 import asyncio
 import os
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
-from haystack import Document, component, default_from_dict, default_to_dict
+from haystack import Document, component
 
+from haystack_integrations.components.embedders.medembed.loaded import Loaded
 from medembed import MedEmbed, errors
 
 
 @component
-class MedEmbedDocumentEmbedder:
+class MedEmbedDocumentEmbedder(Loaded[MedEmbed]):
     """Embeds documents, with the model's document prompt.
 
     The other arguments are the settings of :class:`medembed.MedEmbed` and are checked there when the model is loaded: by
@@ -47,56 +48,18 @@ class MedEmbedDocumentEmbedder:
         local_files_only: bool = False,
     ) -> None:
         """Keep the settings."""
-        self._settings: dict[str, Any] = {
-            "model": os.fspath(model), "device": device, "precision": precision, "max_seq_length": max_seq_length,
+        settings = {
+            "model": model, "device": device, "precision": precision, "max_seq_length": max_seq_length,
             "truncate_dim": truncate_dim, "overlong": overlong, "threads": threads, "revision": revision,
-            "cache_dir": None if cache_dir is None else os.fspath(cache_dir), "local_files_only": local_files_only,
+            "cache_dir": cache_dir, "local_files_only": local_files_only,
         }  # fmt: skip
         self._meta_fields = meta_fields_to_embed or []
         self._separator = embedding_separator
         self._progress_bar = progress_bar
-        self._client: MedEmbed | None = None
-
-    @property
-    def client(self) -> MedEmbed:
-        """The model itself, loaded when it is first asked for."""
-        if self._client is None:
-            self._client = MedEmbed(**self._settings)
-        return self._client
-
-    def warm_up(self) -> None:
-        """Load the model. Calling it again is free.
-
-        Raises:
-            medembed.errors.MedEmbedError: The model cannot be found or loaded, or a setting does not fit.
-        """
-        self.client  # noqa: B018 - loads it
-
-    def close(self) -> None:
-        """Give back the model's threads and memory. The next run loads it again."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The component in JSON's types, without the model."""
-        return default_to_dict(
-            self,
-            meta_fields_to_embed=self._meta_fields,
-            embedding_separator=self._separator,
-            progress_bar=self._progress_bar,
-            **self._settings,
-        )
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "MedEmbedDocumentEmbedder":
-        """The component that ``to_dict`` described.
-
-        Args:
-            data: What it gave.
-        """
-        made: MedEmbedDocumentEmbedder = default_from_dict(cls, data)
-        return made
+        own = {
+            "meta_fields_to_embed": self._meta_fields, "embedding_separator": embedding_separator, "progress_bar": progress_bar,
+        }  # fmt: skip
+        Loaded.__init__(self, MedEmbed, settings, **own)  # super() knows only the class before the decorator
 
     @component.output_types(documents=list[Document])
     def run(self, documents: list[Document]) -> dict[str, list[Document]]:

@@ -1,15 +1,16 @@
 """MedEmbedTextEmbedder: a MedEmbed model that embeds queries in a Haystack pipeline."""
 
 import os
-from typing import Any, Literal
+from typing import Literal
 
-from haystack import component, default_from_dict, default_to_dict
+from haystack import component
 
+from haystack_integrations.components.embedders.medembed.loaded import Loaded
 from medembed import MedEmbed, errors
 
 
 @component
-class MedEmbedTextEmbedder:
+class MedEmbedTextEmbedder(Loaded[MedEmbed]):
     """Embeds a query, with the model's query prompt.
 
     The arguments are the settings of :class:`medembed.MedEmbed` and are checked there when the model is loaded: by
@@ -36,47 +37,12 @@ class MedEmbedTextEmbedder:
         local_files_only: bool = False,
     ) -> None:
         """Keep the settings."""
-        self._settings: dict[str, Any] = {
-            "model": os.fspath(model), "device": device, "precision": precision, "max_seq_length": max_seq_length,
+        settings = {
+            "model": model, "device": device, "precision": precision, "max_seq_length": max_seq_length,
             "truncate_dim": truncate_dim, "overlong": overlong, "threads": threads, "revision": revision,
-            "cache_dir": None if cache_dir is None else os.fspath(cache_dir), "local_files_only": local_files_only,
+            "cache_dir": cache_dir, "local_files_only": local_files_only,
         }  # fmt: skip
-        self._client: MedEmbed | None = None
-
-    @property
-    def client(self) -> MedEmbed:
-        """The model itself, loaded when it is first asked for."""
-        if self._client is None:
-            self._client = MedEmbed(**self._settings)
-        return self._client
-
-    def warm_up(self) -> None:
-        """Load the model. Calling it again is free.
-
-        Raises:
-            medembed.errors.MedEmbedError: The model cannot be found or loaded, or a setting does not fit.
-        """
-        self.client  # noqa: B018 - loads it
-
-    def close(self) -> None:
-        """Give back the model's threads and memory. The next run loads it again."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The component in JSON's types, without the model."""
-        return default_to_dict(self, **self._settings)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "MedEmbedTextEmbedder":
-        """The component that ``to_dict`` described.
-
-        Args:
-            data: What it gave.
-        """
-        made: MedEmbedTextEmbedder = default_from_dict(cls, data)
-        return made
+        Loaded.__init__(self, MedEmbed, settings)  # super() knows only the class before the decorator
 
     @component.output_types(embedding=list[float])
     def run(self, text: str) -> dict[str, list[float]]:

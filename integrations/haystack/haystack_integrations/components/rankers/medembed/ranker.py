@@ -3,16 +3,17 @@
 import asyncio
 import os
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
-from haystack import Document, component, default_from_dict, default_to_dict
+from haystack import Document, component
 
 from haystack_integrations.components.embedders.medembed.document_embedder import checked_documents, text_of
+from haystack_integrations.components.embedders.medembed.loaded import Loaded
 from medembed import MedColBERT, errors
 
 
 @component
-class MedColBERTRanker:
+class MedColBERTRanker(Loaded[MedColBERT]):
     """Puts what retrievers found in a better order, and keeps the best.
 
     The other arguments are the settings of :class:`medembed.MedColBERT` and are checked there when the model is loaded: by
@@ -55,60 +56,21 @@ class MedColBERTRanker:
         local_files_only: bool = False,
     ) -> None:
         """Keep the settings."""
-        self._settings: dict[str, Any] = {
-            "model": os.fspath(model), "device": device, "precision": precision, "query_length": query_length,
+        settings = {
+            "model": model, "device": device, "precision": precision, "query_length": query_length,
             "document_length": document_length, "overlong": overlong, "threads": threads, "revision": revision,
-            "cache_dir": None if cache_dir is None else os.fspath(cache_dir), "local_files_only": local_files_only,
+            "cache_dir": cache_dir, "local_files_only": local_files_only,
         }  # fmt: skip
         self._top_k = _checked(top_k)
         self._meta_fields = meta_fields_to_embed or []
         self._separator = embedding_separator
         self._first_share = first_share
         self._assertion = assertion
-        self._client: MedColBERT | None = None
-
-    @property
-    def client(self) -> MedColBERT:
-        """The model itself, loaded when it is first asked for."""
-        if self._client is None:
-            self._client = MedColBERT(**self._settings)
-        return self._client
-
-    def warm_up(self) -> None:
-        """Load the model. Calling it again is free.
-
-        Raises:
-            medembed.errors.MedEmbedError: The model cannot be found or loaded, or a setting does not fit.
-        """
-        self.client  # noqa: B018 - loads it
-
-    def close(self) -> None:
-        """Give back the model's threads and memory. The next run loads it again."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The component in JSON's types, without the model."""
-        return default_to_dict(
-            self,
-            top_k=self._top_k,
-            meta_fields_to_embed=self._meta_fields,
-            embedding_separator=self._separator,
-            first_share=self._first_share,
-            assertion=self._assertion,
-            **self._settings,
-        )
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "MedColBERTRanker":
-        """The component that ``to_dict`` described.
-
-        Args:
-            data: What it gave.
-        """
-        made: MedColBERTRanker = default_from_dict(cls, data)
-        return made
+        own = {
+            "top_k": self._top_k, "meta_fields_to_embed": self._meta_fields, "embedding_separator": embedding_separator,
+            "first_share": first_share, "assertion": assertion,
+        }  # fmt: skip
+        Loaded.__init__(self, MedColBERT, settings, **own)  # super() knows only the class before the decorator
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, list[Document]]:
