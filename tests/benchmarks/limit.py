@@ -11,13 +11,12 @@ from medembed.checkpoints import checkpoint
 from medembed.runtime.engines.bert_shape import BertShape
 from medembed.runtime.engines.interface import Precision
 from medembed.runtime.engines.matrix_rate import forward_operations, matrix_rate
-from medembed.runtime.hardware import cpu_flags
+from medembed.runtime.hardware import cpu_flags, cpu_has_bf16
 from tests.benchmarks import models, texts
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.sizes import Size
 
 THREADS = 2
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 # tokens from which a text is a long one
 LONG = 256
 AMX = {"minilm": 0.4, "bge-base": 0.6}
@@ -33,12 +32,17 @@ def limit(size: Size, engines: Sequence[str] = ()) -> Result:
     rows: list[dict[str, Any]] = []
     raw: dict[str, Any] = {}
     for name, count in size.limit_models:
-        for precision in PRECISIONS:
+        for precision in precisions():
             rows += _rows(name, precision, count, size.rounds, raw)
     return Result(
         "limit", "share of the machine's matrix rate", {"rounds": size.rounds, "threads": THREADS, **dict(size.limit_models)},
         rows, _claims(rows), None, {}, raw,
     )  # fmt: skip
+
+
+def precisions() -> tuple[Precision, ...]:
+    """The number formats that this CPU multiplies: bf16 only where it has units for it."""
+    return ("fp32", "bf16", "int8") if cpu_has_bf16() else ("fp32", "int8")
 
 
 def _rows(name: str, precision: Precision, count: int, rounds: int, raw: dict[str, Any]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.engines import ENGINES
+from tests.benchmarks.limit import precisions
 from tests.benchmarks.report import Claim
 from tests.benchmarks.sizes import FULL, QUICK
 
@@ -63,7 +64,7 @@ def test_every_shape_format_and_kind_of_text_has_its_share_of_the_limit(tmp_path
     [path] = tmp_path.glob("*/limit.json")
     rows = json.loads(path.read_text())["rows"]
     assert {(row["engine"], row["texts"]) for row in rows} == {
-        (f"tiny {precision}", kind) for precision in ("fp32", "bf16", "int8") for kind in ("short", "mixed", "long")
+        (f"tiny {precision}", kind) for precision in precisions() for kind in ("short", "mixed", "long")
     }
     assert all(row["of the limit"] > 0 for row in rows)
 
