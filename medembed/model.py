@@ -417,10 +417,7 @@ class MedEmbed(Session[Encoder]):
         return list(self._encode(texts, How(prompt=prompt), False))
 
     def similarity(self, embeddings1: Floats, embeddings2: Floats) -> Floats:
-        """Compare every vector of one side with every vector of the other.
-
-        As sentence-transformers does, by the ``similarity_fn_name`` of the model's folder: the cosine, the dot product, or a distance
-        (``euclidean``, ``manhattan``) below zero.
+        """Compare all vectors of two sides by the folder's ``similarity_fn_name``; distances are below zero.
 
         Args:
             embeddings1: *Shape:* ``(n, dimension)`` or ``(dimension,)``.
@@ -430,12 +427,12 @@ class MedEmbed(Session[Encoder]):
             *Shape:* ``(n, m)``, float32. For quantized vectors see ``medembed.vectors.similarity``.
 
         Raises:
-            VectorError: Vectors of different lengths, of integers, or that are not finite.
+            VectorError: Vectors of different lengths, of integers or not finite.
         """
         return comparing.every(embeddings1, embeddings2, self.spec.similarity)
 
     def similarity_pairwise(self, embeddings1: Floats, embeddings2: Floats) -> Floats:
-        """Compare each vector of one side with the one at the same place of the other. See :meth:`similarity`.
+        """Compare each vector with the one at the same place of the other side, as :meth:`similarity` does.
 
         Args:
             embeddings1: *Shape:* ``(n, dimension)`` or ``(dimension,)``.

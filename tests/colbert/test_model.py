@@ -53,7 +53,8 @@ def test_reranking_puts_the_best_first(colbert: MedColBERT) -> None:
     documents = ["gout of the toe", "a broken wrist", "kidney stone", "gout of the toe"]
     ranked = colbert.rerank("gout of the toe", documents, k=3)
     scores = colbert.similarity(colbert.encode_query(["gout of the toe"]), colbert.encode_document(documents))[0]
-    assert [item.index for item in ranked][:2] == sorted([0, 3], key=lambda i: (-scores[i], i))
+    # the same text twice: their sums may differ in the last bit, by where in a batch they stood
+    assert {item.index for item in ranked[:2]} == {0, 3}
     assert [item.score for item in ranked] == sorted((item.score for item in ranked), reverse=True)
     assert ranked[0].score == pytest.approx(scores.max(), abs=1e-5)
     assert len(colbert.rerank("gout", documents)) == 4

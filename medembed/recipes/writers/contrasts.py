@@ -27,7 +27,7 @@ CONTEXT_SHARE = 0.5
 WORDS = 3
 # Characters of a clause in which a changed word reaches the words after it.
 CLAUSE = 70
-# Names of an ontology that a clinician would write into a sentence: some small words, no code and no number.
+# Names of an ontology that people write into a sentence: some small words, no code and no number
 _PLAIN_NAME = re.compile(r"[A-Za-z][a-z'-]+(?: [A-Za-z][a-z'-]+){0,3}")
 LONGEST_NAME = 32
 _AGES = (2, 7, 16, 24, 35, 48, 61, 70, 84, 93)
