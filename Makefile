@@ -47,10 +47,9 @@ demo: $(VENV)/.light ## Embed and search medical passages with the bundled model
 test: $(VENV)/.full ## Run the tests: offline, on the CPU
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# What takes longest of what is quick enough: commands under a tracer, processes killed at random, the examples of every page. They are
-# given out one by one, or the longest file would keep one process busy when the other has done everything else.
+# What takes longest of what is quick enough: commands under a tracer, processes killed at random, the examples of every page.
 test-thorough: $(VENV)/.full ## Run the long tables too, which CI runs: traced commands, kills, attacks, examples of the pages
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "thorough and not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "thorough and not slow" $(ARGS)
 
 test-all: $(VENV)/.full ## Run the slow tests too, and those for a GPU where there is one
 	@$(BIN)/python -m pytest -m "not network and not bench and not browser" $(ARGS)

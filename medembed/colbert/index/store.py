@@ -322,9 +322,9 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
         probe: int,
         store: Store[TokenEncoding],
     ) -> list[list[Hit]]:
-        self._lists(
-            store
-        )  # outside of computing(): another thread may be making them, and nothing is waited for in there
+        if store.manifest.shards:
+            # outside of computing(): another thread may be making them, and nothing is waited for in there
+            self._lists(store)
         with computing():
             alive = store.allowed(chosen)
             deep = deep_enough(wishes, k)
