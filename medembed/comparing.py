@@ -33,13 +33,13 @@ def every(a: Floats, b: Floats, similarity: Similarity) -> Floats:
         [[-4.0, -3.0]]
     """
     left, right = np.atleast_2d(vectors.as_floats(a)), np.atleast_2d(vectors.as_floats(b))
-    vectors.similarity(left[:1], right[:1])  # refuses columns that differ
     if similarity in ("cosine", "dot"):
         scores = vectors.similarity(left, right)
         if similarity == "cosine":
             scores /= _lengths(left)[:, None]
             scores /= _lengths(right)
         return scores
+    vectors.similarity(left[:1], right[:1])  # refuses columns that differ
     distances = _euclidean if similarity == "euclidean" else _manhattan
     scores = np.empty((len(left), len(right)), dtype=np.float32)
     for start in range(0, len(right), ROWS):

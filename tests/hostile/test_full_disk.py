@@ -18,7 +18,7 @@ from tests.colbert import folders
 from tests.hostile import recipes_command
 from tests.recipes.conftest import make_recipe
 
-pytestmark = [pytest.mark.thorough, pytest.mark.xdist_group("full disks")]  # measuring what they write takes long
+pytestmark = pytest.mark.thorough
 
 ROWS = [{"id": f"d{number}", "text": f"pain in the joint number {number}"} for number in range(40)]
 HALVES = re.compile(r".*\.(aside|partial|tmp|incomplete)|\.medembed-.*|tmp.*")

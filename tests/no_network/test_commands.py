@@ -27,7 +27,6 @@ MEDEMBED = (sys.executable, "-m", "medembed")
 pytestmark = [
     pytest.mark.thorough,
     pytest.mark.skipif(tracing.missing() is not None, reason=tracing.missing() or ""),
-    pytest.mark.xdist_group("traced commands"),  # later ones read what earlier ones wrote
 ]
 
 # In this order: later ones read what earlier ones wrote.
