@@ -158,6 +158,7 @@ def plan_of(
         raise SettingError(
             f"an embedded corpus needs a MedEmbed, and this is a {type(model).__name__}: TokenIndex takes that"
         )
+    _check_ranking(model)
     fresh = Manifest[Embedding](
         kind=CORPUS.name,
         encoding=layout.embedding_of(model, settings.vectors),
@@ -187,6 +188,19 @@ def plan_of(
         stop=stop,
         sync_limit=settings.sync_limit,
     )
+
+
+def _check_ranking(model: MedEmbed) -> None:
+    """Refuse vectors that the product of a corpus search would rank in another order than their own similarity.
+
+    Vectors of unit length have the same order by cosine, product and Euclidean distance.
+    """
+    similarity = model.spec.similarity
+    if similarity == "manhattan" or (similarity == "euclidean" and not model.spec.normalized):
+        raise SettingError(
+            f"{model.name} compares vectors by {similarity} distance, and a corpus ranks by their product, which gives another order: "
+            "use a model with similarity_fn_name cosine or dot, or compare its vectors with model.similarity"
+        )
 
 
 def _no_progress(_: int) -> None:

@@ -143,9 +143,9 @@ class Corpora:
         now = time.monotonic()
         with self._lock:
             if now - self._looked[name] >= LOOK_S:
-                self._looked[name] = now
                 with called(name, self._opened[name].path):
                     self._opened[name] = self._opened[name].newest()
+                self._looked[name] = now
             return self._opened[name]
 
     def search(self, query: Query, key: Key) -> Searched:
@@ -251,14 +251,19 @@ def _open(path: Path, model: MedEmbed, device: str, threads: int | None) -> Eith
 
 @contextmanager
 def called(name: str, path: Path) -> Iterator[None]:
-    """Have errors of a corpus call it by its name. Where it lies on the server is nothing for a client.
+    """Have errors of a corpus call it by its name. Where it lies on the server is nothing for a client, nor where its model does.
 
     Raises:
+        CorpusModelError: The corpus was replaced by one of another model.
         CorpusError: As it was, with the name.
         UnsafePathError: As it was, with the name.
     """
     try:
         yield
+    except CorpusModelError as error:
+        raise CorpusModelError(
+            f"{name} is encoded with another model than this server has loaded for it: have the server restarted"
+        ) from error
     except (CorpusError, UnsafePathError) as error:
         raise type(error)(str(error).replace(str(path), name)) from error
 

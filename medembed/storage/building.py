@@ -267,12 +267,17 @@ def _changed(store: Store[E], plan: Plan[E]) -> Manifest[E]:
     """The manifest of a store that rows are added to."""
     found, fresh = store.manifest, plan.fresh
     check_encoding(found, fresh.encoding, store.path)
-    if (found.scope, found.settings_hash(parts=False)) != (fresh.scope, fresh.settings_hash(parts=False)):
+    if _decided(found) != _decided(fresh):
         raise CorpusError(
             f"{store.path} keeps {found}, but these rows would be {fresh}: add to it with the store's own settings"
         )
     inputs = fresh.inputs if plan.mode == "sync" else [*found.inputs, *fresh.inputs]
     return found.model_copy(update={"edited": True, "inputs": inputs})
+
+
+def _decided(manifest: Manifest[E]) -> tuple[object, ...]:
+    """What stays as it is while rows are added."""
+    return manifest.scope, manifest.repeated_text, manifest.settings_hash(parts=False)
 
 
 def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:

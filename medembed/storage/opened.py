@@ -202,12 +202,14 @@ class Opened(ABC, Generic[E, M]):
 
         Raises:
             CorpusError: The store is gone or damaged.
+            CorpusModelError: It was replaced by one of another model.
         """
-        return (
-            type(self)(self._store.newest(), self._model, self._device, self._threads)
-            if self._store.changed()
-            else self
-        )
+        if not self._store.changed():
+            return self
+        store = self._store.newest()
+        # vectors of two models may have one length: compared all the same, they rank by chance
+        check_encoding(store.manifest, self.manifest.encoding, store.path)
+        return type(self)(store, self._model, self._device, self._threads)
 
     def around(
         self,

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,11 @@ from medembed.errors import (
     CorpusUnfinishedError,
     CorpusVersionError,
     IndexingStoppedError,
+    SettingError,
     VectorError,
 )
 from medembed.rows.read import Columns
+from tests import tiny_bert
 from tests.corpus.conftest import Contents, text_of, write_repeating, write_rows
 
 SMALL = Settings(shard_rows=16)
@@ -122,6 +125,29 @@ def test_append_adds_rows_and_refuses_ids_that_are_there(notes: Path, tmp_path: 
         index([str(notes)], tmp_path / "c", fake, SMALL)
     with pytest.raises(CorpusError, match="add to it with the store's own settings"):
         index([str(more)], tmp_path / "c", fake, Settings(vectors="float16", mode="append"))
+    with pytest.raises(CorpusError, match=r"repeated text once, .*: add to it with the store's own settings"):
+        index([str(more)], tmp_path / "c", fake, Settings(shard_rows=16, mode="append", repeated_text="once"))
+
+
+@pytest.mark.parametrize(
+    ("made", "ranks"),
+    [
+        ({"normalize": False, "similarity": "euclidean"}, False),
+        ({"similarity": "manhattan"}, False),
+        ({"similarity": "euclidean"}, True),
+        ({"normalize": False, "similarity": "dot"}, True),
+        ({"normalize": False, "similarity": "cosine"}, True),
+    ],
+)
+def test_a_model_that_compares_in_another_order_than_the_corpus_is_refused(
+    made: dict[str, Any], ranks: bool, notes: Path, tmp_path: Path
+) -> None:
+    with MedEmbed(tiny_bert.make(tmp_path / "model", **made), threads=1) as model:
+        if ranks:
+            assert index([str(notes)], tmp_path / "c", model).n_rows
+        else:
+            with pytest.raises(SettingError, match="distance, and a corpus ranks by their product"):
+                index([str(notes)], tmp_path / "c", model)
 
 
 def test_rejects_name_file_line_and_reason_and_no_text(tmp_path: Path, fake: MedEmbed) -> None:

@@ -1,5 +1,6 @@
 """Contrasts beside the rows of a batch: drawn the same again, learnt, and the start's vectors kept."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,9 @@ import pytest
 import torch
 
 from medembed.checkpoints import checkpoint
+from medembed.recipes.schema import Recipe
+from medembed.recipes.sources import Places
+from medembed.recipes.stages import train
 from medembed.recipes.train_settings import Contrasts, Train
 from medembed.recipes.training import contrasting, losses, tuning
 from medembed.recipes.writers.contrasts import is_held_out
@@ -103,3 +107,13 @@ def test_the_copy_of_the_start_is_no_part_of_the_model(model: Any) -> None:
 def test_settings_that_do_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Train.model_validate(settings)
+
+
+def test_other_rules_train_another_model(
+    loaded: Callable[..., tuple[Recipe, Places]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, places = loaded("train.contrasts.batch_size=4")
+    before = train.config(recipe, places, 1)
+    assert train.config(recipe, places, 1) == before
+    monkeypatch.setattr(train, "rules_mark", lambda: "others")
+    assert train.config(recipe, places, 1) != before

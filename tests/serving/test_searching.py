@@ -17,6 +17,7 @@ from medembed.clinical.split import Splitting
 from medembed.serving import corpora, keys, schemas
 from medembed.serving.keys import Key
 from medembed.serving.served import Served
+from tests import tiny_bert
 from tests.serving.conftest import Serve, build, rows
 from tests.serving.test_answers import ask, refusal
 
@@ -121,6 +122,26 @@ def test_errors_of_a_corpus_call_it_by_its_name_alone(
     assert told == status
     assert "ward/" in message
     assert "cellar" not in message
+
+
+def test_a_corpus_that_another_model_has_replaced_is_not_searched_with_the_first(
+    serve: Serve, tiny: MedEmbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both models have vectors of one length: nothing else than the check would notice."""
+    folder = build(tmp_path / "cellar", tiny, rows())
+    client = serve(corpora={"ward": folder})
+    monkeypatch.setattr(corpora, "LOOK_S", 0)
+    assert client.post("/v1/search", json={"query": "fever"}).status_code == 200
+    with MedEmbed(tiny_bert.make(tmp_path / "vault", pooling="cls_token"), threads=1) as other:
+        EmbeddedCorpus.build(
+            folder, rows(), other, Settings(columns=Columns(kept={"patient": "string"}), mode="overwrite")
+        )
+    for _ in range(2):
+        told, message = refusal(client, "/v1/search", {"query": "fever"})
+        assert told == 422
+        assert message.startswith("ward is encoded with another model")
+        assert "cellar" not in message
+        assert "vault" not in message
 
 
 def by_command(folder: Path, *words: str) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from medembed.recipes.sources import Places, identity, set_identity
 from medembed.recipes.sources import rows as read_rows
 from medembed.recipes.stage import Stage, StageRun, Summary
 from medembed.recipes.train_settings import Teacher
+from medembed.recipes.writers.contrasts import rules_mark
 from medembed.storage import paths
 from medembed.storage.durable import write_text_whole, write_whole
 from medembed.vectors import Floats
@@ -74,7 +75,8 @@ def _contrasts(recipe: Recipe, places: Places) -> dict[str, Any]:
     sources = {name: identity(source, name, places) for name, source in settings.sources.items()}
     # names left out where there are none, as in the marks of older recipes
     unread = {"sources"} if settings.names else {"sources", "names"}
-    return {"contrasts": settings.model_dump(mode="json", exclude=unread), "contrast sources": sources}
+    told = settings.model_dump(mode="json", exclude=unread)
+    return {"contrasts": told, "contrast sources": sources, "contrast rules": rules_mark()}
 
 
 def run(stage: StageRun) -> Summary:

@@ -110,6 +110,13 @@ def load_rules(part: Part, frames: Path | None = None) -> Rules:
     )
 
 
+def rules_mark() -> str:
+    """Hash of the rules that training reads. Other rules write other contrasts."""
+    folder = resources.files("medembed.recipes") / "contrasts"
+    parts = sorted(path.name.encode() + path.read_bytes() for path in folder.iterdir() if path.name.endswith(".toml"))
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+
+
 def with_names(rules: Rules, names: Mapping[str, Sequence[str]]) -> Rules:
     """Rules that fill their frames with these names too.
 
