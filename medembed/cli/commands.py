@@ -1,7 +1,7 @@
 """The table of commands, and the group that imports a command when it is asked for."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -80,6 +80,34 @@ COMMANDS = {
 }
 
 
+class Imported(MutableMapping[str, Any]):
+    """The commands by name. Each is imported when it is read; their names alone import none."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, Any] = dict.fromkeys(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        found = self._commands[name]
+        if found is None:
+            found = self._commands[name] = _imported(name, COMMANDS[name])
+        return found
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._commands[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._commands[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._commands
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+
 class Commands(TyperGroup):
     """A group whose commands are imported when one is asked for.
 
@@ -87,16 +115,18 @@ class Commands(TyperGroup):
     """
 
     def __init__(self, **settings: Any) -> None:
-        listed = {name: TyperCommand(name, help=entry.summary) for name, entry in COMMANDS.items()}
-        super().__init__(**{**settings, "commands": listed})
-        self._waiting = set(COMMANDS)
+        super().__init__(**{**settings, "commands": {}})
+        self.commands = Imported()
         self._lists = False
 
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as typer calls it
+        """The names, in the table's order."""
+        return list(self.commands)
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of a name. In a list of commands it may be no more than its summary."""
-        if cmd_name in self._waiting and not self._lists:
-            self.commands[cmd_name] = _imported(cmd_name, COMMANDS[cmd_name])
-            self._waiting.remove(cmd_name)
+        """The command of a name. In a list of commands it is no more than its summary."""
+        if self._lists and cmd_name in COMMANDS:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name].summary)
         return super().get_command(ctx, cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -50,7 +50,7 @@ def _medembed(words: Sequence[str], where: str, *, whole: bool) -> None:
     rest = list(words)
     while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
         assert rest[0] in command.commands, f"{where}: no command {words}"
-        command, rest = command.get_command(typer.Context(command), rest[0]), rest[1:]
+        command, rest = command.commands[rest[0]], rest[1:]
     if whole:
         command.make_context(" ".join(words), rest)
         return
