@@ -4,10 +4,6 @@ import codecs
 import io
 import re
 import sys
-from typing import Any
-
-from rich.console import Console
-from rich.text import Text
 
 # Controls of ASCII and of the upper half but tab and line feed, line separators, and those that turn the order of characters
 _STEERING = re.compile(
@@ -56,17 +52,9 @@ def say(text: str, *, error: bool = False) -> None:
         error: To standard error instead of standard output.
     """
     stream = sys.stderr if error else sys.stdout
-    print(_encodable(plain(text), stream.encoding), file=stream, flush=True)
+    print(encodable(plain(text), stream.encoding), file=stream, flush=True)
 
 
-class Terminal(Console):
-    """A rich console that colors what we say, and shows what data would say to the terminal."""
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Turn a string into text, as every print and every cell of a table does."""
-        return super().render_str(_encodable(plain(text), self.encoding), **options)
-
-
-def _encodable(text: str, encoding: str | None) -> str:
+def encodable(text: str, encoding: str | None) -> str:
     """Write characters that the stream's encoding does not have, such as β in cp1252, as escapes."""
     return text.encode(encoding or "utf-8", ESCAPED).decode(encoding or "utf-8")

@@ -46,9 +46,3 @@ def tiny(tiny_folder: Path) -> Iterator[MedEmbed]:
     """The tiny model, running."""
     with MedEmbed(tiny_folder, threads=2) as model:
         yield model
-
-
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Doctests are for the package: programs beside the tests are not imported to look for any."""
-    is_program = collection_path.suffix == ".py" and not collection_path.name.startswith("test_")
-    return True if is_program and collection_path.is_relative_to(Path(__file__).parent) else None

@@ -1,5 +1,6 @@
 """Habits of a command line that hold for every command: completion, JSON, colors, quiet."""
 
+import importlib
 import json
 import os
 import re
@@ -139,7 +140,7 @@ def test_quiet_shows_no_progress(
         yield RowBar(None, n_bytes)
 
     for name in ("encode", "index"):
-        monkeypatch.setattr(sys.modules[f"medembed.cli.{name}"], "row_bar", bar)
+        monkeypatch.setattr(importlib.import_module(f"medembed.cli.{name}"), "row_bar", bar)
     monkeypatch.chdir(tmp_path)
     Path("rows.jsonl").write_text('{"id": "a", "text": "chest pain"}\n')
     for more in ([], ["--quiet"]):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medembed import border
-from medembed.checkpoints import remedies, tensors
+from medembed.checkpoints import remedies
 from medembed.errors import (
     CheckpointError,
     CorruptFileError,
@@ -68,6 +68,8 @@ def _cached(cache: Path, repo: str, commit: str) -> Path | None:
 
 def _missing_shards(folder: Path) -> bool:
     try:
+        from medembed.checkpoints import tensors
+
         tensors.weight_files(folder)
     except MissingFileError:
         return True

@@ -1,14 +1,15 @@
 """The known models: names, repositories, pinned commits, prompts, licenses. Data and a lookup, no I/O."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from medembed.comparing import Similarity
 from medembed.errors import UnknownModelError
+
+if TYPE_CHECKING:  # it brings numpy, and the names of models are wanted without
+    from medembed.comparing import Similarity
 
 Pooling = Literal["mean", "cls"]
 
@@ -45,7 +46,7 @@ class ModelSpec:
     prompts: Mapping[str, str] = field(default_factory=lambda: NO_PROMPTS)
     default_prompt: str = ""
     normalized: bool = True
-    similarity: Similarity = "cosine"
+    similarity: "Similarity" = "cosine"
     license: str = "unknown"
     parameters: int = 0
     note: str = ""
@@ -118,6 +119,8 @@ def unknown_model(name: str) -> UnknownModelError:
         An error that names the nearest known models.
     """
     repos = [spec.repo for spec in MODELS.values() if spec.repo]
+    import difflib
+
     near = difflib.get_close_matches(name.lower(), [*MODELS, *repos], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(repr(match) for match in near)}? " if near else ""
     return UnknownModelError(

@@ -14,6 +14,7 @@ from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
 from medembed.clinical.passages import passage_rows
 from medembed.clinical.split import Splitting
+from medembed.console import Terminal
 from medembed.errors import SettingError
 from medembed.evaluation import own_page
 from medembed.evaluation.models import Setup
@@ -27,7 +28,7 @@ from medembed.rows.read import Columns, Row
 from medembed.rows.seen import SeenIds
 from medembed.rows.source import Reject
 from medembed.storage.durable import write_text_whole
-from medembed.terminal import Terminal, say
+from medembed.terminal import say
 
 DEFAULT = (BUNDLED, "bm25", "hybrid")
 

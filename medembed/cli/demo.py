@@ -15,9 +15,10 @@ from rich.text import Text
 from medembed import demo as corpus
 from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
+from medembed.console import Terminal
 from medembed.errors import SettingError
 from medembed.model import Floats, MedEmbed
-from medembed.terminal import Terminal, say
+from medembed.terminal import say
 
 SHOWN_CHARS = 160
 

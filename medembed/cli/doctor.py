@@ -22,6 +22,7 @@ from medembed import __version__, demo
 from medembed.checkpoints import checkpoint
 from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
+from medembed.console import Terminal
 from medembed.extras import require
 from medembed.model import MedEmbed
 from medembed.runtime import hardware
@@ -29,7 +30,7 @@ from medembed.runtime.engines import load_engine
 from medembed.runtime.engines.bert_shape import BertShape
 from medembed.runtime.engines.interface import Engine
 from medembed.runtime.tokenizer import TruncationWarning
-from medembed.terminal import Terminal, say
+from medembed.terminal import say
 
 # the fidelity that `precision="auto"` promises: mean cosine to the same weights in fp32
 FAITHFUL = 0.9999

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from medembed.checkpoints.registry import BUNDLED
 from medembed.cli import options
+from medembed.console import Terminal
 from medembed.errors import SettingError
 from medembed.evaluation import contrasts
 from medembed.evaluation.models import DEPTH, Prompts, Setup
@@ -20,7 +21,7 @@ from medembed.evaluation.run import Outcome
 from medembed.evaluation.run import evaluate as measure
 from medembed.evaluation.slices import SmokeResult
 from medembed.evaluation.slices import smoke as measure_smoke
-from medembed.terminal import Terminal, say
+from medembed.terminal import say
 
 PROMPTS: dict[str, tuple[Prompts, ...]] = {"model": ("model",), "none": ("none",), "both": ("model", "none")}
 

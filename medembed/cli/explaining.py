@@ -7,9 +7,10 @@ from rich.text import Text
 
 from medembed.colbert.carried import Carried
 from medembed.colbert.model import MedColBERT
+from medembed.console import Terminal
 from medembed.errors import SettingError
 from medembed.storage.tables import Hit
-from medembed.terminal import Terminal, plain
+from medembed.terminal import plain
 
 # words told in a line, the strongest first
 TOLD = 5

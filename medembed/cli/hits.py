@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from medembed.colbert.carried import Carried
+from medembed.console import Terminal
 from medembed.search.marks import marks
 from medembed.storage.around import Around, Neighbor
 from medembed.storage.manifest import NOTE, PASSAGE_COLUMNS
 from medembed.storage.tables import Asserted, Hit
-from medembed.terminal import Terminal, plain
+from medembed.terminal import plain
 
 # characters of a text that are shown, ids of rows with the same text, and characters of what it asserts
 SHOWN, NAMED, SAID = 300, 3, 80

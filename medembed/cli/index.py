@@ -30,7 +30,8 @@ from medembed.rows.read import Columns
 from medembed.rows.rejects import REJECTS
 from medembed.rows.sources import Found
 from medembed.storage.building import Summary
-from medembed.storage.manifest import Mode, adds, read_manifest
+from medembed.storage.manifest import adds, read_manifest
+from medembed.storage.modes import Mode
 from medembed.storage.shards import Runner
 from medembed.storage.syncing import Changes
 from medembed.terminal import say

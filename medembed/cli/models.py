@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from medembed.checkpoints import checkpoint, hub
 from medembed.checkpoints.registry import MODELS, ModelSpec
 from medembed.cli import options
-from medembed.rows.outputs import check_apart
-from medembed.terminal import Terminal, say
+from medembed.console import Terminal
+from medembed.terminal import say
 
 models_app = typer.Typer(invoke_without_command=True)
 
@@ -51,6 +50,8 @@ def _facts(spec: ModelSpec) -> dict[str, object]:
 def _where(spec: ModelSpec) -> str:
     if spec.repo is None:
         return "yes"
+    from medembed.checkpoints import hub
+
     return "yes" if hub.is_cached(spec.repo, spec.revision) else "no"
 
 
@@ -68,6 +69,8 @@ def download(
 
     Example: [bold]medembed models download small[/bold]
     """
+    from medembed.checkpoints import checkpoint
+
     found = checkpoint.fetch(model, revision=revision, cache_dir=cache_dir)
     say(f"{found.spec.name} at {found.revision}: {found.folder}")
 
@@ -84,6 +87,9 @@ def export(
 
     Example: [bold]medembed models export mini ./mini[/bold]
     """
+    from medembed.checkpoints import checkpoint
+    from medembed.rows.outputs import check_apart
+
     found = checkpoint.fetch(model, late_interaction=late_interaction or None)
     check_apart(target, found.folder)
     checkpoint.export(found, target)

@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medembed.clinical.split import Splitting
 from medembed.errors import SettingError
-from medembed.rows.dialect import Dialect
-from medembed.rows.readers import known_endings
-from medembed.rows.sources import Found, told_left_out
-from medembed.storage.manifest import Mode
-from medembed.storage.syncing import LIMIT
+from medembed.storage.modes import SYNC_LIMIT, Mode
 from medembed.terminal import say
+
+if TYPE_CHECKING:  # help names the options alone, and reads no rows
+    from medembed.clinical.split import Splitting
+    from medembed.rows.dialect import Dialect
+    from medembed.rows.sources import Found
 
 
 class PrecisionName(StrEnum):
@@ -104,7 +104,9 @@ Sync = Annotated[
 SyncLimit = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help=f"With --sync: share of the rows that may be deleted; more is refused. [default: {LIMIT}]"
+        min=0,
+        max=1,
+        help=f"With --sync: share of the rows that may be deleted; more is refused. [default: {SYNC_LIMIT}]",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
@@ -225,7 +227,7 @@ def refuse(given: Mapping[str, object], why: str) -> None:
         raise SettingError(f"{', '.join(names)}: {why}; leave it out")
 
 
-def splitting(max_tokens: int | None, overlap: int | None, *, split: bool) -> Splitting | None:
+def splitting(max_tokens: int | None, overlap: int | None, *, split: bool) -> "Splitting | None":
     """The settings that --split, --max-tokens and --overlap mean together. None for rows as they are.
 
     Raises:
@@ -234,15 +236,19 @@ def splitting(max_tokens: int | None, overlap: int | None, *, split: bool) -> Sp
     if not split:
         refuse({"max-tokens": max_tokens, "overlap": overlap}, "only with --split")
         return None
+    from medembed.clinical.split import Splitting
+
     return Splitting(max_tokens, overlap or 0)
 
 
-def dialect(delimiter: str | None, quote: str, encoding: str, *, header: bool) -> Dialect:
+def dialect(delimiter: str | None, quote: str, encoding: str, *, header: bool) -> "Dialect":
     """The dialect of text files, from the options for it."""
+    from medembed.rows.dialect import Dialect
+
     return Dialect(delimiter, None if quote == "none" else quote, encoding, header)
 
 
-def tell_left_out(found: Found) -> None:
+def tell_left_out(found: "Found") -> None:
     """Say which files of folders were not read. Then end with an exit code of its own.
 
     Raises:
@@ -253,8 +259,11 @@ def tell_left_out(found: Found) -> None:
         raise typer.Exit(SOME_REJECTED)
 
 
-def _say_passed(found: Found) -> None:
+def _say_passed(found: "Found") -> None:
     if found.left_out:
+        from medembed.rows.readers import known_endings
+        from medembed.rows.sources import told_left_out
+
         say(f"files that were not read: {told_left_out(found.left_out)}; expected {known_endings()}", error=True)
     if found.n_hidden:
         say(f"{found.n_hidden} hidden files were not read", error=True)
@@ -262,7 +271,7 @@ def _say_passed(found: Found) -> None:
         say(f"{found.n_stores} folders that medembed made were not read", error=True)
 
 
-def tell_rejected(found: Found, rejected: Mapping[str, int], path: Path, *, indexed: int) -> None:
+def tell_rejected(found: "Found", rejected: Mapping[str, int], path: Path, *, indexed: int) -> None:
     """Say how many rows and files were left out and why. Then end with an exit code of its own.
 
     Raises:

@@ -5,28 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from medembed import border
 from medembed.checkpoints.registry import BUNDLED
-from medembed.cli import explaining, hits, options
-from medembed.cli.stores import open_store
-from medembed.clinical.asked import Assertion
-from medembed.colbert.index.store import TokenIndex
-from medembed.colbert.model import MedColBERT
-from medembed.colbert.reranking import FIRST_SHARE
-from medembed.corpus.hybrid import Hybrid, usual
-from medembed.corpus.layout import CORPUS
+from medembed.cli import options
 from medembed.errors import SettingError
-from medembed.rows.read import lines_of
-from medembed.rows.sources import STDIN
-from medembed.runtime.tokenizer import TruncationWarning
-from medembed.storage import filters, grouped, scopes
-from medembed.storage.manifest import kind_of
-from medembed.storage.tables import Hit
+from medembed.search.shares import FIRST_SHARE, HYBRID_WEIGHT
 from medembed.terminal import say
+
+if TYPE_CHECKING:  # help opens no store
+    from medembed.cli import hits
+    from medembed.clinical.asked import Assertion
+    from medembed.colbert.model import MedColBERT
+    from medembed.storage.tables import Hit
 
 Form = Literal["table", "json", "html"]
 # what papers on late interaction put in a new order
@@ -98,7 +92,7 @@ def search(
             min=0,
             help="With --hybrid: what a point of BM25 counts, in standard deviations of the query's dense scores.",
         ),
-    ] = Hybrid.weight,
+    ] = HYBRID_WEIGHT,
     assertion: Annotated[
         AssertionName | None,
         typer.Option(
@@ -139,16 +133,17 @@ def search(
     Examples: [bold]medembed search corpus/ "painful swollen calf" -k 5[/bold] · [bold]medembed search corpus/ "HLA-B27" --dense[/bold] ·
     [bold]medembed search corpus/ "swollen calf" --late-interaction mini[/bold]
     """
+    from medembed.cli import hits
+    from medembed.cli.stores import open_store
+    from medembed.colbert.index.store import TokenIndex
+    from medembed.corpus.hybrid import usual
+    from medembed.storage import filters, grouped, scopes
+
     asked = _asked(queries)
-    if as_html and (as_json or not explain):
-        raise SettingError("--html is the form of --explain for a browser: give --explain too, and no --json")
-    if explain and context is not None and not as_json:
-        raise SettingError("--context: --explain shows the passage alone; give --json too, or leave one out")
-    form: Form = "html" if as_html else "json" if as_json else "table"
+    form = _form(as_html=as_html, as_json=as_json, explain=explain, context=context)
     wanted: Assertion | None = None if assertion is None else assertion.value
     late = {"late-interaction": late_interaction, "first-share": first_share}
-    if first_share is not None and late_interaction is None and kind_of(corpus) == CORPUS.name:
-        raise SettingError("--first-share: there is no second order without --late-interaction; give that too")
+    _check_first_share(first_share, late_interaction, corpus)
     with open_store(corpus, model, device=device, threads=threads) as opened:
         explainer = opened.model_settings if isinstance(opened, TokenIndex) else {"model": late_interaction or BUNDLED}
         chosen = filters.parse(where, opened.manifest.kept) if where else None
@@ -176,11 +171,8 @@ def search(
             )
         if late_interaction is not None:
             share = first_share if first_share is not None else FIRST_SHARE if how is not None else 0.0
-            with MedColBERT(late_interaction, device=device, threads=threads) as reranker:
-                answers = [
-                    _reranked(reranker, query, some, k, share, wanted, group_by)
-                    for query, some in zip(asked, answers, strict=True)
-                ]
+            reranker: dict[str, Any] = {"model": late_interaction, "device": device, "threads": threads}
+            answers = _all_reranked(reranker, asked, answers, k, share, wanted, group_by)
         found = [
             hits.Answer(query, some, opened.around(some, context, scope=within) if context else [])
             for query, some in zip(asked, answers, strict=True)
@@ -189,13 +181,51 @@ def search(
     if not any(answers):
         _tell_none(scope_is_empty=within is not None and empty, filtered=chosen is not None)
     if explain:
-        with MedColBERT(**explainer, device=device, threads=threads) as by:
-            found = [replace(each, carried=explaining.words_of(by, each.query, each.hits)) for each in found]
+        found = _explained({**explainer, "device": device, "threads": threads}, found)
     _print(found, form, kept, grouped=group_by is not None)
 
 
-def _print(answers: Sequence[hits.Answer], form: Form, kept: Mapping[str, str], *, grouped: bool) -> None:
+def _form(*, as_html: bool, as_json: bool, explain: bool, context: int | None) -> Form:
+    """The form of the answers.
+
+    Raises:
+        SettingError: Options that do not go together.
+    """
+    if as_html and (as_json or not explain):
+        raise SettingError("--html is the form of --explain for a browser: give --explain too, and no --json")
+    if explain and context is not None and not as_json:
+        raise SettingError("--context: --explain shows the passage alone; give --json too, or leave one out")
+    return "html" if as_html else "json" if as_json else "table"
+
+
+def _check_first_share(first_share: float | None, late_interaction: str | None, corpus: Path) -> None:
+    """Refuse a share of the first order where there is no second one.
+
+    Raises:
+        SettingError: ``--first-share`` for an embedded corpus, without ``--late-interaction``.
+    """
+    if first_share is None or late_interaction is not None:
+        return
+    from medembed.corpus.layout import CORPUS
+    from medembed.storage.manifest import kind_of
+
+    if kind_of(corpus) == CORPUS.name:
+        raise SettingError("--first-share: there is no second order without --late-interaction; give that too")
+
+
+def _explained(explainer: Mapping[str, Any], found: "list[hits.Answer]") -> "list[hits.Answer]":
+    """The answers, with the words that carried each hit's score."""
+    from medembed.cli import explaining
+    from medembed.colbert.model import MedColBERT
+
+    with MedColBERT(**explainer) as by:
+        return [replace(each, carried=explaining.words_of(by, each.query, each.hits)) for each in found]
+
+
+def _print(answers: "Sequence[hits.Answer]", form: Form, kept: Mapping[str, str], *, grouped: bool) -> None:
     """Print what was found, with the words that carried it where those are given."""
+    from medembed.cli import explaining, hits
+
     if form == "html":
         say(explaining.page([(each.query, each.hits, each.carried or []) for each in answers]))
         return
@@ -215,6 +245,9 @@ def _asked(queries: Sequence[str]) -> list[str]:
         InputFileError: A line of standard input that is not text in UTF-8.
         SettingError: A question is blank, is not text, or there is none.
     """
+    from medembed.rows.read import lines_of
+    from medembed.rows.sources import STDIN
+
     if list(queries).count(STDIN) > 1:
         raise SettingError(f"{STDIN} is given twice, and standard input can be read once: leave one out")
     asked = [
@@ -240,19 +273,41 @@ def _tell_none(*, scope_is_empty: bool, filtered: bool) -> None:
         say("no rows match --where", error=True)
 
 
-def _reranked(
-    reranker: MedColBERT,
-    query: str,
-    first: list[Hit],
+def _all_reranked(
+    reranker: Mapping[str, Any],
+    asked: Sequence[str],
+    answers: "Sequence[list[Hit]]",
     k: int,
     share: float,
-    assertion: Assertion | None,
+    assertion: "Assertion | None",
     group_by: str | None,
-) -> list[Hit]:
+) -> "list[list[Hit]]":
+    """The best hits of each query, ordered anew."""
+    from medembed.colbert.model import MedColBERT
+
+    with MedColBERT(**reranker) as by:
+        return [
+            _reranked(by, query, some, k, share, assertion, group_by)
+            for query, some in zip(asked, answers, strict=True)
+        ]
+
+
+def _reranked(
+    reranker: "MedColBERT",
+    query: str,
+    first: "list[Hit]",
+    k: int,
+    share: float,
+    assertion: "Assertion | None",
+    group_by: str | None,
+) -> "list[Hit]":
     """The best hits, ordered anew with MaxSim. With ``group_by`` they are the best of each group.
 
     Their score is MaxSim alone, or MaxSim together with the score they were found by.
     """
+    from medembed.runtime.tokenizer import TruncationWarning
+    from medembed.storage import grouped
+
     texts = [hit.text for hit in first if hit.text is not None]
     if len(texts) < len(first):
         raise SettingError(

@@ -19,7 +19,7 @@ from medembed.colbert.carried import Carried, carried
 from medembed.colbert.encoding import Role, TokenEncoder
 from medembed.colbert.layouts import Layout, read_layout
 from medembed.colbert.maxsim import maxsim
-from medembed.colbert.reranking import FIRST_SHARE, Ranked, checked_first, ranked
+from medembed.colbert.reranking import Ranked, checked_first, ranked
 from medembed.colbert.token_pooling import check_factor
 from medembed.errors import InputTypeError, SettingError
 from medembed.runtime import inputs as texts_of
@@ -30,6 +30,7 @@ from medembed.runtime.engines.interface import Engine
 from medembed.runtime.options import How
 from medembed.runtime.session import Session, warn_of, within
 from medembed.runtime.tokenizer import Overlong, Tokenizer
+from medembed.search.shares import FIRST_SHARE
 
 Floats = NDArray[np.float32]
 

@@ -13,9 +13,6 @@ from medembed.search.ranking import weighted
 
 Floats = NDArray[np.float32]
 
-# share of a hybrid first stage's scores beside MaxSim: between .2 and .5 the mean of three sets hardly moves (docs/experiments.md)
-FIRST_SHARE = 0.3
-
 
 @dataclass(frozen=True)
 class Ranked:

@@ -24,7 +24,8 @@ from medembed.rows.sources import Found
 from medembed.storage import arrow_files, indexing, syncing
 from medembed.storage.building import Plan, Summary, never
 from medembed.storage.indexing import Rows
-from medembed.storage.manifest import Manifest, Mode, RepeatedText
+from medembed.storage.manifest import Manifest, RepeatedText
+from medembed.storage.modes import SYNC_LIMIT, Mode
 from medembed.storage.repeats import Repeats
 from medembed.storage.shards import Encoded, Job, Runner, local, naming_rows
 from medembed.storage.syncing import Announce
@@ -59,7 +60,7 @@ class Settings:
     splitting: Splitting | None = None
     repeated_text: RepeatedText = "each"
     mode: Mode = "new"
-    sync_limit: float = syncing.LIMIT
+    sync_limit: float = SYNC_LIMIT
 
     def __post_init__(self) -> None:
         """Check the values."""

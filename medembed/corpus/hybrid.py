@@ -16,10 +16,9 @@ from medembed.corpus.search import Index
 from medembed.errors import SettingError
 from medembed.search.bm25 import Bm25
 from medembed.search.ranking import ndcg
+from medembed.search.shares import HYBRID_WEIGHT
 from medembed.search.topk import Floats, Integers
 
-# What one point of BM25 counts, in standard deviations of the query's dense scores. Chosen on six unlike sets (docs/experiments.md)
-WEIGHT = 0.08
 # The rows whose dense scores tell how far a query's scores are apart.
 SPREAD_ROWS = 1_000
 WEIGHTS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
@@ -38,13 +37,13 @@ class Hybrid:
         SettingError: A value outside these.
     """
 
-    weight: float = WEIGHT
+    weight: float = HYBRID_WEIGHT
     depth: int = 100
 
     def __post_init__(self) -> None:
         """Check the values."""
         if not (isfinite(self.weight) and self.weight >= 0):
-            raise SettingError(f"weight={self.weight}: give what BM25 counts, from 0, for instance {WEIGHT}")
+            raise SettingError(f"weight={self.weight}: give what BM25 counts, from 0, for instance {HYBRID_WEIGHT}")
         if self.depth < 1:
             raise SettingError(f"depth={self.depth}: give at least 1 candidate a side")
 

@@ -30,11 +30,11 @@ from medembed.search.words import VERSION
 from medembed.storage import arrow_files, derived, manifest
 from medembed.storage.building import Summary
 from medembed.storage.filters import Filter
-from medembed.storage.manifest import Mode, count_rows
+from medembed.storage.manifest import count_rows
+from medembed.storage.modes import SYNC_LIMIT, Mode
 from medembed.storage.opened import Opened
 from medembed.storage.scopes import Scope
 from medembed.storage.shards import row_columns
-from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 Floats = NDArray[np.float32]
@@ -87,7 +87,7 @@ class EmbeddedCorpus(Opened[Embedding, MedEmbed]):
     def _load(self, device: str, threads: int | None) -> MedEmbed:
         return MedEmbed(**self.model_settings, device=device, threads=threads)
 
-    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = LIMIT) -> Summary:
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = SYNC_LIMIT) -> Summary:
         return embed.index_python(
             rows, self.path, self.model, replace(embed.settings_of(self.manifest, mode), sync_limit=sync_limit)
         )

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from medembed.terminal import Terminal
+from medembed.console import Terminal
 
 LINE_EVERY_S = 30.0
 

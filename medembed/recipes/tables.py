@@ -7,6 +7,7 @@ from rich.table import Table
 
 from medembed.checkpoints import checkpoint
 from medembed.checkpoints.registry import BUNDLED
+from medembed.console import Terminal
 from medembed.recipes import chain
 from medembed.recipes.artifacts import MANIFEST, broken_files, open_manifest
 from medembed.recipes.catalog import Entry
@@ -16,7 +17,6 @@ from medembed.recipes.models import MADE
 from medembed.recipes.pipeline import Built, Step
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
-from medembed.terminal import Terminal
 
 
 def print_plan(recipe: Recipe, places: Places, steps: Sequence[Step]) -> None:

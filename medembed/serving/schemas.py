@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from medembed.clinical.asked import Assertion
-from medembed.colbert.reranking import FIRST_SHARE
 from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.search import ScanKind
 from medembed.runtime.tokenizer import Overlong
+from medembed.search.shares import FIRST_SHARE
 
 WHY_NO_IDS = "token ids of another model's vocabulary mean nothing here: send the texts (LangChain: check_embedding_ctx_length=False)"
 

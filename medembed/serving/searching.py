@@ -10,11 +10,12 @@ import numpy as np
 from medembed.clinical.asked import asked as wishes_of
 from medembed.colbert.carried import Carried
 from medembed.colbert.model import MedColBERT
-from medembed.colbert.reranking import FIRST_SHARE, ranked
+from medembed.colbert.reranking import ranked
 from medembed.corpus.hybrid import Hybrid
 from medembed.corpus.store import EmbeddedCorpus
 from medembed.errors import RefusedError
 from medembed.runtime.encoding import Cut, cut_of
+from medembed.search.shares import FIRST_SHARE
 from medembed.serving.answering import Answer, Asked
 from medembed.serving.corpora import Either, Query, Searched
 from medembed.serving.handlers import as_json, maxsim, ranker_of, texts_of, usage_of

@@ -16,7 +16,8 @@ from medembed.progress import RowBar
 from medembed.storage import shards, syncing
 from medembed.storage.changing import publish, with_deleted
 from medembed.storage.known import KnownRows, Notes
-from medembed.storage.manifest import E, Kind, Manifest, Mode, Shard, adds, check_encoding, count_rows, read_manifest
+from medembed.storage.manifest import E, Kind, Manifest, Shard, adds, check_encoding, count_rows, read_manifest
+from medembed.storage.modes import SYNC_LIMIT, Mode
 from medembed.storage.places import MANIFEST, SHARDS, STAGING, discard, entries
 from medembed.storage.repeats import Repeats
 from medembed.storage.scopes import ALL
@@ -108,7 +109,7 @@ class Plan(Generic[E]):
     runner_tells: bool = False
     stop: Callable[[], bool] = never
     unread: Collection[str] = ()
-    sync_limit: float = syncing.LIMIT
+    sync_limit: float = SYNC_LIMIT
     announce: Announce = syncing.silent
 
 

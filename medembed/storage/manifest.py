@@ -34,6 +34,7 @@ from medembed.errors import (
     MedEmbedError,
 )
 from medembed.storage.durable import hold, write_text_whole
+from medembed.storage.modes import Mode
 from medembed.storage.paths import below, check_tree, plain_name
 from medembed.storage.places import HOLDER, LOCK, MANIFEST, REJECTS, SHARDS, is_store
 from medembed.typed import KEPT_TYPES
@@ -49,7 +50,6 @@ RepeatedText = Literal["each", "once", "near"]
 
 Search then shows the first row of a text and names the others.
 """
-Mode = Literal["new", "append", "upsert", "sync", "overwrite"]
 FileName = Annotated[str, AfterValidator(plain_name)]
 """A manifest's name of a file below its folder. A name that leads out of it makes the manifest unreadable."""
 # A key that nobody knows is a damaged one: with "deleted" misspelt, what was deleted would be there again.

@@ -15,9 +15,9 @@ from medembed.storage import changing, grouped
 from medembed.storage.around import Around, around
 from medembed.storage.building import Summary
 from medembed.storage.filters import Filter
-from medembed.storage.manifest import E, Kind, Manifest, Mode, check_encoding
+from medembed.storage.manifest import E, Kind, Manifest, check_encoding
+from medembed.storage.modes import SYNC_LIMIT, Mode
 from medembed.storage.scopes import Scope
-from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 LOCAL = "sha256-"
@@ -85,7 +85,7 @@ class Opened(ABC, Generic[E, M]):
         """Load the model that the manifest names."""
 
     @abstractmethod
-    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = LIMIT) -> Summary:
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = SYNC_LIMIT) -> Summary:
         """Add rows from Python."""
 
     @property
@@ -275,7 +275,7 @@ class Opened(ABC, Generic[E, M]):
         """
         return self._changed(lambda: self._add(rows, "upsert"))
 
-    def sync(self, rows: Iterable[Mapping[str, Any]], *, limit: float = LIMIT) -> Summary:
+    def sync(self, rows: Iterable[Mapping[str, Any]], *, limit: float = SYNC_LIMIT) -> Summary:
         """Make the store hold these rows and no others.
 
         New rows are added, changed ones replaced, and rows that are not among them deleted. Unchanged rows are not encoded again.

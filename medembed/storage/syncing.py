@@ -13,9 +13,6 @@ from medembed.storage.known import KnownRows
 from medembed.storage.manifest import NOTE
 from medembed.storage.tables import Store
 
-# of a store's rows at most, so that an export that broke off deletes little
-LIMIT = 0.2
-
 
 @dataclass(frozen=True)
 class Changes:

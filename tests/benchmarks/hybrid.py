@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
-from medembed.colbert.reranking import FIRST_SHARE
 from medembed.corpus.embed import Settings, index_rows
 from medembed.corpus.hybrid import WEIGHT, WEIGHTS, Hybrid
 from medembed.recipes import retrieval
@@ -20,6 +19,7 @@ from medembed.rows import beir
 from medembed.rows.read import Row
 from medembed.search.bm25 import Bm25
 from medembed.search.ranking import ndcg, weighted
+from medembed.search.shares import FIRST_SHARE
 from medembed.storage.manifest import FORMAT
 from medembed.storage.places import MANIFEST
 from medembed.storage.tables import Hit

@@ -19,7 +19,8 @@ from medembed.corpus.embed import Settings, settings_of
 from medembed.corpus.layout import CORPUS
 from medembed.rows.read import Columns
 from medembed.storage.building import Summary
-from medembed.storage.manifest import Mode, read_manifest
+from medembed.storage.manifest import read_manifest
+from medembed.storage.modes import Mode
 from tests.benchmarks import report
 from tests.benchmarks.report import Claim, Result
 

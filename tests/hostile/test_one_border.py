@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.cli import app
-from medembed.terminal import Terminal, plain, say
+from medembed.console import Terminal
+from medembed.terminal import plain, say
 
 PACKAGE = Path(__file__).parents[2] / "medembed"
 MOVES = {"rmtree", "unlink", "rename", "renames", "rmdir", "move", "mkdtemp", "mkstemp", "NamedTemporaryFile"}

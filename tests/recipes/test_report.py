@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from medembed import __version__
+from medembed.console import Terminal
 from medembed.recipes import cards, pipeline, reporting
 from medembed.recipes.cost import estimate
 from medembed.recipes.load import load_recipe
@@ -20,7 +21,6 @@ from medembed.recipes.sources import Places
 from medembed.recipes.stages import score
 from medembed.recipes.tables import print_summary
 from medembed.recipes.train import main
-from medembed.terminal import Terminal
 from tests import tiny_bert
 from tests.recipes.conftest import write_lines
 

@@ -16,7 +16,7 @@ from medembed.corpus import embed
 from medembed.corpus.embed import Settings
 from medembed.rows.read import Columns
 from medembed.storage.building import Summary
-from medembed.storage.manifest import Mode
+from medembed.storage.modes import Mode
 from tests.colbert import folders
 
 pytest.importorskip("pyarrow")

@@ -28,7 +28,8 @@ from medembed.rows.sources import Found
 from medembed.storage import arrow_files, indexing, shards, syncing
 from medembed.storage.building import Plan, Summary, never
 from medembed.storage.durable import SHORT, file_sha256, write_hashed
-from medembed.storage.manifest import Manifest, Mode, Part, damaged
+from medembed.storage.manifest import Manifest, Part, damaged
+from medembed.storage.modes import SYNC_LIMIT, Mode
 from medembed.storage.paths import below
 from medembed.storage.places import entries
 from medembed.storage.shards import Encoded, Job, Record, local, naming_rows
@@ -68,7 +69,7 @@ class TokenSettings:
     assertions: bool = False
     splitting: Splitting | None = None
     mode: Mode = "new"
-    sync_limit: float = syncing.LIMIT
+    sync_limit: float = SYNC_LIMIT
 
     def __post_init__(self) -> None:
         """Check the values."""

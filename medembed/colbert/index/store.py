@@ -27,12 +27,11 @@ from medembed.per_process import computing
 from medembed.storage import arrays, arrow_files, manifest
 from medembed.storage.building import Summary
 from medembed.storage.filters import Filter
-from medembed.storage.manifest import Mode
+from medembed.storage.modes import SYNC_LIMIT, Mode
 from medembed.storage.opened import Opened
 from medembed.storage.paths import below
 from medembed.storage.scopes import Scope
 from medembed.storage.shards import row_columns
-from medembed.storage.syncing import LIMIT
 from medembed.storage.tables import Hit, Store
 
 Floats = NDArray[np.float32]
@@ -102,7 +101,7 @@ class TokenIndex(Opened[TokenEncoding, MedColBERT]):
     def _load(self, device: str, threads: int | None) -> MedColBERT:
         return MedColBERT(**self.model_settings, device=device, threads=threads)
 
-    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = LIMIT) -> Summary:
+    def _add(self, rows: Iterable[Mapping[str, Any]], mode: Mode, sync_limit: float = SYNC_LIMIT) -> Summary:
         return building.index_python(
             rows, self.path, self.model, replace(building.settings_of(self.manifest, mode), sync_limit=sync_limit)
         )
