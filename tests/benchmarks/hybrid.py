@@ -13,13 +13,13 @@ import numpy as np
 
 from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
 from medembed.corpus.embed import Settings, index_rows
-from medembed.corpus.hybrid import WEIGHT, WEIGHTS, Hybrid
+from medembed.corpus.hybrid import WEIGHTS, Hybrid
 from medembed.recipes import retrieval
 from medembed.rows import beir
 from medembed.rows.read import Row
 from medembed.search.bm25 import Bm25
 from medembed.search.ranking import ndcg, weighted
-from medembed.search.shares import FIRST_SHARE
+from medembed.search.shares import FIRST_SHARE, HYBRID_WEIGHT
 from medembed.storage.manifest import FORMAT
 from medembed.storage.places import MANIFEST
 from medembed.storage.tables import Hit
@@ -54,7 +54,7 @@ def measure(folder: Path, model: MedEmbed, late: MedColBERT) -> dict[str, Any]:
     lexical = [[names[row] for row in np.argsort(-words.scores(text), kind="stable")[:10]] for text in asked]
     return {
         "engine": folder.name, "queries": len(judged), "dense": by_weight[0.0], "BM25": mean_ndcg(lexical),
-        "hybrid": by_weight[WEIGHT], **{f"weight {weight:g}": value for weight, value in by_weight.items()},
+        "hybrid": by_weight[HYBRID_WEIGHT], **{f"weight {weight:g}": value for weight, value in by_weight.items()},
         "dense, then late": second(None, 0.0), "hybrid, then late and its share": second(Hybrid(), FIRST_SHARE),
     }  # fmt: skip
 
