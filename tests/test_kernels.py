@@ -111,7 +111,9 @@ def test_a_package_that_cannot_be_imported_is_passed_over(
 
 @needs_kernels
 @pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token"])
-def test_rows_of_any_length_give_the_vectors_of_fp32(tmp_path: Path, found: checkpoint.Checkpoint, pooling: str) -> None:
+def test_rows_of_any_length_give_the_vectors_of_fp32(
+    tmp_path: Path, found: checkpoint.Checkpoint, pooling: str
+) -> None:
     config = {key: found.config[key] for key in WIDE}
     found = checkpoint.fetch(str(tiny_bert.make(tmp_path / "pooled", pooling=pooling, config=config)))
     ids = some_ids(LENGTHS)

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <utility>
 
 #ifdef __linux__
 #include <sys/syscall.h>
@@ -121,7 +122,7 @@ struct Work {
         states = allocated<bf16>(rows * hidden), joined = allocated<bf16>(3 * rows * hidden);
         mixed = allocated<bf16>(rows * hidden), inner = allocated<bf16>(rows * model.inner);
         keys = allocated<bf16>(rows * size), values = allocated<bf16>(rows * size), shares = allocated<bf16>(rows * BLOCK);
-        scores = allocated<float>((rows + BLOCK) * BLOCK), block = allocated<float>(BLOCK * hidden);
+        scores = allocated<float>((rows + BLOCK) * BLOCK), block = allocated<float>(2 * BLOCK * hidden);
         last = allocated<float>(rows * hidden);
         if (!states || !joined || !mixed || !inner || !keys || !values || !shares || !scores || !block || !last) {
             release();
@@ -134,27 +135,45 @@ struct Work {
 
 // ------------------------------------------------------------------------------------------------ the layers
 
-// to = from times the matrix, plus its bias, and GELU where it is asked for. A panel of weights stays in the first cache.
+// What remains to be done with a block that has been multiplied: bias, GELU where it is asked for, rounding.
+template <bool ACTIVE>
+struct Finish {
+    int rows_a_step, row = 0, rows = 0;
+    const float *block = nullptr, *bias = nullptr;
+    bf16* to = nullptr;
+
+    void begin(const float* block_, const float* bias_, bf16* to_, int rows_) {
+        block = block_, bias = bias_, to = to_, row = 0, rows = rows_;
+    }
+
+    inline __attribute__((always_inline)) void operator()() {
+        for (int i = 0; i < rows_a_step && row < rows; i++, row++) {
+            const __m512 a = _mm512_add_ps(_mm512_load_ps(block + row * BLOCK), _mm512_load_ps(bias));
+            const __m512 b = _mm512_add_ps(_mm512_load_ps(block + row * BLOCK + 16), _mm512_load_ps(bias + 16));
+            if (ACTIVE) store(to + row * BLOCK, gelu(a), gelu(b));
+            else store(to + row * BLOCK, a, b);
+        }
+    }
+};
+
+// to = from times the matrix, plus its bias, and GELU where it is asked for. A panel of weights stays in the first cache; while a
+// block is multiplied, the one before is finished.
 template <bool ACTIVE>
 void transform(const Dense& dense, const bf16* from, bf16* to, const Work& work, int tokens) {
     const int steps = dense.inputs / BLOCK;
-    float* block = work.block;
+    Finish<ACTIVE> finish{(BLOCK + steps - 1) / steps};
+    float *block = work.block, *other = block + BLOCK * BLOCK;
     for (int column = 0; column < dense.outputs; column += BLOCK, to += work.panel) {
         const bf16* weight = dense.weight + static_cast<size_t>(column) * dense.inputs;
-        const __m512 low = _mm512_load_ps(dense.bias + column), high = _mm512_load_ps(dense.bias + column + 16);
         for (int row = 0; row < tokens; row += BLOCK) {
             const int rows = tokens - row > TILE_ROWS ? BLOCK : TILE_ROWS;
-            if (rows == BLOCK) multiply<2>(from + row * BLOCK, work.panel, weight, 2 * TILE, steps, block, BLOCK);
-            else multiply<1>(from + row * BLOCK, work.panel, weight, 2 * TILE, steps, block, BLOCK);
-            for (int r = 0; r < rows; r++) {
-                const __m512 a = _mm512_add_ps(_mm512_load_ps(block + r * BLOCK), low);
-                const __m512 b = _mm512_add_ps(_mm512_load_ps(block + r * BLOCK + 16), high);
-                bf16* place = to + static_cast<size_t>(row + r) * BLOCK;
-                if (ACTIVE) store(place, gelu(a), gelu(b));
-                else store(place, a, b);
-            }
+            multiply_rows<true>(rows, from + row * BLOCK, work.panel, weight, steps, block, BLOCK, finish);
+            finish.begin(block, dense.bias + column, to + static_cast<size_t>(row) * BLOCK, rows);
+            std::swap(block, other);
         }
     }
+    finish.rows_a_step = BLOCK;
+    finish();
 }
 
 // one row of floats, normalized into its place in the panels, and as floats where `last` is given
@@ -184,49 +203,90 @@ void normalize(const float* row, const Norm& norm, const Model& model, bf16* to,
     }
 }
 
-// states = norm(from times the matrix + bias + states)
+// What remains to be done with rows that have been multiplied: bias, the states before, norm.
+struct Close {
+    const Dense& dense;
+    const Norm& norm;
+    const Model& model;
+    const Work& work;
+    float* last;
+    int steps_a_row, step = 0, row = 0, end = 0;
+    float* sums = nullptr;
+
+    void begin(float* sums_, int row_, int end_) { sums = sums_, row = row_, end = end_, step = 0; }
+
+    inline __attribute__((always_inline)) void operator()() {
+        if (row == end || ++step % steps_a_row) return;
+        one();
+    }
+
+    __attribute__((noinline)) void one() {
+        const int width = dense.outputs;
+        bf16* state = work.states + static_cast<size_t>(row) * BLOCK;
+        for (int i = 0; i < width; i += 16) {
+            const bf16* before = state + i / BLOCK * work.panel + i % BLOCK;
+            const __m512 biased = _mm512_add_ps(_mm512_load_ps(sums + i), _mm512_load_ps(dense.bias + i));
+            _mm512_store_ps(sums + i, _mm512_add_ps(biased, floats(before)));
+        }
+        normalize(sums, norm, model, state, work.panel, last ? last + static_cast<size_t>(row) * width : nullptr);
+        row++, sums += width;
+    }
+
+    void rest() {
+        while (row < end) one();
+    }
+};
+
+// states = norm(from times the matrix + bias + states); while a block of rows is multiplied, the one before is closed
 void add(const Dense& dense, const Norm& norm, const Model& model, const bf16* from, const Work& work, int tokens, float* last) {
     const int steps = dense.inputs / BLOCK, width = dense.outputs;
-    float* block = work.block;
+    const int steps_a_row = steps * (width / BLOCK) / BLOCK;
+    Close close{dense, norm, model, work, last, steps_a_row > 0 ? steps_a_row : 1};
+    float *block = work.block, *other = block + BLOCK * width;
     for (int row = 0; row < tokens; row += BLOCK) {
-        const bool two = tokens - row > TILE_ROWS;
+        const int rows = tokens - row < BLOCK ? tokens - row : BLOCK;
         for (int column = 0; column < width; column += BLOCK) {
             const bf16* weight = dense.weight + static_cast<size_t>(column) * dense.inputs;
-            if (two) multiply<2>(from + row * BLOCK, work.panel, weight, 2 * TILE, steps, block + column, width);
-            else multiply<1>(from + row * BLOCK, work.panel, weight, 2 * TILE, steps, block + column, width);
+            multiply_rows<false>(rows, from + row * BLOCK, work.panel, weight, steps, block + column, width, close);
         }
-        for (int r = 0; r < BLOCK && row + r < tokens; r++) {
-            float* sum = block + static_cast<size_t>(r) * width;
-            bf16* state = work.states + static_cast<size_t>(row + r) * BLOCK;
-            for (int i = 0; i < width; i += 16) {
-                const bf16* before = state + i / BLOCK * work.panel + i % BLOCK;
-                const __m512 biased = _mm512_add_ps(_mm512_load_ps(sum + i), _mm512_load_ps(dense.bias + i));
-                _mm512_store_ps(sum + i, _mm512_add_ps(biased, floats(before)));
-            }
-            normalize(sum, norm, model, state, work.panel, last ? last + static_cast<size_t>(row + r) * width : nullptr);
-        }
+        close.rest();
+        close.begin(block, row, row + rows);
+        std::swap(block, other);
     }
+    close.rest();
 }
 
 // ------------------------------------------------------------------------------------------------- attention
 
-// one row of scores -> shares as bf16 in panels of 32 rows; their sum, before rounding, is returned
-float softmax(float* row, int count, float scale, bf16* to) {
+// Scores of some rows -> shares as bf16 in panels of 32 rows, and what each row's have to be divided by. Row by row in each of
+// three passes, so that no row waits for the sum over another's lanes.
+inline void softmax(float* scores, size_t width, int rows, int count, float scale, bf16* to, float* divisors) {
     const int last = (count - 1) / 16 * 16, panels = (count + BLOCK - 1) / BLOCK;
     const __m512 lowest = _mm512_set1_ps(-INFINITY), scales = _mm512_set1_ps(scale);
-    __m512 highest = _mm512_mask_loadu_ps(lowest, static_cast<__mmask16>((1u << (count - last)) - 1), row + last);
-    _mm512_storeu_ps(row + last, highest);
-    if (last % BLOCK == 0) _mm512_storeu_ps(row + last + 16, lowest);
-    for (int i = 0; i < last; i += 16) highest = _mm512_max_ps(highest, _mm512_loadu_ps(row + i));
-    const __m512 offset = _mm512_set1_ps(-scale * _mm512_reduce_max_ps(highest));
-    __m512 a = _mm512_setzero_ps(), b = a;
-    for (int i = 0; i < panels; i++, row += BLOCK, to += 2 * TILE) {
-        const __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_loadu_ps(row), scales, offset));
-        const __m512 high = power_of_two(_mm512_fmadd_ps(_mm512_loadu_ps(row + 16), scales, offset));
-        a = _mm512_add_ps(a, low), b = _mm512_add_ps(b, high);
-        store(to, low, high);
+    const __mmask16 there = static_cast<__mmask16>((1u << (count - last)) - 1);
+    float offsets[BLOCK];
+    __m512 sums[BLOCK];
+    for (int r = 0; r < rows; r++) {
+        float* row = scores + r * width;
+        __m512 highest = _mm512_mask_loadu_ps(lowest, there, row + last);
+        _mm512_storeu_ps(row + last, highest);
+        if (last % BLOCK == 0) _mm512_storeu_ps(row + last + 16, lowest);
+        for (int i = 0; i < last; i += 16) highest = _mm512_max_ps(highest, _mm512_loadu_ps(row + i));
+        offsets[r] = -scale * _mm512_reduce_max_ps(highest);
     }
-    return _mm512_reduce_add_ps(_mm512_add_ps(a, b));
+    for (int r = 0; r < rows; r++) {
+        const float* row = scores + r * width;
+        const __m512 offset = _mm512_set1_ps(offsets[r]);
+        __m512 a = _mm512_setzero_ps(), b = a;
+        for (int i = 0; i < panels; i++) {
+            const __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_loadu_ps(row + i * BLOCK), scales, offset));
+            const __m512 high = power_of_two(_mm512_fmadd_ps(_mm512_loadu_ps(row + i * BLOCK + 16), scales, offset));
+            a = _mm512_add_ps(a, low), b = _mm512_add_ps(b, high);
+            store(to + (static_cast<size_t>(i) * BLOCK + r) * BLOCK, low, high);
+        }
+        sums[r] = _mm512_add_ps(a, b);
+    }
+    for (int r = 0; r < rows; r++) divisors[r] = _mm512_reduce_add_ps(sums[r]);
 }
 
 // up to 16 or 32 queries of one head of PARTS panels
@@ -248,14 +308,14 @@ void attend_block(const bf16* query, const Work& work, int rows, int count, floa
         _tile_stored(0, work.scores + key, width * 4);
         if (TILES == 2) _tile_stored(2, work.scores + 16 * width + key, width * 4);
     }
-    float sums[BLOCK];
-    for (int r = 0; r < rows; r++) sums[r] = softmax(work.scores + r * width, count, scale, work.shares + r * BLOCK);
+    float divisors[BLOCK];
+    softmax(work.scores, width, rows, count, scale, work.shares, divisors);
     const int steps = (count + BLOCK - 1) / BLOCK;
     for (int part = 0; part < PARTS; part++, to += work.panel) {
         const bf16* value = work.values + static_cast<size_t>(part) * 2 * TILE;
-        multiply<TILES>(work.shares, 2 * TILE, value, PARTS * 2 * TILE, steps, work.block, BLOCK);
+        multiply<TILES, true>(work.shares, 2 * TILE, value, PARTS * 2 * TILE, steps, work.block, BLOCK, [] {});
         for (int r = 0; r < rows; r++) {
-            const __m512 share = _mm512_set1_ps(1.f / sums[r]);
+            const __m512 share = _mm512_set1_ps(1.f / divisors[r]);
             const float* sum = work.block + r * BLOCK;
             store(to + r * BLOCK, _mm512_mul_ps(_mm512_load_ps(sum), share), _mm512_mul_ps(_mm512_load_ps(sum + 16), share));
         }

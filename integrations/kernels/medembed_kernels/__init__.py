@@ -18,7 +18,10 @@ INSTRUCTIONS = ("fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf
 # a head is one or two panels of 32 columns
 PANEL, HEAD_SIZES = 32, (32, 64)
 POOLING = {None: 0, "mean": 1, "cls": 2}
-STATUS = {1: "memory ran out", 2: "a text without tokens, longer than the model reads, or with ids that it does not know"}
+STATUS = {
+    1: "memory ran out",
+    2: "a text without tokens, longer than the model reads, or with ids that it does not know",
+}
 
 _Floats, _Ints = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int32)
 

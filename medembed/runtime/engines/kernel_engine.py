@@ -35,7 +35,10 @@ def _package() -> tuple[ModuleType | None, str]:
     except ImportError as error:
         return None, f"it cannot be imported ({error})"
     if package.INTERFACE != INTERFACE:
-        return None, f"its interface is {package.INTERFACE}, this medembed takes {INTERFACE}: install the two that belong together"
+        return (
+            None,
+            f"its interface is {package.INTERFACE}, this medembed takes {INTERFACE}: install the two that belong together",
+        )
     missing = package.missing()
     return (package, "") if missing is None else (None, missing)
 
