@@ -228,12 +228,12 @@ $(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt $(ADAPTED:%=inte
 	  $(ADAPTED:%=--editable integrations/%) $(ADAPTED:%=--group integrations/%/pyproject.toml:test)
 	@touch $@
 
-# From a copy: setuptools leaves what it builds beside the sources.
+# From a copy: setuptools leaves what it builds beside the sources. It is the one that came with torch.
 $(KERNELS)/.ready: $(VENV)/.full $(wildcard integrations/kernels/*.* integrations/kernels/medembed_kernels/*.py)
 	@echo "Building medembed-kernels into $(KERNELS) ..."
 	@rm -rf $(KERNELS) $(KERNELS)-source
 	@mkdir -p $(KERNELS) && cp -r integrations/kernels $(KERNELS)-source
-	@$(BIN)/python $(PIP) $(CONSTRAIN) --no-deps --target $(KERNELS) $(KERNELS)-source
+	@$(BIN)/python $(PIP) --no-build-isolation --no-deps --target $(KERNELS) $(KERNELS)-source
 	@rm -rf $(KERNELS)-source
 	@touch $@
 

@@ -176,16 +176,12 @@ void transform(const Dense& dense, const bf16* from, bf16* to, const Work& work,
     finish();
 }
 
-// one row of floats, normalized into its place in the panels, and as floats where `last` is given
-void normalize(const float* row, const Norm& norm, const Model& model, bf16* to, size_t panel, float* last) {
+// One row of floats and the sums of its lanes, normalized into its place in the panels; as floats too where `last` is given. The
+// variance is summed over differences from the mean, as torch does.
+void normalize(const float* row, __m512 sums, const Norm& norm, const Model& model, bf16* to, size_t panel, float* last) {
     const int width = model.hidden;
+    const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sums) / width);
     __m512 a = _mm512_setzero_ps(), b = a;
-    for (int i = 0; i < width; i += 32) {
-        a = _mm512_add_ps(a, _mm512_load_ps(row + i));
-        b = _mm512_add_ps(b, _mm512_load_ps(row + i + 16));
-    }
-    const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_add_ps(a, b)) / width);
-    a = b = _mm512_setzero_ps();
     for (int i = 0; i < width; i += 32) {
         const __m512 c = _mm512_sub_ps(_mm512_load_ps(row + i), mean), d = _mm512_sub_ps(_mm512_load_ps(row + i + 16), mean);
         a = _mm512_fmadd_ps(c, c, a), b = _mm512_fmadd_ps(d, d, b);
@@ -211,9 +207,9 @@ struct Close {
     const Work& work;
     float* last;
     int steps_a_row, step = 0, row = 0, end = 0;
-    float* sums = nullptr;
+    float* rows = nullptr;
 
-    void begin(float* sums_, int row_, int end_) { sums = sums_, row = row_, end = end_, step = 0; }
+    void begin(float* rows_, int row_, int end_) { rows = rows_, row = row_, end = end_, step = 0; }
 
     inline __attribute__((always_inline)) void operator()() {
         if (row == end || ++step % steps_a_row) return;
@@ -223,13 +219,21 @@ struct Close {
     __attribute__((noinline)) void one() {
         const int width = dense.outputs;
         bf16* state = work.states + static_cast<size_t>(row) * BLOCK;
-        for (int i = 0; i < width; i += 16) {
-            const bf16* before = state + i / BLOCK * work.panel + i % BLOCK;
-            const __m512 biased = _mm512_add_ps(_mm512_load_ps(sums + i), _mm512_load_ps(dense.bias + i));
-            _mm512_store_ps(sums + i, _mm512_add_ps(biased, floats(before)));
+        const bf16* before = state;
+        const auto summed = [&](int i, int half) {
+            const __m512 biased = _mm512_add_ps(_mm512_load_ps(rows + i + half), _mm512_load_ps(dense.bias + i + half));
+            const __m512 sum = _mm512_add_ps(biased, floats(before + half));
+            _mm512_store_ps(rows + i + half, sum);
+            return sum;
+        };
+        __m512 a = _mm512_setzero_ps(), b = a;
+        for (int i = 0; i < width; i += BLOCK, before += work.panel) {
+            a = _mm512_add_ps(a, summed(i, 0));
+            b = _mm512_add_ps(b, summed(i, 16));
         }
-        normalize(sums, norm, model, state, work.panel, last ? last + static_cast<size_t>(row) * width : nullptr);
-        row++, sums += width;
+        float* to = last ? last + static_cast<size_t>(row) * width : nullptr;
+        normalize(rows, _mm512_add_ps(a, b), norm, model, state, work.panel, to);
+        row++, rows += width;
     }
 
     void rest() {
@@ -353,10 +357,14 @@ void embed(const Model& model, const Work& work, const int32_t* ids, const int32
         for (int at = starts[text]; at < starts[text + 1]; at++) {
             const float* word = model.words + static_cast<size_t>(ids[at]) * width;
             const float* place = model.places + static_cast<size_t>(at - starts[text]) * width;
-            for (int i = 0; i < width; i += 16)
-                _mm512_store_ps(work.block + i, _mm512_add_ps(_mm512_loadu_ps(word + i), _mm512_loadu_ps(place + i)));
+            __m512 sums = _mm512_setzero_ps();
+            for (int i = 0; i < width; i += 16) {
+                const __m512 sum = _mm512_add_ps(_mm512_loadu_ps(word + i), _mm512_loadu_ps(place + i));
+                _mm512_store_ps(work.block + i, sum);
+                sums = _mm512_add_ps(sums, sum);
+            }
             bf16* to = work.states + static_cast<size_t>(at) * BLOCK;
-            normalize(work.block, model.embedded, model, to, work.panel, nullptr);
+            normalize(work.block, sums, model.embedded, model, to, work.panel, nullptr);
         }
 }
 

@@ -50,17 +50,14 @@ inline __m512 gelu(__m512 x) {
     return _mm512_mul_ps(x, _mm512_fmadd_ps(t, p, _mm512_set1_ps(0.5f)));
 }
 
-// 2 to the power of x, for x up to 0. The fraction by a polynomial of degree 3 whose largest error is 8e-5 of the value; adding
-// 1.5 * 2^23 rounds to a whole number, which is then added to the exponent.
+// 2 to the power of x. The part behind the point by a polynomial of degree 3 whose largest error is 8e-5 of the value; far below
+// zero, and for minus infinity, the scaling gives 0.
 inline __m512 power_of_two(__m512 x) {
-    const __m512 magic = _mm512_set1_ps(12582912.f);
-    x = _mm512_max_ps(x, _mm512_set1_ps(-126.f));
-    const __m512 whole = _mm512_add_ps(x, magic), f = _mm512_sub_ps(x, _mm512_sub_ps(whole, magic));
-    __m512 p = _mm512_fmadd_ps(f, _mm512_set1_ps(0.05516975f), _mm512_set1_ps(0.2426089f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.69326107f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.99992823f));
-    const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(whole), 23);
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
+    const __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    __m512 p = _mm512_fmadd_ps(f, _mm512_set1_ps(0.07802187651f), _mm512_set1_ps(0.2260665596f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.6958361268f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.9999247193f));
+    return _mm512_scalef_ps(p, x);
 }
 
 // 16 or 32 rows of `from`, a tile in each step, times 32 packed columns: floats, `width` from one row to the next. Beside each
