@@ -82,6 +82,7 @@ def test_bf16_on_such_a_cpu_is_theirs(found: checkpoint.Checkpoint) -> None:
         ({"INTERFACE": 2}, {}, "its interface is 2, this medembed takes 1"),
         ({"fits": lambda **_widths: False}, {}, "it has no heads of this width"),
         ({}, {"hidden_act": "relu"}, "it has no relu"),
+        ({}, {"position_embedding_type": None, "hidden_act": "gelu_new"}, "it has no gelu_new"),
     ],
 )
 def test_where_they_do_not_run_openvino_does_and_the_line_says_why(

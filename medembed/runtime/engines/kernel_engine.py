@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.errors import EngineError
-from medembed.runtime.engines.bert_shape import BertShape, fitting
+from medembed.runtime.engines.bert_shape import BertShape, fitting, is_plain
 from medembed.runtime.engines.interface import Precision, TokenIds, engine_pooling
 from medembed.runtime.engines.slots import Slots
 
@@ -47,7 +47,7 @@ def missing(config: Mapping[str, Any]) -> str | None:
     """Tell why the package does not run a model here.
 
     Args:
-        config: ``config.json`` of a model that the OpenVINO engine can run.
+        config: The model's ``config.json``.
 
     Returns:
         The reason, or None where it runs.
@@ -55,6 +55,8 @@ def missing(config: Mapping[str, Any]) -> str | None:
     package, why = _package()
     if package is None:
         return why
+    if not is_plain(config):
+        return "it runs BERT with absolute positions only"
     activation, shape = config.get("hidden_act", "gelu"), BertShape(config)
     if activation != "gelu":
         return f"it has no {activation}"
