@@ -71,7 +71,7 @@ test-adapters: $(ADAPTERS)/.ready ## Run the suites of the adapters for LangChai
 	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/test_stores.py tests/no_network/test_adapters.py
 
 test-kernels: $(KERNELS)/.ready ## Build medembed-kernels (g++) and hold it against OpenVINO in fp32, where the CPU has AMX
-	@PYTHONPATH=$(abspath $(KERNELS)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_kernels.py $(ARGS)
+	@PYTHONPATH=$(abspath $(KERNELS)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_kernels.py tests/test_processes.py -m "" -k kernels $(ARGS)
 
 test-dropin: $(DROPIN)/.ready ## Give a MedEmbed to BERTopic, KeyBERT, txtai, mteb and the evaluators of sentence-transformers, in an environment of their own
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(DROPIN)/bin/python -m pytest -q tests/dropin -o filterwarnings=default $(ARGS)

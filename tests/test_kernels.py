@@ -30,14 +30,8 @@ NARROW = {**WIDE, "num_attention_heads": 4}
 LENGTHS = [1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 100, 255, 256, 257, 511, 512]
 
 
-def why_not() -> str:
-    """The reason why the package does not run here, or nothing."""
-    if not kernel_engine.installed():
-        return "medembed-kernels is not installed: make test-kernels"
-    return kernel_engine.missing({**tiny_bert.CONFIG, **WIDE}) or ""
-
-
-needs_kernels = pytest.mark.skipif(bool(why_not()), reason=why_not())
+WHY_NOT = tiny_bert.without_kernels(WIDE)
+needs_kernels = pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or "")
 
 
 @pytest.fixture(params=[NARROW, WIDE], ids=["heads of 32", "heads of 64"])
