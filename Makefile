@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-thorough test-all tiny tiny-colbert legal-tiny test-adapters test-dropin test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
+.PHONY: help demo test test-thorough test-all tiny tiny-colbert legal-tiny test-adapters test-kernels test-dropin test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +9,7 @@ PEERS ?= .venv-peers
 VLLM ?= .venv-vllm
 ADAPTERS ?= .venv-adapters
 ADAPTED := langchain llamaindex haystack chroma daft
+KERNELS ?= build/kernels
 ADAPTERS_PEERS ?= .venv-adapters-peers
 AUDIT ?= .venv-audit
 SERVE ?= .venv-serve
@@ -68,6 +69,9 @@ test-adapters: $(ADAPTERS)/.ready ## Run the suites of the adapters for LangChai
 	  (cd integrations/$$adapter && OMP_NUM_THREADS=1 $(abspath $(ADAPTERS))/bin/python -m pytest -q $(ARGS)) || exit 1; done
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HAYSTACK_TELEMETRY_ENABLED=False DO_NOT_TRACK=true $(ADAPTERS)/bin/python -m pytest -q tests/docs/test_code_blocks.py -m "not slow" -k "blocks_run and (rag- or daft)"
 	@OMP_NUM_THREADS=1 $(ADAPTERS)/bin/python -m pytest -q tests/test_stores.py tests/no_network/test_adapters.py
+
+test-kernels: $(KERNELS)/.ready ## Build medembed-kernels (g++) and hold it against OpenVINO in fp32, where the CPU has AMX
+	@PYTHONPATH=$(abspath $(KERNELS)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_kernels.py tests/test_processes.py -m "" -k kernels $(ARGS)
 
 test-dropin: $(DROPIN)/.ready ## Give a MedEmbed to BERTopic, KeyBERT, txtai, mteb and the evaluators of sentence-transformers, in an environment of their own
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(DROPIN)/bin/python -m pytest -q tests/dropin -o filterwarnings=default $(ARGS)
@@ -222,6 +226,15 @@ $(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt $(ADAPTED:%=inte
 	@$(ADAPTERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
 	@$(ADAPTERS)/bin/python $(PIP) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable '.[corpus]' \
 	  $(ADAPTED:%=--editable integrations/%) $(ADAPTED:%=--group integrations/%/pyproject.toml:test)
+	@touch $@
+
+# From a copy: setuptools leaves what it builds beside the sources. It is the one that came with torch.
+$(KERNELS)/.ready: $(VENV)/.full $(wildcard integrations/kernels/*.* integrations/kernels/medembed_kernels/*.py)
+	@echo "Building medembed-kernels into $(KERNELS) ..."
+	@rm -rf $(KERNELS) $(KERNELS)-source
+	@mkdir -p $(KERNELS) && cp -r integrations/kernels $(KERNELS)-source
+	@$(BIN)/python $(PIP) --no-build-isolation --no-deps --target $(KERNELS) $(KERNELS)-source
+	@rm -rf $(KERNELS)-source
 	@touch $@
 
 $(ADAPTERS_PEERS)/.ready: pyproject.toml $(ADAPTED:%=integrations/%/pyproject.toml) tests/benchmarks/adapters_peers.txt

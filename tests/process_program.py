@@ -47,9 +47,16 @@ def _token_index(folder: Path) -> TokenIndex:
     return TokenIndex.build(folder / f"tokens-{os.getpid()}", ROWS, model)
 
 
+def _kernels(folder: Path) -> MedEmbed:
+    model = MedEmbed(folder / "wide", threads=2)
+    assert model.engine_name == "kernels", model
+    return model
+
+
 OBJECTS: dict[str, tuple[Callable[[Path], Any], Use]] = {
     "openvino": (lambda folder: MedEmbed(folder / "bert", threads=2), _encode),
     "openvino-int8": (lambda folder: MedEmbed(folder / "bert", threads=2, precision="int8"), _encode),
+    "kernels": (_kernels, _encode),
     "torch": (lambda folder: MedEmbed(folder / "roberta", threads=2), _encode),
     "fake": (lambda folder: MedEmbed(folder / "bert", engine=FakeEngine(64, concurrency=2)), _encode),
     "late-interaction": (lambda folder: MedColBERT(folder / "colbert", threads=2), _late),

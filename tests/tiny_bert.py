@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from medembed.checkpoints.checkpoint import BUNDLED_FOLDER
+from medembed.runtime.engines import kernel_engine
 from medembed.runtime.engines.bert_shape import BertShape
 
 CONFIG: Mapping[str, Any] = {
@@ -79,3 +80,10 @@ def make(
 
 def _write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def without_kernels(config: Mapping[str, Any]) -> str | None:
+    """The reason why medembed-kernels does not run a configuration here; None where it does."""
+    if not kernel_engine.installed():
+        return "medembed-kernels is not installed: make test-kernels"
+    return kernel_engine.missing({**CONFIG, **config})

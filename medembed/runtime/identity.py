@@ -13,7 +13,7 @@ from medembed.checkpoints.registry import ModelSpec
 # raised when the same facts begin to give another fingerprint; every stamp in a store is then refused
 VERSION = 1
 # engines that run a checkpoint's own weights; any other is part of what the vectors are
-FAITHFUL_ENGINES = ("openvino", "torch")
+FAITHFUL_ENGINES = ("openvino", "kernels", "torch")
 
 
 class Comparable(Protocol):

@@ -171,7 +171,7 @@ class Session(ClosedByWith, Generic[Running]):
 
     @property
     def engine_name(self) -> str:
-        """The engine's name: ``"openvino"``, ``"torch"``, or that of one that was passed in."""
+        """The engine's name: ``"openvino"``, ``"kernels"``, ``"torch"``, or that of one that was passed in."""
         return self._encoder().engine.name
 
     @property

@@ -20,7 +20,7 @@ from tests.benchmarks import texts
 from tests.benchmarks.engines import ENGINES, Encode, Place
 
 PACKAGES = (
-    "medembed", "openvino", "torch", "transformers", "sentence-transformers", "tokenizers", "numpy",
+    "medembed", "medembed-kernels", "openvino", "torch", "transformers", "sentence-transformers", "tokenizers", "numpy",
     "optimum-intel", "optimum-onnx", "onnxruntime", "fastembed",
 )  # fmt: skip
 

@@ -87,11 +87,19 @@ def _auto_device() -> tuple[list[str], str]:
 
 
 def _cpu_engine(checkpoint: Checkpoint, asked: PrecisionSetting, threads: int) -> tuple[Engine, str]:
+    from medembed.runtime.engines import kernel_engine
+
+    passed_over = ""
+    if asked in ("auto", "bf16") and kernel_engine.installed():
+        missing = kernel_engine.missing(checkpoint.config)
+        if missing is None:
+            return kernel_engine.KernelEngine(checkpoint, threads), "medembed-kernels runs BERT in bf16 on this CPU"
+        passed_over = f"; medembed-kernels is not used: {missing}"
     from medembed.runtime.engines import openvino_engine
 
     if openvino_engine.can_run(checkpoint.config):
         precision, why = _cpu_precision(asked, has_bf16=openvino_engine.cpu_has_bf16())
-        return openvino_engine.OpenVinoEngine(checkpoint, precision, threads), why
+        return openvino_engine.OpenVinoEngine(checkpoint, precision, threads), why + passed_over
     kind = checkpoint.config.get("model_type")
     if importlib.util.find_spec("torch") is None:
         raise UnsupportedModelError(

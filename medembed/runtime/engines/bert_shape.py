@@ -77,6 +77,16 @@ class BertShape:
         return shapes
 
 
+def is_plain(config: Mapping[str, Any]) -> bool:
+    """Tell whether a ``config.json`` is of a BERT that encodes, with absolute positions."""
+    return (
+        config.get("model_type") == "bert"
+        # null is transformers' word for its default
+        and config.get("position_embedding_type") in (None, "absolute")
+        and not config.get("is_decoder", False)
+    )
+
+
 def fitting(weights: Weights, shape: BertShape, source: str) -> Weights:
     """Weights under their plain names, checked against the configuration.
 

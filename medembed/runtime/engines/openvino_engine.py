@@ -10,7 +10,7 @@ from medembed.checkpoints.checkpoint import Checkpoint
 from medembed.errors import EngineError, PrecisionError
 from medembed.runtime import hardware
 from medembed.runtime.engines import bert_graph
-from medembed.runtime.engines.bert_shape import WORDS, BertShape, Weights, fitting, with_scaled_queries
+from medembed.runtime.engines.bert_shape import WORDS, BertShape, Weights, fitting, is_plain, with_scaled_queries
 from medembed.runtime.engines.interface import Precision, TokenIds, engine_pooling
 from medembed.runtime.engines.padding import pad
 from medembed.runtime.engines.signal_stack import signal_stack_kept
@@ -28,13 +28,7 @@ INT8_GROUP = 64
 
 def can_run(config: Mapping[str, Any]) -> bool:
     """Tell whether this engine can build a model's graph from its ``config.json``."""
-    return (
-        config.get("model_type") == "bert"
-        # null is transformers' word for its default
-        and config.get("position_embedding_type") in (None, "absolute")
-        and config.get("hidden_act", "gelu") in ACTIVATIONS
-        and not config.get("is_decoder", False)
-    )
+    return is_plain(config) and config.get("hidden_act", "gelu") in ACTIVATIONS
 
 
 def cpu_has_bf16() -> bool:
