@@ -25,7 +25,7 @@ from tests.benchmarks import (
     start,
     token_index,
 )
-from tests.benchmarks.engines import ENGINES
+from tests.benchmarks.engines import ENGINES, KERNELS
 from tests.benchmarks.report import Result
 from tests.benchmarks.sizes import Size
 
@@ -36,6 +36,8 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
     "latency": speed.latency,
     "queries": speed.queries,
     "passages": speed.passages,
+    "kernels-passages": speed.kernels_passages,
+    "kernels-queries": speed.kernels_queries,
     "bge-small": speed.bge_small,
     "bge-base": speed.bge_base,
     "peak-memory": memory.peak,
@@ -56,7 +58,12 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
 }
 
 # what a benchmark needs that not every machine has
-NEEDS: dict[str, Callable[[], bool]] = {"gpu": gpu.present, "corpus-ray": corpora.ray_present}
+NEEDS: dict[str, Callable[[], bool]] = {
+    "gpu": gpu.present,
+    "corpus-ray": corpora.ray_present,
+    "kernels-passages": KERNELS.is_dir,
+    "kernels-queries": KERNELS.is_dir,
+}
 
 
 def _nothing() -> bool:

@@ -4,6 +4,7 @@ Peers run at their default settings (batch size, precision), as their users get 
 maximal length are the same for all. This module imports nothing heavy: each loader does, in the worker's process.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from tests.benchmarks.texts import MAX_SEQ_LENGTH
 
 Environment = Literal["own", "peers"]
+# where `make test-kernels` builds the optional engine, outside of the environment that all else is measured in
+KERNELS = Path(__file__).parents[2] / "build" / "kernels"
 
 
 class Encode(Protocol):
@@ -70,6 +73,18 @@ def _medembed(precision: str) -> Callable[[Place], Encode]:
         return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
 
     return load
+
+
+def _kernels(place: Place) -> Encode:
+    from medembed import MedEmbed
+
+    sys.path.insert(0, str(KERNELS))
+    model = MedEmbed(place.folder, threads=place.threads, max_seq_length=MAX_SEQ_LENGTH)
+    if model.engine_name != "kernels":
+        raise SystemExit(
+            "medembed-kernels does not run here: `make test-kernels` builds it, and says why it cannot be used"
+        )
+    return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
 
 
 def _bundled(place: Place) -> Encode:
@@ -157,6 +172,7 @@ _ROWS = (
     EngineRow("medembed-bf16", "own", _medembed("bf16")),
     EngineRow("medembed-int8", "own", _medembed("int8")),
     EngineRow("medembed-bundled", "own", _bundled),
+    EngineRow("medembed-kernels", "own", _kernels),
     EngineRow("fake", "own", _fake),
 )
 ENGINES = {row.name: row for row in _ROWS}
