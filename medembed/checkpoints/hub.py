@@ -67,9 +67,9 @@ def _cached(cache: Path, repo: str, commit: str) -> Path | None:
 
 
 def _missing_shards(folder: Path) -> bool:
-    try:
-        from medembed.checkpoints import tensors
+    from medembed.checkpoints import tensors
 
+    try:
         tensors.weight_files(folder)
     except MissingFileError:
         return True

@@ -118,9 +118,9 @@ def unknown_model(name: str) -> UnknownModelError:
     Returns:
         An error that names the nearest known models.
     """
-    repos = [spec.repo for spec in MODELS.values() if spec.repo]
     import difflib
 
+    repos = [spec.repo for spec in MODELS.values() if spec.repo]
     near = difflib.get_close_matches(name.lower(), [*MODELS, *repos], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(repr(match) for match in near)}? " if near else ""
     return UnknownModelError(

@@ -59,6 +59,10 @@ class EngineRow:
     export: Literal["onnx", "openvino"] | None = None
 
 
+def _encode_of(model: Any) -> Encode:
+    return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
+
+
 def _medembed(precision: str) -> Callable[[Place], Encode]:
     def load(place: Place) -> Encode:
         from medembed import MedEmbed
@@ -70,7 +74,7 @@ def _medembed(precision: str) -> Callable[[Place], Encode]:
             threads=place.threads,
             max_seq_length=MAX_SEQ_LENGTH,
         )
-        return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
+        return _encode_of(model)
 
     return load
 
@@ -84,21 +88,21 @@ def _kernels(place: Place) -> Encode:
         raise SystemExit(
             "medembed-kernels does not run here: `make test-kernels` builds it, and says why it cannot be used"
         )
-    return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
+    return _encode_of(model)
 
 
 def _bundled(place: Place) -> Encode:
     from medembed import MedEmbed
 
     model = MedEmbed(threads=place.threads, max_seq_length=MAX_SEQ_LENGTH)
-    return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
+    return _encode_of(model)
 
 
 def _fake(_place: Place) -> Encode:
     from medembed import FakeEngine, MedEmbed
 
     model = MedEmbed(engine=FakeEngine(), max_seq_length=MAX_SEQ_LENGTH)
-    return lambda texts, prompt="": model.encode(texts, prompt=prompt, show_progress_bar=False)
+    return _encode_of(model)
 
 
 def _sentence_transformers(

@@ -17,6 +17,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
+from medembed.recipes.records import content_id
+
 Part = Literal["training", "held_out", "all"]
 Fillings = dict[str, dict[str, str]]
 # Every fourth word of a list is held out: no passage of training names it.
@@ -33,6 +35,7 @@ LONGEST_NAME = 32
 _AGES = (2, 7, 16, 24, 35, 48, 61, 70, 84, 93)
 _SPANS = ("two hours", "three days", "two weeks", "six weeks", "three months", "two years", "ten years")
 _OTHER_UNITS = {"mg": "mcg", "mcg": "mg", "units": "mL"}
+_RULES = resources.files("medembed.recipes") / "contrasts"
 _SLOTS = {"finding": "findings", "condition": "conditions", "procedure": "procedures", "site": "sites"}
 
 
@@ -97,12 +100,11 @@ def load_rules(part: Part, frames: Path | None = None) -> Rules:
         part: ``"training"`` takes three quarters of the words, ``"held_out"`` the others, ``"all"`` both.
         frames: Another file of frames than the training's.
     """
-    folder = resources.files("medembed.recipes") / "contrasts"
-    text = frames.read_text(encoding="utf-8") if frames else (folder / "training.toml").read_text(encoding="utf-8")
-    words = tomllib.loads((folder / "words.toml").read_text(encoding="utf-8"))
+    text = frames.read_text(encoding="utf-8") if frames else (_RULES / "training.toml").read_text(encoding="utf-8")
+    words = tomllib.loads((_RULES / "words.toml").read_text(encoding="utf-8"))
     return Rules(
         tomllib.loads(text)["frames"],
-        tomllib.loads((folder / "edits.toml").read_text(encoding="utf-8"))["edits"],
+        tomllib.loads((_RULES / "edits.toml").read_text(encoding="utf-8"))["edits"],
         {
             name: [word for word in listed if part in ("all", "held_out" if is_held_out(word) else "training")]
             for name, listed in words.items()
@@ -112,9 +114,9 @@ def load_rules(part: Part, frames: Path | None = None) -> Rules:
 
 def rules_mark() -> str:
     """Hash of the rules that training reads. Other rules write other contrasts."""
-    folder = resources.files("medembed.recipes") / "contrasts"
-    parts = sorted(path.name.encode() + path.read_bytes() for path in folder.iterdir() if path.name.endswith(".toml"))
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+    return content_id(
+        *((_RULES / name).read_text(encoding="utf-8") for name in ("training.toml", "words.toml", "edits.toml"))
+    )
 
 
 def with_names(rules: Rules, names: Mapping[str, Sequence[str]]) -> Rules:
