@@ -12,7 +12,7 @@ from medembed import border
 from medembed.errors import RecipeConfigError
 from medembed.recipes import catalog
 from medembed.recipes.execution import Execution
-from medembed.recipes.schema import Base, Recipe
+from medembed.recipes.schema import Base, Later, Recipe
 from medembed.recipes.sources import Places
 from medembed.storage import paths
 
@@ -128,7 +128,8 @@ def _merged(model: type[BaseModel], below: dict[str, Any], above: dict[str, Any]
 
 def _section_of(model: type[BaseModel], key: str) -> tuple[type[BaseModel] | None, bool]:
     """The section that a key holds, if any, and whether it holds several, each under a name of the user's."""
-    annotation = model.model_fields[key].annotation if key in model.model_fields else None
+    fields = Recipe.model_fields if model is Later else model.model_fields
+    annotation = fields[key].annotation if key in fields else None
     kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
     section = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
     return section, get_origin(annotation) is dict

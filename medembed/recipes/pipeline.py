@@ -111,8 +111,8 @@ class _Planner:
         """All steps in the order in which they are built."""
         return list(self._steps.values())
 
-    def _add(self, stage: Stage, inputs: dict[str, str], read: Recipe, round_number: int) -> str:
-        key = f"{self._prefix}{_key(stage, round_number)}"
+    def _add(self, stage: Stage, inputs: dict[str, str], read: Recipe, round_number: int, run: int = 1) -> str:
+        key = f"{self._prefix}{_key(stage, round_number, run)}"
         config = stage.config(read, self._places, round_number)  # may plan other recipes, whose steps come first
         made_of = {role: self._steps[source].fingerprint for role, source in inputs.items()}
         mark = fingerprint(stage.name, stage.version, config, made_of)
@@ -138,12 +138,18 @@ class _Planner:
         return MadeModel(last.folder / "model", f"{name}@{last.fingerprint}")
 
 
-def _key(stage: Stage, round_number: int) -> str:
-    return stage.name if round_number == 1 else f"{stage.name}-{round_number}"
+def _key(stage: Stage, round_number: int, run: int) -> str:
+    name = stage.name if round_number == 1 else f"{stage.name}-{round_number}"
+    return name if run == 1 else f"{name}.{run}"
 
 
-def _add_all(recipe: Recipe, add: Callable[[Stage, dict[str, str], Recipe, int], str]) -> None:
-    """Name every stage of a recipe in order, with the steps it reads by role."""
+def _add_all(recipe: Recipe, add: Callable[..., str]) -> None:
+    """Name every stage of a recipe in order, with the steps it reads by role.
+
+    Args:
+        recipe: The recipe.
+        add: Takes a stage, its inputs by role, the recipe as the stage reads it, the round and, from the second on, the run.
+    """
     written = add(pairs.STAGE, {"notes": add(notes.STAGE, {}, recipe, 1)}, recipe, 1)
     kept = add(filters.STAGE, {"pairs": written}, recipe, 1)
     trained: list[str] = []
@@ -155,11 +161,15 @@ def _add_all(recipe: Recipe, add: Callable[[Stage, dict[str, str], Recipe, int],
         mined = add(negatives.STAGE, mining, read, number)
         rows = add(triplets.STAGE, {"filters": kept, "negatives": mined}, read, number)
         training = {"triplets": rows} | (
-            {"previous": last[0]} if last and recipe.train.start_from == "previous_round" else {}
+            {"previous": last[0]} if last and read.train.start_from == "previous_round" else {}
         )
         trained.append(add(train.STAGE, training, read, number))
-    earlier = {f"average-{key}": key for key in trained[:-1]} if recipe.merge.average_rounds else {}
-    merged = add(merge.STAGE, {"train": trained[-1]} | earlier, recipe, 1)
+    averaged = trained[:-1] if recipe.merge.average_rounds else []
+    for run in range(2, recipe.merge.runs + 1):  # of the last round, whose inputs they read too
+        averaged.append(
+            add(train.STAGE, training, read.model_copy(update={"seed": recipe.seed + run - 1}), number, run)
+        )
+    merged = add(merge.STAGE, {"train": trained[-1]} | {f"average-{key}": key for key in averaged}, recipe, 1)
     scored = add(score.STAGE, {"merge": merged}, recipe, 1)
     add(publish.STAGE, {"merge": merged, "score": scored, "train": trained[-1], "triplets": rows}, recipe, 1)
 
@@ -177,8 +187,8 @@ def settings_fingerprint(recipe: Recipe, places: Places) -> str:
     named = replace(places, same=names, models=ModelsOnDemand(lambda name: MadeModel(Path(), name)))
     configs: dict[str, Any] = {}
 
-    def add(stage: Stage, inputs: dict[str, str], read: Recipe, round_number: int) -> str:
-        key = _key(stage, round_number)
+    def add(stage: Stage, inputs: dict[str, str], read: Recipe, round_number: int, run: int = 1) -> str:
+        key = _key(stage, round_number, run)
         if stage.name not in ("score", "publish"):
             configs[key] = [stage.config(read, named, round_number), inputs]
         return key

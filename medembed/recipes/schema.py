@@ -1,8 +1,8 @@
 """The settings of a recipe: one typed section per stage, and ``execution`` apart because it never changes a result."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
@@ -123,18 +123,6 @@ class Negatives(Section):
         return self
 
 
-class LaterTriplets(Section):
-    """Settings that hold from the second round of mining and training on.
-
-    Attributes:
-        caps: In place of ``triplets.caps``.
-        draw: In place of ``triplets.draw``.
-    """
-
-    caps: dict[str, Count] | None = None
-    draw: Count | None = None
-
-
 class Triplets(Section):
     """The training rows: caps per source, and the share of documents kept apart to watch the loss.
 
@@ -147,7 +135,20 @@ class Triplets(Section):
     caps: dict[str, Count] = {}
     draw: Count = 0
     held_out: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
-    later: LaterTriplets = LaterTriplets()
+
+
+class Later(Section):
+    """Settings that hold from the second round of mining and training on, in place of the first round's.
+
+    Attributes:
+        negatives: Settings of mining.
+        triplets: Settings of the rows.
+        train: Settings of training.
+    """
+
+    negatives: dict[str, Any] = {}
+    triplets: dict[str, Any] = {}
+    train: dict[str, Any] = {}
 
 
 class Merge(Section):
@@ -158,12 +159,15 @@ class Merge(Section):
     Attributes:
         ratios: Shares of the tuned weights to try.
         average_rounds: Whether the mean of every round's tuned weights is taken in place of the last round's.
+        runs: Times that the last round is trained, each with another seed. The mean of their weights is taken, which is better on
+            unlike sets than one run of the same length (Wortsman et al. 2022, arXiv:2203.05482).
         anchor: Model whose weights are mixed in; left out, the base. In a chain of recipes an earlier model may lose less.
         anchor_revision: Commit of an anchor on the hub, or hash of published weights.
     """
 
     ratios: tuple[Ratio, ...] = (0.3, 0.5, 0.7, 1.0)
     average_rounds: bool = False
+    runs: Positive = 1
     anchor: str | None = None
     anchor_revision: str | None = None
 
@@ -252,17 +256,21 @@ class Recipe(Section):
     merge: Merge = Merge()
     score: Score = Score()
     publish: Publish = Publish()
+    later: Later = Later()
     development: dict[str, Development] = {}
     execution: Execution = Execution()
 
     def of_round(self, number: int) -> "Recipe":
-        """The recipe as one round of mining and training reads it.
+        """The recipe as one round of mining and training reads it: ``later`` holds from the second round on."""
+        if number == 1:
+            return self.model_copy(update={"later": Later()})
+        changed = {name: _changed(getattr(self, name), name, given) for name, given in self.later if given}
+        return self.model_copy(update={**changed, "later": Later()})
 
-        ``triplets.later`` holds from the second round on.
-        """
-        changes = {key: value for key, value in self.triplets.later if value is not None} if number > 1 else {}
-        triplets = self.triplets.model_copy(update=changes | {"later": LaterTriplets()})
-        return self.model_copy(update={"triplets": triplets})
+    @model_validator(mode="after")
+    def _later_rounds_fit(self) -> "Recipe":
+        self.of_round(2)  # a setting that no later round could read is refused before the first begins
+        return self
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> "Recipe":
@@ -275,3 +283,13 @@ class Recipe(Section):
         if len(self.merge.ratios) > 1 and not self.development:
             raise ValueError("choosing between merge.ratios needs at least one [development.NAME] set")
         return self
+
+
+def _changed(section: Section, name: str, given: dict[str, Any]) -> Section:
+    """A section with what ``later`` says on top of it, checked whole."""
+    try:
+        return type(section).model_validate(section.model_dump() | given)
+    except ValidationError as error:
+        # told where the user wrote it
+        details = [{**told, "loc": ("later", name, *told["loc"])} for told in error.errors()]
+        raise ValidationError.from_exception_data("Recipe", details) from None  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ class Teacher(Section):
 
     Attributes:
         model: A late-interaction model where ``maxsim`` is above 0, a dense one where ``cosine`` is; the bundled model's folder is both.
+            Left out, the model that the round starts from, whose token states are compared as they are.
         maxsim: Share of mean MaxSim.
         cosine: Share of the cosine.
         bm25: Share of BM25.
@@ -24,7 +25,7 @@ class Teacher(Section):
         max_seq_length: Tokens of a passage that it reads; left out, as it says itself.
     """
 
-    model: str
+    model: str | None = None
     maxsim: Annotated[float, Field(ge=0.0)] = 1.0
     cosine: Annotated[float, Field(ge=0.0)] = 0.0
     bm25: Annotated[float, Field(ge=0.0)] = 0.0
@@ -33,6 +34,10 @@ class Teacher(Section):
 
     @model_validator(mode="after")
     def _model_is_asked(self) -> "Teacher":
+        if self.model is None and self.max_seq_length is not None:
+            raise ValueError(
+                "teacher.max_seq_length is of a teacher of its own: name its model, or say train.max_passage_tokens"
+            )
         if self.maxsim == self.cosine == 0:
             raise ValueError("teacher.model is read for MaxSim or for the cosine: say maxsim or cosine above 0")
         return self
@@ -40,6 +45,8 @@ class Teacher(Section):
 
 class Contrasts(Section):
     """Contrasts that a rule makes: a query, a passage that fits and one that differs in a single respect, beside each batch of rows.
+
+    A late-interaction model reads as many, as rows of a source of their own; ``weight``, ``temperature`` and ``kept`` are not read.
 
     Attributes:
         sources: Notes whose sentences are changed by rule, and put before frames. Without any, frames alone are used.
@@ -126,7 +133,7 @@ class Train(Section):
         if self.loss in ("margin_mse", "kl") and self.matryoshka_dims:
             raise ValueError(f"loss '{self.loss}' cannot be combined with matryoshka_dims")
         if (self.loss == "batch_kl") != (self.teacher is not None):
-            raise ValueError("loss 'batch_kl' needs teacher.model, and no other loss reads one")
+            raise ValueError("loss 'batch_kl' needs a teacher, and no other loss reads one")
         if self.loss == "batch_kl" and (self.grouping == "none" or self.negatives_per_query or self.symmetric):
             raise ValueError("loss 'batch_kl' needs grouping, negatives_per_query = 0 and symmetric = false")
         dims = self.matryoshka_dims
@@ -143,8 +150,11 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _contrasts_fit(self) -> "Train":
-        if self.contrasts.batch_size and self.architecture != "dense":
-            raise ValueError("train.contrasts are for architecture 'dense': leave batch_size at 0")
+        late = self.architecture == "colbert"
+        if self.contrasts.batch_size and late and self.loss not in ("mnr", "cached_mnr"):
+            raise ValueError("architecture 'colbert' learns train.contrasts by loss 'mnr' or 'cached_mnr'")
+        if self.contrasts.kept and late:
+            raise ValueError("train.contrasts.kept is for architecture 'dense': leave it at 0")
         if (self.contrasts.sources or self.contrasts.names) and not self.contrasts.batch_size:
             raise ValueError("train.contrasts.sources and names are read for contrasts only: say batch_size above 0")
         return self

@@ -33,12 +33,17 @@ def test_no_frame_is_also_one_of_training() -> None:
     training = tomllib.loads((resources.files("medembed.recipes") / "contrasts" / "training.toml").read_text())
     measuring = tomllib.loads((FOLDER / "frames.toml").read_text())
     assert _sentences(training["frames"]) & _sentences(measuring["frames"]) == set()
+    assert _questions(training["frames"]) & _questions(measuring["frames"]) == set()
 
 
 def test_real_sentences_are_of_notes_that_training_does_not_read() -> None:
     origins = {row["origin"] for row in ROWS if not row["origin"].startswith("frame")}
     assert len(origins) > 100
     assert all(is_held_out(origin) for origin in origins)
+
+
+def _questions(frames: list[dict[str, Any]]) -> set[str]:
+    return {question for frame in frames for asked in frame["asks"].values() for question in asked}
 
 
 def _sentences(frames: list[dict[str, Any]]) -> set[str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from medembed.checkpoints import checkpoint
+from medembed.recipes.records import Triplet
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stages import train
@@ -51,6 +52,18 @@ def test_notes_that_contrasts_are_measured_with_are_not_read() -> None:
 
 def test_frames_alone_are_enough() -> None:
     assert len(contrasting.supply([], {}, seed=0).draw(10, 0)) == 10
+
+
+def test_a_late_interaction_model_reads_contrasts_as_rows_with_a_hard_negative() -> None:
+    rows = contrasting.as_rows(SUPPLY, 6, seed=0)
+    assert [(row.query, row.positive, row.negatives) for row in rows] == [
+        (item.query, item.fits, [item.differs]) for item in SUPPLY.draw(6, 0)
+    ]
+    settings = Train(architecture="colbert", negatives_per_query=0, contrasts=Contrasts(batch_size=4))
+    data = tuning.training_data([Triplet(f"q{n}", f"p{n}", [], [], "a", f"d{n}") for n in range(128)], settings)
+    both = tuning.with_contrasts(data, rows, settings)
+    assert both["a"].column_names == ["query", "positive"]
+    assert both["contrasts"].column_names == ["query", "positive", "negative_1"]
 
 
 def test_names_of_rows_become_findings() -> None:
@@ -99,7 +112,8 @@ def test_the_copy_of_the_start_is_no_part_of_the_model(model: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"architecture": "colbert", "contrasts": {"batch_size": 4}}, "for architecture 'dense'"),
+        ({"architecture": "colbert", "contrasts": {"batch_size": 4, "kept": 1.0}}, "is for architecture 'dense'"),
+        ({"architecture": "colbert", "loss": "kl", "contrasts": {"batch_size": 4}}, "by loss 'mnr' or 'cached_mnr'"),
         ({"contrasts": {"sources": {"n": {"format": "jsonl", "path": "n"}}}}, "say batch_size above 0"),
         ({"contrasts": {"names": {"findings": "onto:SYMP"}}}, "say batch_size above 0"),
     ],

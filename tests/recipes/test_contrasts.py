@@ -81,3 +81,22 @@ def test_more_than_five_thousand_pairs_are_written_in_a_second(rules: Rules) -> 
 
     # the best of five: other processes take the caches
     assert 2000 / min(seconds() for _ in range(5)) > 5000
+
+
+def test_passages_of_frames_speak_of_other_persons_too() -> None:
+    rows = [{"present": f"She has {how}{{x}}.", "absent": f"She has no {how}{{x}}."} for how in ("", "some ")]
+    frame = {"kind": "negation", "slot": "finding", "asks": {"present": ["{x}"], "absent": ["no {x}"]}, "rows": rows}
+    words = {"findings": ["fever", "cough", "chills"], "site_findings": ["pain"]}
+    written = list(itertools.islice(from_frames(Rules([frame], [], words, ["Ms. Diaz"]), 0), 200))
+    starts = [{text.partition(" has ")[0] for text in (item.fits, item.differs, item.also_fits)} for item in written]
+    assert {"Ms. Diaz"} in starts
+    assert {"She"} in starts
+    assert all(len(who) == 1 for who in starts)  # the person is no part of what differs
+
+
+def test_rows_that_only_name_the_person_in_other_words_are_no_claim_said_again() -> None:
+    rows = [{"present": f"{who} has {{x}}.", "absent": f"{who} has no {{x}}."} for who in ("She", "Ms. Diaz")]
+    frame = {"kind": "negation", "slot": "finding", "asks": {"present": ["{x}"], "absent": ["no {x}"]}, "rows": rows}
+    words = {"findings": ["fever", "cough", "chills"], "site_findings": ["pain"]}
+    written = list(itertools.islice(from_frames(Rules([frame], [], words, ["Ms. Diaz"]), 0), 100))
+    assert all(item.fits != item.also_fits for item in written)

@@ -41,6 +41,19 @@ def test_what_changes_no_result_never_enters_a_fingerprint(loaded: Loaded, setti
     assert marks(loaded, setting) == marks(loaded)
 
 
+def test_runs_of_the_last_round_read_the_same_rows_and_differ_in_their_seed(loaded: Loaded) -> None:
+    recipe, places = loaded("negatives.rounds=2", "merge.runs=3")
+    steps = {step.key: step for step in pipeline.plan(recipe, places)}
+    assert steps["merge"].inputs == {
+        "train": "train-2", "average-train-2.2": "train-2.2", "average-train-2.3": "train-2.3",
+    }  # fmt: skip
+    runs = [steps[key] for key in ("train-2", "train-2.2", "train-2.3")]
+    assert len({step.fingerprint for step in runs}) == 3
+    assert {tuple(step.inputs.items()) for step in runs} == {tuple(runs[0].inputs.items())}
+    assert [step.recipe.seed for step in runs] == [recipe.seed, recipe.seed + 1, recipe.seed + 2]
+    assert [step.key for step in pipeline.until(pipeline.plan(recipe, places), "train")][-1] == "train-2.3"
+
+
 @pytest.mark.parametrize(
     ("setting", "first_changed"),
     [
@@ -132,8 +145,10 @@ def test_the_average_is_of_every_round(loaded: Loaded) -> None:
 @pytest.mark.parametrize(
     ("setting", "first_changed"),
     [
-        ('triplets.later.caps={"*"=3}', "negatives-2"),
-        ("triplets.later.draw=1", "negatives-2"),
+        ('later.triplets.caps={"*"=3}', "negatives-2"),
+        ("later.triplets.draw=1", "negatives-2"),
+        ("later.negatives.per_query=3", "negatives-2"),
+        ("later.train.learning_rate=1e-6", "train-2"),
     ],
 )
 def test_settings_of_later_rounds_leave_the_first_round_as_it_was(
@@ -146,7 +161,7 @@ def test_settings_of_later_rounds_leave_the_first_round_as_it_was(
 
 
 def test_each_round_reads_its_own_settings_and_what_follows_them_reads_the_recipe_whole(loaded: Loaded) -> None:
-    recipe, places = loaded("negatives.rounds=2", "triplets.later.draw=3")
+    recipe, places = loaded("negatives.rounds=2", "later.triplets.draw=3")
     read = {step.key: step.recipe for step in pipeline.plan(recipe, places)}
     assert read["triplets"].triplets.draw == recipe.triplets.draw != 3
     assert read["triplets-2"].triplets.draw == 3

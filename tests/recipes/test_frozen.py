@@ -113,7 +113,7 @@ def test_a_recipe_trains_the_projection_alone_and_compares_with_the_dense_base(
             *loaded(
                 "train.architecture=colbert", "train.trainable=projection", "train.projection=principal", "train.skip_punctuation=true",
                 "train.negatives_per_query=0", "train.learning_rate=1e-3", "merge.ratios=[1.0]", "negatives.method=none",
-                "base.model=mini",
+                "base.model=mini", "train.contrasts.batch_size=4",
             )
         )
     }  # fmt: skip

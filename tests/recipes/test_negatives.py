@@ -145,7 +145,7 @@ def test_only_pairs_that_will_be_trained_on_are_mined_for(loaded: Loaded) -> Non
 
 def test_rounds_after_the_first_take_caps_of_their_own(loaded: Loaded, tmp_path: Path) -> None:
     """Mining and rows of round two, in the place of a whole run, which would train in between."""
-    recipe, places = loaded("negatives.method=bm25", 'triplets.later.caps={"*"=7}', "triplets.held_out=0.0")
+    recipe, places = loaded("negatives.method=bm25", 'later.triplets.caps={"*"=7}', "triplets.held_out=0.0")
     built = {item.step.key: item.artifact for item in pipeline.build(recipe, places, "triplets")}
     assert built["triplets"].summary["rows"] > 7
     inputs = {"filters": built["filters"]}

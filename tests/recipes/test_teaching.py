@@ -9,11 +9,13 @@ import torch
 from pydantic import ValidationError
 
 from medembed import MedColBERT, MedEmbed
+from medembed.checkpoints import checkpoint
 from medembed.recipes import execution, train_settings
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
-from medembed.recipes.training.distillation import InBatchDistillation
+from medembed.recipes.training import tuning
+from medembed.recipes.training.distillation import InBatchDistillation, Start, mean_maxsim
 from medembed.recipes.training.teaching import Teacher
 from medembed.runtime.tokenizer import TruncationWarning
 from medembed.search.bm25 import Bm25
@@ -86,6 +88,58 @@ def test_scores_that_are_there_are_not_asked_for_again(tmp_path: Path, monkeypat
     np.testing.assert_array_equal(taught(tmp_path / "kept"), before)
 
 
+def test_mean_maxsim_is_the_mean_over_a_querys_tokens_and_reads_no_padding() -> None:
+    draw = torch.Generator().manual_seed(1)
+    queries, passages = torch.randn(3, 4, 8, generator=draw), torch.randn(20, 6, 8, generator=draw)
+    asked, told = torch.tensor([4, 2, 1]), torch.randint(1, 7, (20,), generator=draw)
+
+    def side(states: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"token_embeddings": states, "attention_mask": (torch.arange(states.shape[1]) < lengths[:, None]).long()}
+
+    found = mean_maxsim(side(queries, asked), side(passages, told))
+    unit = torch.nn.functional.normalize
+    for row in range(3):
+        for column in range(20):
+            cosines = unit(queries[row, : asked[row]], dim=-1) @ unit(passages[column, : told[column]], dim=-1).T
+            assert found[row, column].item() == pytest.approx(cosines.max(dim=1).values.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("maxsim", [0.0, 0.5])
+def test_the_start_teaches_by_its_own_states_and_stays_as_it_was(tmp_path: Path, maxsim: float) -> None:
+    checkpoint.export(checkpoint.fetch("mini"), tmp_path / "model")
+    model = tuning.load_model(tmp_path / "model", train_settings.Train(), {"query": "", "document": ""}, "cpu").train()
+    start = Start(model, train_settings.Teacher(maxsim=maxsim, cosine=1.0, temperature=0.1))
+    columns = [dict(model.preprocess(list(side))) for side in (TEXTS, TEXTS.values())]
+    found = start.scores(columns)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.5)
+    torch.testing.assert_close(start.scores(columns), found)
+    with MedEmbed(precision="fp32", threads=1) as dense:
+        cosine = dense.encode_query(list(TEXTS)) @ dense.encode_document(list(TEXTS.values())).T
+    late = found.numpy() * 0.1 - cosine
+    if maxsim:
+        assert (late.argmax(axis=1) == range(4)).all()
+        assert late.max() <= 0.5 + 1e-3
+    else:
+        np.testing.assert_allclose(late, 0, atol=1e-3)
+
+
+def test_the_starts_scores_are_added_to_those_of_the_labels() -> None:
+    draw = torch.Generator().manual_seed(1)
+    queries, passages = (torch.randn(5, 8, generator=draw) for _ in range(2))
+    features = [{"input_ids": queries}, {"input_ids": passages}]
+    unit = torch.nn.functional.normalize
+    cosines = unit(queries, dim=1) @ unit(passages, dim=1).T
+    own = train_settings.Teacher(maxsim=0.0, cosine=1.0, temperature=0.5)
+    loss = InBatchDistillation(Vectors(), 0.5, own=own)
+    assert loss(features, torch.zeros(5, 5)).item() == pytest.approx(0, abs=1e-6)
+    lexical = torch.eye(5)
+    assert loss(features, lexical).item() == pytest.approx(
+        InBatchDistillation(Vectors(), 0.5)(features, cosines / 0.5 + lexical).item(), rel=1e-5
+    )
+
+
 class Vectors(torch.nn.Module):
     """Stands for a model: a batch's features are its vectors."""
 
@@ -130,9 +184,10 @@ def test_shorter_vectors_learn_the_same_in_the_directions_given() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"loss": "batch_kl"}, r"needs teacher\.model"),
-        ({"loss": "mnr", "teacher": {"model": "mini"}}, r"needs teacher\.model"),
+        ({"loss": "batch_kl"}, "needs a teacher"),
+        ({"loss": "mnr", "teacher": {"model": "mini"}}, "needs a teacher"),
         ({"loss": "batch_kl", "teacher": {"model": "mini"}, "negatives_per_query": 0}, "needs grouping"),
+        ({"loss": "batch_kl", "teacher": {"max_seq_length": 64}}, "say train.max_passage_tokens"),
         ({"matryoshka_directions": True, "matryoshka_dims": (384, 64)}, "needs loss 'batch_kl'"),
         (
             {

@@ -53,7 +53,7 @@ def config(recipe: Recipe, places: Places, round_number: int) -> Any:
         "base": models.base_identity(recipe, places) if starts_from_base else None,
         "guide": None if guide is None else models.identity(places, guide),
         "teacher": None
-        if teacher is None
+        if teacher is None or teacher.model is None
         else models.identity(places, teacher.model, late_interaction=teacher.maxsim > 0),
         "seed": recipe.seed,
         "sets": watched,
@@ -140,13 +140,15 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     guide = models.fetch(stage.places, settings.guide).folder if settings.guide else None
     # refuses what cannot be trained before anything is learnt for it, or a teacher asked
     loss = losses.load(model, settings, guide, partial(_directions, stage, start, rows, scratch))
-    if settings.contrasts.batch_size:
-        drawn = contrasting.supply(
-            list(_sentences(recipe, stage.places)), _names(rows, settings.contrasts.names), recipe.seed
-        )
+    late = settings.architecture == "colbert"
+    drawn = _contrasts_of(stage, rows)
+    if drawn is not None and not late:
         loss = contrasting.BesideRows(model, loss, drawn, settings.contrasts, prompts)
     with _teacher(stage, scratch) as teach:
         data = tuning.training_data(rows, settings, recipe.seed, teach)
+    if drawn is not None and late:
+        count = len(rows) * settings.contrasts.batch_size // settings.batch_size
+        data = tuning.with_contrasts(data, contrasting.as_rows(drawn, count, recipe.seed), settings)
     sets = read_sets(recipe, stage.places) if settings.evaluations else []
     kept = tuning.dropouts(start)
     runner = tuning.trainer(
@@ -173,6 +175,16 @@ def _train(stage: StageRun, scratch: Path) -> list[dict[str, Any]]:
     runner.accelerator.wait_for_everyone()
     history: list[dict[str, Any]] = runner.state.log_history
     return history
+
+
+def _contrasts_of(stage: StageRun, rows: Sequence[Triplet]) -> Any:
+    """The contrasts to draw from; None where the recipe has none."""
+    from medembed.recipes.training import contrasting
+
+    recipe, settings = stage.recipe, stage.recipe.train.contrasts
+    if not settings.batch_size:
+        return None
+    return contrasting.supply(list(_sentences(recipe, stage.places)), _names(rows, settings.names), recipe.seed)
 
 
 def _sentences(recipe: Recipe, places: Places) -> Iterator[tuple[str, str]]:
@@ -217,7 +229,10 @@ def _teacher(stage: StageRun, scratch: Path) -> Iterator[Any]:
         yield None
         return
     out = ArtifactWriter(scratch / "teacher")
-    named = settings.teacher.model_copy(update={"model": models.path_or_name(stage.places, settings.teacher.model)})
+    told = settings.teacher
+    named = (
+        told if told.model is None else told.model_copy(update={"model": models.path_or_name(stage.places, told.model)})
+    )
     with Teacher(named, settings.batch_size, stage.recipe.execution, out, stage.task) as teacher:
         yield teacher.scores
 

@@ -1,4 +1,7 @@
-"""Learning what a text asserts: beside each batch of rows, contrasts that differ in a single respect."""
+"""Learning what a text asserts: beside each batch of rows, contrasts that differ in a single respect.
+
+A model of one vector per text learns them in a loss of their own. A late-interaction model reads them as rows with a hard negative.
+"""
 
 import copy
 import random
@@ -13,7 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from medembed.recipes.records import Triplet
 from medembed.recipes.train_settings import Contrasts
+from medembed.recipes.training.distillation import InBatchDistillation
 from medembed.recipes.writers.contrasts import (
     Contrast,
     from_frames,
@@ -23,10 +28,12 @@ from medembed.recipes.writers.contrasts import (
     with_names,
 )
 
-# Contrasts written from frames, of which each batch draws: more than 700 batches of 40 see.
-FRAMES = 30_000
+# Contrasts written from frames, of which each batch draws: more than 900 batches of 64 see.
+FRAMES = 60_000
 # Shares of a batch: changed sentences of notes, and negation. The rest is of any frame.
 SENTENCE_SHARE, NEGATION_SHARE = 0.3, 0.3
+# The source of contrasts that are rows themselves.
+SOURCE = "contrasts"
 # Tokens of a contrast's texts: the longest frame behind a sentence of a note.
 TOKENS = 96
 # Characters of the sentences that are changed, and of those that are put before frames.
@@ -75,6 +82,13 @@ def supply(sentences: Sequence[tuple[str, str]], names: Mapping[str, Sequence[st
     return Supply(list(islice(from_frames(rules, seed, contexts), FRAMES)), list(from_sentences(rules, read, seed)))
 
 
+def as_rows(contrasts: Supply, count: int, seed: int) -> list[Triplet]:
+    """Contrasts as training rows: the passage that differs is the hard negative of the one that fits."""
+    return [
+        Triplet(item.query, item.fits, [item.differs], [], SOURCE, item.origin) for item in contrasts.draw(count, seed)
+    ]
+
+
 class BesideRows(torch.nn.Module):
     """The loss of the rows, and beside it that of contrasts and of moving away from the start.
 
@@ -94,8 +108,9 @@ class BesideRows(torch.nn.Module):
         """Copy the model as it is now, if its vectors are to be kept."""
         super().__init__()
         self.model, self.loss, self.contrasts, self.settings, self.prompts = model, loss, contrasts, settings, prompts
+        own = isinstance(loss, InBatchDistillation) and loss.start is not None
         # in a list: the copy is no part of the model, and none of its weights is trained
-        self._start = [copy.deepcopy(model).requires_grad_(False)] if settings.kept else []
+        self._start = [copy.deepcopy(model).requires_grad_(False)] if settings.kept and not own else []
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """The loss of a batch of rows and of its contrasts."""
@@ -106,7 +121,7 @@ class BesideRows(torch.nn.Module):
         with _vectors_of(self.model) as vectors:
             value: Tensor = self.loss(columns, labels)
         value = value + self.settings.weight * self._of_contrasts(seed)
-        if self._start:
+        if self.settings.kept:
             value = value + self.settings.kept * self._moved(given, vectors[: len(given)])
         return value
 
@@ -133,10 +148,13 @@ class BesideRows(torch.nn.Module):
 
     def _moved(self, columns: Sequence[dict[str, Tensor]], vectors: Sequence[Tensor]) -> Tensor:
         """Mean over columns of one less the cosine with the start's vectors."""
-        [start] = self._start
-        start.train()  # as the model: packed by length; nothing of it is random or learns
-        with torch.no_grad():
-            before = [start(column)["sentence_embedding"].float() for column in columns]
+        if self._start:
+            [start] = self._start
+            start.train()  # as the model: packed by length; nothing of it is random or learns
+            with torch.no_grad():
+                before = [start(column)["sentence_embedding"].float() for column in columns]
+        else:
+            before = self.loss.start.vectors  # the rows' teacher is the start, and has just read them
         pairs = zip(vectors, before, strict=True)
         return torch.stack([(1 - functional.cosine_similarity(now.float(), then)).mean() for now, then in pairs]).sum()
 

@@ -66,6 +66,7 @@ def load(model: Any, settings: Train, guide: Path | None, learn: Callable[[], Fl
             settings.temperature,
             settings.matryoshka_dims[1:],
             torch.from_numpy(learn()) if learn is not None and settings.matryoshka_directions else None,
+            settings.teacher if settings.teacher is not None and settings.teacher.model is None else None,
         ),
     }
     loss = makers[settings.loss]()

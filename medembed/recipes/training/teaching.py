@@ -1,4 +1,7 @@
-"""A teacher's scores of every query of a batch with every passage of it: late interaction, the dense model and BM25 together."""
+"""A teacher's scores of every query of a batch with every passage of it: late interaction, the dense model and BM25 together.
+
+A teacher without a model of its own is the model that training starts from: the loss asks it, and BM25 alone is here.
+"""
 
 import time
 from collections.abc import Sequence
@@ -78,7 +81,7 @@ class Teacher(ClosedByWith):
         execution = self._execution
         return self._loaded.enter_context(
             MedColBERT(
-                self._settings.model,
+                str(self._settings.model),
                 device=execution.device,
                 threads=execution.threads,
                 document_length=self._settings.max_seq_length,
@@ -88,7 +91,9 @@ class Teacher(ClosedByWith):
     @cached_property
     def _dense(self) -> MedEmbed:
         return self._loaded.enter_context(
-            models.load_encoder(self._settings.model, self._execution, max_seq_length=self._settings.max_seq_length)
+            models.load_encoder(
+                str(self._settings.model), self._execution, max_seq_length=self._settings.max_seq_length
+            )
         )
 
     def _score(self, rows: Sequence[Triplet], start: int, lexical: Bm25 | None) -> Floats:
@@ -97,7 +102,7 @@ class Teacher(ClosedByWith):
         queries, passages = [row.query for row in some], [row.positive for row in some]
         batches = [slice(first, first + self._batch_size) for first in range(0, len(some), self._batch_size)]
         matrices = [np.zeros((batch.stop - batch.start, batch.stop - batch.start), np.float32) for batch in batches]
-        if self._settings.maxsim:
+        if self._settings.maxsim and self._settings.model is not None:
             # what is cut at the teacher's limit is cut on purpose: no warning
             asked = self._late.encode_counted(queries, role="query", show_progress_bar=False).vectors
             found = self._late.encode_counted(passages, show_progress_bar=False).vectors
@@ -105,7 +110,7 @@ class Teacher(ClosedByWith):
             for number, batch in enumerate(batches):
                 late = self._late.similarity(asked[batch], found[batch]) / tokens[batch]
                 matrices[number] += self._settings.maxsim * late
-        if self._settings.cosine:
+        if self._settings.cosine and self._settings.model is not None:
             query_vectors = models.encode(self._dense, queries, prompt=self._dense.spec.prompts["query"])
             vectors = models.encode(self._dense, passages, prompt=self._dense.spec.prompts["document"])
             for number, batch in enumerate(batches):

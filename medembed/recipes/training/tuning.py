@@ -150,6 +150,13 @@ def training_data(
     return DatasetDict({name.replace(":", "-"): _table(rows, settings, teach) for name, rows in tables.items() if rows})
 
 
+def with_contrasts(data: DatasetDict, rows: Sequence[Triplet], settings: Train) -> DatasetDict:
+    """The tables, and one of rows that each have a hard negative of their own."""
+    return DatasetDict(
+        {**data, "contrasts": _table(rows, settings.model_copy(update={"negatives_per_query": 1}), None)}
+    )
+
+
 def _grouped(rows: Sequence[Triplet], settings: Train, seed: int) -> Sequence[Triplet]:
     """A source's rows in whole batches of related ones.
 
@@ -315,7 +322,8 @@ def trainer(
     shared = {"model": model, "train_dataset": data, "loss": loss, "evaluator": evaluator, "callbacks": callbacks}
     if colbert:
         options["max_length"] = {"query": settings.max_query_tokens, "document": settings.max_passage_tokens}
-        options["prompts"] = column_prompts(prompts, settings.negatives_per_query) or None
+        negatives = max(settings.negatives_per_query, 1 if settings.contrasts.batch_size else 0)
+        options["prompts"] = column_prompts(prompts, negatives) or None
         runner = _LateInteractionTrainer(args=MultiVectorEncoderTrainingArguments(**options), **shared)
     else:
         shared["data_collator"] = collator(model, settings, prompts)

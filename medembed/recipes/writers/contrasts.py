@@ -25,6 +25,8 @@ Fillings = dict[str, dict[str, str]]
 HELD_OUT_EVERY = 4
 # Half of the frames stand behind a real sentence of a note, as claims in notes do.
 CONTEXT_SHARE = 0.5
+# Share of contrasts that speak of another person than the frame's "She" or "He".
+PERSON_SHARE = 0.6
 # Words of a frame, {x}, {o} and {p}; its key `words` asks for {q} and {r} too.
 WORDS = 3
 # Characters of a clause in which a changed word reaches the words after it.
@@ -70,11 +72,13 @@ class Rules:
         frames: Frames with their questions, as in ``training.toml``.
         edits: Changes of real sentences, as in ``edits.toml``.
         words: Words that the frames are filled with, those of the part only.
+        persons: Whom a frame that begins with "She" or "He" may speak of instead.
     """
 
     frames: Sequence[Mapping[str, Any]]
     edits: Sequence[Mapping[str, Any]]
     words: Mapping[str, Sequence[Any]]
+    persons: Sequence[str] = ()
 
     @cached_property
     def patterns(self) -> dict[str, re.Pattern[str]]:
@@ -102,13 +106,15 @@ def load_rules(part: Part, frames: Path | None = None) -> Rules:
     """
     text = frames.read_text(encoding="utf-8") if frames else (_RULES / "training.toml").read_text(encoding="utf-8")
     words = tomllib.loads((_RULES / "words.toml").read_text(encoding="utf-8"))
+    told = tomllib.loads(text)
     return Rules(
-        tomllib.loads(text)["frames"],
+        told["frames"],
         tomllib.loads((_RULES / "edits.toml").read_text(encoding="utf-8"))["edits"],
         {
             name: [word for word in listed if part in ("all", "held_out" if is_held_out(word) else "training")]
             for name, listed in words.items()
         },
+        told.get("persons", ()),
     )
 
 
@@ -174,12 +180,18 @@ def from_frames(rules: Rules, seed: int, contexts: Sequence[str] = ()) -> Iterat
         fitting, other = rng.sample(sorted(fillings), 2)
         rows = frame.get("rows") or [dict.fromkeys(fillings, said) for said in frame["says"]]
         row = rng.choice([place for place, said in enumerate(rows) if fitting in said and other in said])
-        again = rng.choice([place for place, said in enumerate(rows) if fitting in said and place != row])
+        others = [place for place, said in enumerate(rows) if fitting in said and place != row]
+        again = rng.choice(others)
         asked = frame["asks"].get(fitting) or frame["asks"]["value"]
         query = _filled(rng.choice(asked), fillings[fitting])
         context = _context(contexts, fillings[fitting], rng)
-        fits, also_fits = (context + _filled(rows[place][fitting], fillings[fitting]) for place in (row, again))
-        differs = context + _filled(rows[row][other], fillings[other])
+        person = _person(rules, rng)
+        fits, differs, also_fits = (
+            context + _said_of(person, _filled(rows[place][claim], fillings[claim]))
+            for place, claim in ((row, fitting), (row, other), (again, fitting))
+        )
+        if also_fits == fits:  # two rows that only name the person in other words
+            continue
         yield Contrast(frame["kind"], fitting, query, fits, differs, also_fits, f"frame {number}.{row}")
 
 
@@ -229,6 +241,16 @@ def _edited(rules: Rules, edit: Mapping[str, Any], sentence: str) -> tuple[str, 
         word = words[0] if words[0].isupper() else words[0][0].lower() + words[0][1:]
         return changed, {"x": word}
     return None
+
+
+def _person(rules: Rules, rng: random.Random) -> str:
+    """Whom a passage speaks of; empty for the frame's own."""
+    return rng.choice(rules.persons) if rules.persons and rng.random() < PERSON_SHARE else ""
+
+
+def _said_of(person: str, sentence: str) -> str:
+    """The sentence about somebody else: a frame's first "She" or "He" stands for anyone. As it is where nobody is named."""
+    return re.sub(r"^(?:She|He)\b", person, sentence) if person else sentence
 
 
 def _context(contexts: Sequence[str], filling: Mapping[str, str], rng: random.Random) -> str:
