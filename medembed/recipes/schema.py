@@ -159,8 +159,8 @@ class Merge(Section):
     Attributes:
         ratios: Shares of the tuned weights to try.
         average_rounds: Whether the mean of every round's tuned weights is taken in place of the last round's.
-        runs: Times that the last round is trained, each with another seed. The mean of their weights is taken, which is better on
-            unlike sets than one run of the same length (Wortsman et al. 2022, arXiv:2203.05482).
+        runs: Times that the last round is trained, each with another seed. The mean of their weights is taken (Wortsman et al. 2022,
+            arXiv:2203.05482).
         anchor: Model whose weights are mixed in; left out, the base. In a chain of recipes an earlier model may lose less.
         anchor_revision: Commit of an anchor on the hub, or hash of published weights.
     """
