@@ -17,7 +17,7 @@ from medembed.recipes.train import main
 from tests.recipes.conftest import make_recipe
 
 Loaded = Callable[..., tuple[Recipe, Places]]
-MINI_CHAIN = ["1", "1-colbert", "2", "2-colbert", "3", "3-colbert", "4"]
+MINI_CHAIN = ["1", "1-colbert", "2", "2-colbert", "3", "3-colbert", "4", "5"]
 
 
 def extending(recipe_folder: Path, text: str, base: str = "recipe.toml") -> Path:
@@ -84,7 +84,7 @@ def test_a_copy_of_a_recipe_that_extends_another_loads_elsewhere(tmp_path: Path)
 def test_all_shipped_files_are_few_lines() -> None:
     files = list(catalog.root().rglob("*.toml"))
     assert len(files) > 10
-    assert sum(len(file.read_text().splitlines()) for file in files) <= 530
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 590
     assert all(tomllib.loads(file.read_text()) for file in files)
 
 

@@ -244,7 +244,7 @@ def _edited(rules: Rules, edit: Mapping[str, Any], sentence: str) -> tuple[str, 
 
 
 def _person(rules: Rules, rng: random.Random) -> str:
-    """Whom a passage speaks of; empty for the frame's own."""
+    """The person whom a passage speaks of, empty for the frame's own."""
     return rng.choice(rules.persons) if rules.persons and rng.random() < PERSON_SHARE else ""
 
 
