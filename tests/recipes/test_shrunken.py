@@ -95,7 +95,9 @@ def test_a_large_recipe_runs_whole_on_a_base_of_its_shape(name: str, recipe_fold
         "merge.ratios=[1.0]",
         "score.must_rise=false",
     ]
-    if load_recipe(folder / entry.file.name).later.train:  # the second round is as short as the first, its contrasts of frames alone
+    if load_recipe(
+        folder / entry.file.name
+    ).later.train:  # the second round is as short as the first, its contrasts of frames alone
         settings += [
             "later.train.max_steps=2",
             "later.train.batch_size=8",
