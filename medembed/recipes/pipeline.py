@@ -20,6 +20,7 @@ from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import MadeModel, Places
 from medembed.recipes.stage import Stage, StageRun
 from medembed.recipes.stages import filters, merge, negatives, notes, pairs, publish, score, train, triplets
+from medembed.recipes.train_settings import check_processes
 
 STAGES = (notes, pairs, filters, negatives, triplets, train, merge, score, publish)
 NAMES = tuple(module.STAGE.name for module in STAGES)
@@ -226,6 +227,7 @@ def build(recipe: Recipe, places: Places, target: str = "publish") -> list[Built
         WorkFolderBusyError: Another run is at work in the same folder.
     """
     steps = until(plan(recipe, places), target)
+    _check_rounds(steps)
     work = recipe.execution.work
     if int(os.environ.get("RANK", "0")) > 0:
         for step in steps:
@@ -255,6 +257,13 @@ def build(recipe: Recipe, places: Places, target: str = "publish") -> list[Built
                     reporter.log("delivered", **{what.replace(" ", "_"): where})
         reporter.log("run_finished", recipe=recipe.name)
     return list(built.values())
+
+
+def _check_rounds(steps: Sequence[Step]) -> None:
+    """Refuse what a later round could not be trained with, before the first one is trained."""
+    for step in steps:
+        if step.stage.name == "train":
+            check_processes(step.recipe.train)
 
 
 def _folder(steps: Sequence[Step], key: str) -> Path:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medembed.checkpoints import checkpoint
+from medembed.errors import RecipeConfigError
 from medembed.recipes import pipeline
 from medembed.recipes.fingerprint import canonical_json, fingerprint, told
 from medembed.recipes.load import open_recipe
@@ -52,6 +53,17 @@ def test_runs_of_the_last_round_read_the_same_rows_and_differ_in_their_seed(load
     assert {tuple(step.inputs.items()) for step in runs} == {tuple(runs[0].inputs.items())}
     assert [step.recipe.seed for step in runs] == [recipe.seed, recipe.seed + 1, recipe.seed + 2]
     assert [step.key for step in pipeline.until(pipeline.plan(recipe, places), "train")][-1] == "train-2.3"
+
+
+def test_a_later_round_that_several_processes_would_cut_apart_is_refused_before_the_first(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = 'later.train={loss="batch_kl",teacher={bm25=0.1},grouping="neighbors",negatives_per_query=0}'
+    recipe, places = loaded("negatives.rounds=2", learnt)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeConfigError, match="train in one process"):
+        pipeline.build(recipe, places)
+    assert not recipe.execution.work.exists()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from sentence_transformers.multi_vector_encoder import losses as multi_vector_lo
 from sentence_transformers.multi_vector_encoder import scoring
 from sentence_transformers.sentence_transformer import losses
 
-from medembed.errors import RecipeConfigError
-from medembed.recipes.train_settings import Train
+from medembed.recipes.train_settings import Train, check_processes
 from medembed.recipes.training.distillation import InBatchDistillation
 from medembed.vectors import Floats
 
@@ -31,10 +30,7 @@ def load(model: Any, settings: Train, guide: Path | None, learn: Callable[[], Fl
     """
     scale = 1.0 / settings.temperature
     gather = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if gather and settings.loss == "batch_kl":
-        raise RecipeConfigError(
-            "train.loss='batch_kl' learns what a teacher said of whole batches, which several processes would cut apart: train in one process"
-        )
+    check_processes(settings)
     if settings.architecture == "colbert":
         return _colbert_loss(model, settings, gather=gather)
     both = (
