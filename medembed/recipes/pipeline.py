@@ -4,11 +4,11 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from medembed.errors import RecipeConfigError, ScoreError
 from medembed.recipes import chain, models
@@ -20,7 +20,7 @@ from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import MadeModel, Places
 from medembed.recipes.stage import Stage, StageRun
 from medembed.recipes.stages import filters, merge, negatives, notes, pairs, publish, score, train, triplets
-from medembed.recipes.train_settings import check_processes
+from medembed.recipes.training import processes
 
 STAGES = (notes, pairs, filters, negatives, triplets, train, merge, score, publish)
 NAMES = tuple(module.STAGE.name for module in STAGES)
@@ -144,13 +144,15 @@ def _key(stage: Stage, round_number: int, run: int) -> str:
     return name if run == 1 else f"{name}.{run}"
 
 
-def _add_all(recipe: Recipe, add: Callable[..., str]) -> None:
-    """Name every stage of a recipe in order, with the steps it reads by role.
+class _Add(Protocol):
+    """Adds a stage with its inputs by role, the recipe as it reads it, and the round's and the run's number. Gives the key."""
 
-    Args:
-        recipe: The recipe.
-        add: Takes a stage, its inputs by role, the recipe as the stage reads it, the round and, from the second on, the run.
-    """
+    def __call__(self, stage: Stage, inputs: dict[str, str], read: Recipe, round_number: int, run: int = 1, /) -> str:
+        """The step's key."""
+
+
+def _add_all(recipe: Recipe, add: _Add) -> None:
+    """Name every stage of a recipe in order, with the steps it reads by role."""
     written = add(pairs.STAGE, {"notes": add(notes.STAGE, {}, recipe, 1)}, recipe, 1)
     kept = add(filters.STAGE, {"pairs": written}, recipe, 1)
     trained: list[str] = []
@@ -263,7 +265,7 @@ def _check_rounds(steps: Sequence[Step]) -> None:
     """Refuse what a later round could not be trained with, before the first one is trained."""
     for step in steps:
         if step.stage.name == "train":
-            check_processes(step.recipe.train)
+            processes.check(step.recipe.train)
 
 
 def _folder(steps: Sequence[Step], key: str) -> Path:

@@ -263,9 +263,10 @@ class Recipe(Section):
     def of_round(self, number: int) -> "Recipe":
         """The recipe as one round of mining and training reads it: ``later`` holds from the second round on."""
         if number == 1:
-            return self.model_copy(update={"later": Later()})
-        changed = {name: _changed(getattr(self, name), name, given) for name, given in self.later if given}
-        return self.model_copy(update={**changed, "later": Later()})
+            return self
+        return self.model_copy(
+            update={name: _changed(getattr(self, name), name, given) for name, given in self.later if given}
+        )
 
     @model_validator(mode="after")
     def _later_rounds_fit(self) -> "Recipe":

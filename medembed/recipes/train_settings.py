@@ -1,11 +1,9 @@
 """The settings of training: loss, batches, teacher and contrasts."""
 
-import os
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from medembed.errors import RecipeConfigError
 from medembed.recipes.section import Count, Positive, Section
 from medembed.recipes.source_settings import NoteSource
 
@@ -170,15 +168,3 @@ class Train(Section):
         if self.projection == "principal" and self.trainable != "projection":
             raise ValueError("projection = 'principal' needs trainable = 'projection', which computes the states")
         return self
-
-
-def check_processes(settings: Train) -> None:
-    """Refuse to train in several processes what they would cut apart.
-
-    Raises:
-        RecipeConfigError: A teacher's scores of whole batches, and several processes.
-    """
-    if settings.loss == "batch_kl" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RecipeConfigError(
-            "train.loss='batch_kl' learns what a teacher said of whole batches, which several processes would cut apart: train in one process"
-        )

@@ -15,7 +15,7 @@ from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.records import Triplet
 from medembed.recipes.reporting import Reporter
 from medembed.recipes.training import tuning
-from medembed.recipes.training.distillation import InBatchDistillation, Start, mean_maxsim
+from medembed.recipes.training.distillation import InBatchDistillation, Start, mean_maxsim, scores_of
 from medembed.recipes.training.teaching import Teacher
 from medembed.runtime.tokenizer import TruncationWarning
 from medembed.search.bm25 import Bm25
@@ -108,13 +108,14 @@ def test_mean_maxsim_is_the_mean_over_a_querys_tokens_and_reads_no_padding() -> 
 def test_the_start_teaches_by_its_own_states_and_stays_as_it_was(tmp_path: Path, maxsim: float) -> None:
     checkpoint.export(checkpoint.fetch("mini"), tmp_path / "model")
     model = tuning.load_model(tmp_path / "model", train_settings.Train(), {"query": "", "document": ""}, "cpu").train()
-    start = Start(model, train_settings.Teacher(maxsim=maxsim, cosine=1.0, temperature=0.1))
+    start = Start(model, with_tokens=maxsim > 0)
+    settings = train_settings.Teacher(maxsim=maxsim, cosine=1.0, temperature=0.1)
     columns = [dict(model.preprocess(list(side))) for side in (TEXTS, TEXTS.values())]
-    found = start.scores(columns)
+    found = scores_of(start.read(columns), settings)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(1.5)
-    torch.testing.assert_close(start.scores(columns), found)
+    torch.testing.assert_close(scores_of(start.read(columns), settings), found)
     with MedEmbed(precision="fp32", threads=1) as dense:
         cosine = dense.encode_query(list(TEXTS)) @ dense.encode_document(list(TEXTS.values())).T
     late = found.numpy() * 0.1 - cosine

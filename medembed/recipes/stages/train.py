@@ -26,6 +26,7 @@ from medembed.recipes.sources import Places, identity, set_identity
 from medembed.recipes.sources import rows as read_rows
 from medembed.recipes.stage import Stage, StageRun, Summary
 from medembed.recipes.train_settings import Teacher
+from medembed.recipes.training import processes
 from medembed.recipes.writers.contrasts import rules_mark
 from medembed.storage import paths
 from medembed.storage.durable import write_text_whole, write_whole
@@ -84,7 +85,7 @@ def run(stage: StageRun) -> Summary:
     if (stage.out.folder / "model").is_dir() and (stage.out.folder / "training.json").is_file():
         return _summary(stage.out.folder)  # killed between the model and the manifest
     scratch = stage.out.scratch("training")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes.count() > 1:
         write_text_whole(scratch / _READY, "{}")  # the other processes may come
     history = _train(stage, scratch)
     _finish(stage, scratch, history)
@@ -230,9 +231,13 @@ def _teacher(stage: StageRun, scratch: Path) -> Iterator[Any]:
         return
     out = ArtifactWriter(scratch / "teacher")
     told = settings.teacher
-    named = (
-        told if told.model is None else told.model_copy(update={"model": models.path_or_name(stage.places, told.model)})
+    # where the loss asks the start itself, BM25 is all that is left to look at here
+    left = (
+        {"maxsim": 0.0, "cosine": 0.0}
+        if told.model is None
+        else {"model": models.path_or_name(stage.places, told.model)}
     )
+    named = told.model_copy(update=left)
     with Teacher(named, settings.batch_size, stage.recipe.execution, out, stage.task) as teacher:
         yield teacher.scores
 

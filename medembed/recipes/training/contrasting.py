@@ -3,7 +3,6 @@
 A model of one vector per text learns them in a loss of their own. A late-interaction model reads them as rows with a hard negative.
 """
 
-import copy
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from torch.nn import functional
 
 from medembed.recipes.records import Triplet
 from medembed.recipes.train_settings import Contrasts
-from medembed.recipes.training.distillation import InBatchDistillation
+from medembed.recipes.training.distillation import InBatchDistillation, Start
 from medembed.recipes.writers.contrasts import (
     Contrast,
     from_frames,
@@ -108,9 +107,9 @@ class BesideRows(torch.nn.Module):
         """Copy the model as it is now, if its vectors are to be kept."""
         super().__init__()
         self.model, self.loss, self.contrasts, self.settings, self.prompts = model, loss, contrasts, settings, prompts
-        own = isinstance(loss, InBatchDistillation) and loss.start is not None
-        # in a list: the copy is no part of the model, and none of its weights is trained
-        self._start = [copy.deepcopy(model).requires_grad_(False)] if settings.kept and not own else []
+        # where the start teaches the rows, it has read them before it is asked here
+        self._taught_by = loss.start if isinstance(loss, InBatchDistillation) else None
+        self._start = self._taught_by or (Start(model) if settings.kept else None)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """The loss of a batch of rows and of its contrasts."""
@@ -121,8 +120,10 @@ class BesideRows(torch.nn.Module):
         with _vectors_of(self.model) as vectors:
             value: Tensor = self.loss(columns, labels)
         value = value + self.settings.weight * self._of_contrasts(seed)
-        if self.settings.kept:
-            value = value + self.settings.kept * self._moved(given, vectors[: len(given)])
+        if self._start is not None and self.settings.kept:
+            if self._start is not self._taught_by:
+                self._start.read(given)
+            value = value + self.settings.kept * _moved(vectors[: len(given)], self._start.vectors)
         return value
 
     def _of_contrasts(self, seed: int) -> Tensor:
@@ -146,17 +147,11 @@ class BesideRows(torch.nn.Module):
         }
         return functional.normalize(self.model(moved)["sentence_embedding"].float(), dim=-1)
 
-    def _moved(self, columns: Sequence[dict[str, Tensor]], vectors: Sequence[Tensor]) -> Tensor:
-        """Mean over columns of one less the cosine with the start's vectors."""
-        if self._start:
-            [start] = self._start
-            start.train()  # as the model: packed by length; nothing of it is random or learns
-            with torch.no_grad():
-                before = [start(column)["sentence_embedding"].float() for column in columns]
-        else:
-            before = self.loss.start.vectors  # the rows' teacher is the start, and has just read them
-        pairs = zip(vectors, before, strict=True)
-        return torch.stack([(1 - functional.cosine_similarity(now.float(), then)).mean() for now, then in pairs]).sum()
+
+def _moved(vectors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
+    """Mean over columns of one less the cosine with the start's vectors."""
+    pairs = zip(vectors, before, strict=True)
+    return torch.stack([(1 - functional.cosine_similarity(now.float(), then)).mean() for now, then in pairs]).sum()
 
 
 def contrastive(scores: Tensor, said_again: Sequence[int]) -> Tensor:

@@ -9,13 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from sentence_transformers.multi_vector_encoder import scoring
 from torch import Tensor
 from torch.nn import functional
 
 from medembed.recipes.train_settings import Teacher
-
-# passages compared with all queries at once: 64 queries of 64 tokens, 16 passages of 384, are 100 MB of products
-PASSAGES_AT_A_TIME = 16
 
 
 class InBatchDistillation(torch.nn.Module):
@@ -51,7 +49,8 @@ class InBatchDistillation(torch.nn.Module):
         self.temperature = temperature
         self.dims = tuple(dims)
         self.register_buffer("directions", directions)
-        self.start = None if own is None else Start(model, own)
+        self.own = own
+        self.start = None if own is None else Start(model, with_tokens=own.maxsim > 0)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """The loss of a batch.
@@ -61,8 +60,8 @@ class InBatchDistillation(torch.nn.Module):
             labels: The teacher's scores divided by its temperature. *Shape:* ``(rows, rows)``, queries by passages.
         """
         columns = list(sentence_features)
-        if self.start is not None:
-            labels = labels + self.start.scores(columns)
+        if self.start is not None and self.own is not None:
+            labels = labels + scores_of(self.start.read(columns), self.own)
         queries, passages = (self.model(features)["sentence_embedding"].float() for features in columns)
         # in bf16 a cosine is right to 0.004, which the temperature makes a tenth of what the softmax sees
         with torch.autocast(queries.device.type, enabled=False):
@@ -75,40 +74,49 @@ class InBatchDistillation(torch.nn.Module):
 
 
 class Start:
-    """The model that training starts from, as the teacher: its token states know more of a text than its one vector.
+    """The model that training starts from, frozen.
+
+    It is no module: a loss that holds it trains and saves none of its weights.
 
     Args:
         model: The model to train, as it is now.
-        settings: The teacher's shares and temperature.
+        with_tokens: Whether its token states are read too. Without, a batch is packed by length.
 
     Attributes:
-        vectors: Its vectors of the last batch, a column each. *Shape:* ``(rows, dim)``.
+        vectors: Its vectors of the columns read last. *Shape:* ``(rows, dim)`` each.
     """
 
-    def __init__(self, model: Any, settings: Teacher) -> None:
-        """Copy the model. The copy is no part of the loss: none of its weights is trained."""
-        self._model, self._settings = copy.deepcopy(model).requires_grad_(False), settings
-        self._model.train(not settings.maxsim)  # packed by length while training, which gives no token states
+    def __init__(self, model: Any, *, with_tokens: bool = False) -> None:
+        """Copy the model."""
+        # as the model in training, nothing of it is random; packed rows give no token states
+        self._model = copy.deepcopy(model).requires_grad_(False).train(not with_tokens)
         self.vectors: list[Tensor] = []
 
-    def scores(self, columns: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """Scores of a batch's queries with its passages, divided by the teacher's temperature.
-
-        Args:
-            columns: Tokens of queries and of passages.
-
-        Returns:
-            *Shape:* ``(queries, passages)``.
-        """
+    def read(self, columns: Sequence[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
+        """The output for each column of tokens."""
         with torch.no_grad():
-            queries, passages = (self._model(dict(column)) for column in columns)
-        self.vectors = [side["sentence_embedding"].float() for side in (queries, passages)]
-        with torch.autocast(self.vectors[0].device.type, enabled=False):
-            asked, told = (functional.normalize(side, dim=-1) for side in self.vectors)
-            found = self._settings.cosine * (asked @ told.T)
-            if self._settings.maxsim:
-                found = found + self._settings.maxsim * mean_maxsim(queries, passages)
-        return found / self._settings.temperature
+            found = [self._model(dict(column)) for column in columns]
+        self.vectors = [side["sentence_embedding"].float() for side in found]
+        return found
+
+
+def scores_of(sides: Sequence[Mapping[str, Tensor]], settings: Teacher) -> Tensor:
+    """A model's scores of a batch's queries with its passages, divided by the teacher's temperature.
+
+    Args:
+        sides: What the model gives for the queries and for the passages.
+        settings: The shares and the temperature.
+
+    Returns:
+        *Shape:* ``(queries, passages)``.
+    """
+    queries, passages = sides
+    with torch.autocast(queries["sentence_embedding"].device.type, enabled=False):
+        asked, told = (functional.normalize(side["sentence_embedding"].float(), dim=-1) for side in sides)
+        found = settings.cosine * (asked @ told.T)
+        if settings.maxsim:
+            found = found + settings.maxsim * mean_maxsim(queries, passages)
+    return found / settings.temperature
 
 
 def mean_maxsim(queries: Mapping[str, Tensor], passages: Mapping[str, Tensor]) -> Tensor:
@@ -122,14 +130,9 @@ def mean_maxsim(queries: Mapping[str, Tensor], passages: Mapping[str, Tensor]) -
         *Shape:* ``(n, m)``.
     """
     asked, told = (functional.normalize(side["token_embeddings"].float(), dim=-1) for side in (queries, passages))
-    kept, padding = queries["attention_mask"].float(), passages["attention_mask"] == 0
-    found = []
-    for first in range(0, len(told), PASSAGES_AT_A_TIME):
-        some = slice(first, first + PASSAGES_AT_A_TIME)
-        cosines = torch.einsum("qid,pjd->qpij", asked, told[some])
-        best = cosines.masked_fill(padding[some][None, :, None, :], -torch.inf).amax(dim=-1)
-        found.append((best * kept[:, None, :]).sum(dim=-1) / kept.sum(dim=-1)[:, None])
-    return torch.cat(found, dim=1)
+    asked_mask, told_mask = (side["attention_mask"].bool() for side in (queries, passages))
+    # the library takes groups of documents, here one passage a group
+    return scoring.mean_colbert_scores(asked, told[:, None], queries_mask=asked_mask, documents_mask=told_mask[:, None])
 
 
 def divergence(queries: Tensor, passages: Tensor, wanted: Tensor, temperature: float) -> Tensor:

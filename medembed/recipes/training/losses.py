@@ -1,6 +1,5 @@
 """The losses that a recipe can name, on sentence-transformers' own. Imported only when training starts."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from sentence_transformers.multi_vector_encoder import losses as multi_vector_lo
 from sentence_transformers.multi_vector_encoder import scoring
 from sentence_transformers.sentence_transformer import losses
 
-from medembed.recipes.train_settings import Train, check_processes
+from medembed.recipes.train_settings import Train
+from medembed.recipes.training import processes
 from medembed.recipes.training.distillation import InBatchDistillation
 from medembed.vectors import Floats
 
@@ -29,8 +29,8 @@ def load(model: Any, settings: Train, guide: Path | None, learn: Callable[[], Fl
         RecipeConfigError: A teacher's scores of whole batches, and several processes.
     """
     scale = 1.0 / settings.temperature
-    gather = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    check_processes(settings)
+    gather = processes.count() > 1
+    processes.check(settings)
     if settings.architecture == "colbert":
         return _colbert_loss(model, settings, gather=gather)
     both = (

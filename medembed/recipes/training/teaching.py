@@ -102,7 +102,7 @@ class Teacher(ClosedByWith):
         queries, passages = [row.query for row in some], [row.positive for row in some]
         batches = [slice(first, first + self._batch_size) for first in range(0, len(some), self._batch_size)]
         matrices = [np.zeros((batch.stop - batch.start, batch.stop - batch.start), np.float32) for batch in batches]
-        if self._settings.maxsim and self._settings.model is not None:
+        if self._settings.maxsim:
             # what is cut at the teacher's limit is cut on purpose: no warning
             asked = self._late.encode_counted(queries, role="query", show_progress_bar=False).vectors
             found = self._late.encode_counted(passages, show_progress_bar=False).vectors
@@ -110,7 +110,7 @@ class Teacher(ClosedByWith):
             for number, batch in enumerate(batches):
                 late = self._late.similarity(asked[batch], found[batch]) / tokens[batch]
                 matrices[number] += self._settings.maxsim * late
-        if self._settings.cosine and self._settings.model is not None:
+        if self._settings.cosine:
             query_vectors = models.encode(self._dense, queries, prompt=self._dense.spec.prompts["query"])
             vectors = models.encode(self._dense, passages, prompt=self._dense.spec.prompts["document"])
             for number, batch in enumerate(batches):

@@ -1,7 +1,6 @@
 """Model, data and trainer of a training run, on sentence-transformers. Imported only when training starts."""
 
 import ctypes
-import os
 import platform
 import string
 from collections import defaultdict
@@ -34,7 +33,7 @@ from medembed.recipes.layouts import filled
 from medembed.recipes.records import Triplet
 from medembed.recipes.retrieval import RetrievalSet
 from medembed.recipes.train_settings import Train
-from medembed.recipes.training import grouping
+from medembed.recipes.training import grouping, processes
 from medembed.recipes.training.packing import PackedSentenceTransformer
 from medembed.runtime import hardware
 
@@ -357,4 +356,4 @@ def total_steps(data: Dataset | DatasetDict, settings: Train) -> int:
 
 def _per_process(settings: Train) -> int:
     """Rows a process takes of each batch, so that the recipe's batch size is what all of them see together."""
-    return max(1, settings.batch_size // int(os.environ.get("WORLD_SIZE", "1")))
+    return max(1, settings.batch_size // processes.count())
