@@ -7,7 +7,7 @@ A phrase such as *denies* decides about the words after it, one such as *was rul
 import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -20,9 +20,14 @@ _PUNCTUATION = frozenset(",:()-–")
 _TOKEN = re.compile(
     r"\d+(?:[.,/]\d+)*|(?:[whsrc]/[op]|and/or)\b|[^\W_]+(?:'[^\W_]+)*|(?<=\s)-ve\b|(?<=\s)[-–](?=\s)|[,:;()]"
 )
-# a line that goes on with a small letter is the same sentence
-_END = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\bmrs)(?<!\bvs)[.!?](?=\s|$)|\n(?=\s*\n)|\n(?![ \t]*[a-z])", re.IGNORECASE)
-_HEADING = re.compile(r"(?:(?:^|(?<=\n)|(?<=[.;] ))[ \t]*([A-Z][A-Za-z/&' -]{1,40})|\b([A-Z][A-Z/]{1,14})):(?=\s|$)")
+# a line that goes on is the same sentence; what ends one is looked for first and what surrounds it then, ten times as fast
+_END = re.compile(
+    r"[.!?\n](?:(?<=\n)(?:(?=\s*\n)|(?![ \t]*[a-z]))|(?<!\n)(?=\s|$)(?<!\bdr.)(?<!\bmr.)(?<!\bmrs.)(?<!\bvs.))"
+)
+_COLON = re.compile(r":(?=\s|$)")
+_HEADING = re.compile(r"(?:(?:^|(?<=\n)|(?<=[.;] ))[ \t]*([A-Z][A-Za-z/&' -]{1,40})|\b([A-Z][A-Z/]{1,14})):$")
+# characters of the longest heading
+_HEADING_LENGTH = 41
 _SECTION_END = re.compile(r"\n\s*\n")
 _IN_YEAR = Trigger("past", forward=True, backward=True)
 _YEAR = re.compile(r"(?:19|20)\d\d")
@@ -128,11 +133,12 @@ class _Found:
     last: int
 
 
-def scopes(text: str) -> list[Scope]:
+def scopes(text: str, sentences: Container[int] | None = None) -> list[Scope]:
     """Find the parts of a text that are not simply asserted. Pure.
 
     Args:
         text: A passage, English.
+        sentences: Numbers of the sentences of :func:`sentence_ends` to look at, which is faster; None for all. Headings count always.
 
     Returns:
         By their start. Scopes of different kinds may overlap: *mother never had asthma*.
@@ -143,17 +149,18 @@ def scopes(text: str) -> list[Scope]:
         [('negated', 'chest pain')]
     """
     known = vocabulary()
-    lowered = _lowered(text)
+    lowered = in_small_letters(text)
     found = list(_of_headings(text, lowered, known))
     start = 0
-    for end in sentence_ends(lowered):
-        if not known.cues.isdisjoint(_words(lowered[start:end])):
+    for number, end in enumerate(sentence_ends(lowered)):
+        wanted = sentences is None or number in sentences
+        if wanted and not known.cues.isdisjoint(_words(lowered[start:end])):
             found += _of_sentence(list(_TOKEN.finditer(lowered, start, end)), known)
         start = end
     return sorted(found)
 
 
-def _lowered(text: str) -> str:
+def in_small_letters(text: str) -> str:
     """The text in small letters, character by character as long as it was."""
     lowered = text.lower()
     if len(lowered) != len(text):
@@ -174,15 +181,27 @@ def _words(sentence: str) -> set[str]:
     return words
 
 
-def sentence_ends(text: str) -> Iterator[int]:
-    """Where each sentence of a text ends, the last at its end."""
-    yield from (match.end() for match in _END.finditer(text))
-    yield len(text)
+def sentence_ends(lowered: str) -> Iterator[int]:
+    """Where each sentence of a text in small letters ends, the last at its end."""
+    yield from (match.end() for match in _END.finditer(lowered))
+    yield len(lowered)
+
+
+def _headings(text: str) -> Iterator[tuple[int, int]]:
+    """Where each heading begins, and where its colon is that ends it."""
+    last = 0
+    for colon in _COLON.finditer(text):
+        first = max(last, colon.start() - _HEADING_LENGTH)
+        while first > last and text[first - 1] in " \t":
+            first -= 1
+        if match := _HEADING.search(text, first, colon.end()):
+            yield match.start(match.lastindex or 0), match.end(match.lastindex or 0)
+        last = colon.end()
 
 
 def _of_headings(text: str, lowered: str, known: Vocabulary) -> Iterator[Scope]:
     """Scopes of headings: up to the next heading or the next blank line."""
-    places = [(match.start(match.lastindex or 0), match.end(match.lastindex or 0)) for match in _HEADING.finditer(text)]
+    places = list(_headings(text))
     for number, (start, end) in enumerate(places):
         kind = known.headings.get(" ".join(lowered[start:end].split()))
         if kind is None:

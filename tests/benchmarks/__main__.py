@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.benchmarks import (
+    assertions,
     corpora,
     fidelity,
     gpu,
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
     "corpus-memory": corpora.memory,
     "corpus-search": corpora.searching,
     "corpus-ray": corpora.on_ray,
+    "assertions": assertions.order,
     "maxsim": late_interaction.rerank,
     "token-index": token_index.index,
     "limit": limit.limit,

@@ -3,9 +3,12 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medembed.clinical.agreement import lowered, verdict
 from medembed.clinical.asked import asked
+from medembed.clinical.assertions import scopes
 from medembed.errors import SettingError
 
 # a query, and of its words the existence, the person and the times that it asks for
@@ -97,6 +100,31 @@ def test_the_verdict_names_the_scopes_of_the_words() -> None:
     text = "No fever. She denies chest pain."
     (scope,) = verdict(asked("patient with chest pain"), text).scopes
     assert text[scope.trigger_start : scope.end] == "denies chest pain"
+
+
+SAID = [
+    "No fever.",
+    "Her mother",
+    "had gout",
+    "denies",
+    "fever",
+    "and",
+    "gout.",
+    "FH: gout",
+    "\n\n",
+    "Fever: no",
+    "Dr. May",
+    ", but",
+    "İ",
+]
+
+
+@given(
+    st.lists(st.sampled_from(SAID), max_size=12).map(" ".join),
+    st.sampled_from(["patient with fever and gout", "mother with gout"]),
+)
+def test_scopes_found_for_the_sentences_that_count_are_those_of_the_whole_text(text: str, query: str) -> None:
+    assert verdict(asked(query), text) == verdict(asked(query), text, scopes(text))
 
 
 def test_a_score_falls_also_below_zero() -> None:

@@ -92,6 +92,22 @@ def test_a_phrase_is_told_with_its_scope() -> None:
     assert text[scope.trigger_start : scope.trigger_end] == "denies"
 
 
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("FAMILY HISTORY: cancer. Some gout.", True),
+        ("Seen today.\n" + " " * 60 + "Family history: cancer. Some gout.", True),
+        ("HPI: well. Family history: cancer. Some gout.", True),
+        ("The word " + "family history " * 4 + ": cancer. Some gout.", False),
+        ("Family history: cancer. Medications: some gout tablets.", False),
+        ("Family history: cancer.\n\nSome gout.", False),
+    ],
+)
+def test_a_heading_decides_about_the_sentences_below_it(text: str, marked: bool) -> None:
+    headed = [scope for scope in scopes(text) if scope.kind == "other" and text[scope.trigger_end] == ":"]
+    assert any("gout" in text[scope.start : scope.end] for scope in headed) is marked
+
+
 WORDS = st.sampled_from(
     [
         "no",
