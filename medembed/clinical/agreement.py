@@ -15,7 +15,7 @@ LOSS = 0.5
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a passage asserts of a query's words.
+    """Judgment of what a passage asserts of a query's words.
 
     Attributes:
         wrong: 0 it asserts what is asked, or says none of the words; 1 it asserts something else of all of them.
@@ -53,7 +53,7 @@ def verdict(wishes: Sequence[Wish], text: str, found: Sequence[Scope] | None = N
 
 
 def _said(small: str, stems: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Where a text says words with these stems."""
+    """Places of words with these stems."""
     for match in _any_of(stems).finditer(small):
         if (found := stem(match.group())) in stems:
             yield match.start(), found

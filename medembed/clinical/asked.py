@@ -201,7 +201,7 @@ def _told() -> dict[str, frozenset[str]]:
 
 
 def _person(scope: Scope, text: str) -> str:
-    """Whom a scope is about."""
+    """The person that a scope is about."""
     for match in WORD.finditer(text[scope.trigger_start : scope.trigger_end].lower()):
         name = _NAMES.get(match.group(), match.group())
         if name in _PERSONS:

@@ -182,13 +182,13 @@ def _words(sentence: str) -> set[str]:
 
 
 def sentence_ends(lowered: str) -> Iterator[int]:
-    """Where each sentence of a text in small letters ends, the last at its end."""
+    """Ends of the sentences of a text in small letters, the last at its end."""
     yield from (match.end() for match in _END.finditer(lowered))
     yield len(lowered)
 
 
 def _headings(text: str) -> Iterator[tuple[int, int]]:
-    """Where each heading begins, and where its colon is that ends it."""
+    """Places of headings: of the first character, and of the colon that ends it."""
     last = 0
     for colon in _COLON.finditer(text):
         first = max(last, colon.start() - _HEADING_LENGTH)

@@ -20,6 +20,7 @@ from tests.benchmarks import (
     memory,
     readme,
     recipes,
+    recipes_llamacpp,
     report,
     sizes,
     speed,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
     "recipes-endpoint": recipes.endpoint,
     "recipes-training": recipes.training,
     "recipes-overhead": recipes.overhead,
+    "pairs-small-model": recipes_llamacpp.usable,
     "corpus-index": corpora.index,
     "corpus-memory": corpora.memory,
     "corpus-search": corpora.searching,
@@ -62,6 +64,7 @@ BENCHMARKS: dict[str, Callable[[Size, Sequence[str]], Result]] = {
 # what a benchmark needs that not every machine has
 NEEDS: dict[str, Callable[[], bool]] = {
     "gpu": gpu.present,
+    "pairs-small-model": recipes_llamacpp.present,
     "corpus-ray": corpora.ray_present,
     "kernels-passages": KERNELS.is_dir,
     "kernels-queries": KERNELS.is_dir,

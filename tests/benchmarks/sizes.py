@@ -23,6 +23,7 @@ class Size:
         recipe_rounds: Times each program of the recipes runs, and training has its turn.
         mined: Queries and passages of the mining benchmark.
         echo_delay_s: What the echo server takes to answer; a language model takes longer.
+        written: Notes that a small model writes pairs for.
         train_steps: Batches of 64 a turn of training.
         indexed: Passages encoded and indexed.
         corpus_rows: Rows indexed, for the smaller and the larger run.
@@ -49,6 +50,7 @@ class Size:
     recipe_rounds: int = 3
     mined: tuple[int, int] = (50_000, 100_000)
     echo_delay_s: float = 2.0
+    written: int = 60
     train_steps: int = 3
     indexed: int = 1024
     corpus_rows: tuple[int, int] = (10_000, 200_000)
@@ -64,7 +66,7 @@ FULL = Size()
 QUICK = Size(
     rounds=2, passages=24, queries=64, singles=20, small_passages=16, base_passages=8, limit_models=(("tiny", 16),),
     gpu_passages=256, starts=2, imports=3,
-    streamed=(1000, 4000), fidelity=32, recipe_rounds=1, mined=(300, 1200), echo_delay_s=0.1, train_steps=3,
+    streamed=(1000, 4000), fidelity=32, recipe_rounds=1, mined=(300, 1200), echo_delay_s=0.1, written=2, train_steps=3,
     indexed=32, corpus_rows=(500, 1000), corpus_passages=(500, 1000), searched=5000, ray_rows=64, corpus_rounds=1,
     late_passages=300, late_originals=24,
 )  # fmt: skip
