@@ -10,6 +10,8 @@ VLLM ?= .venv-vllm
 LLAMACPP := .venv-llamacpp
 ADAPTERS ?= .venv-adapters
 ADAPTED := langchain llamaindex haystack chroma daft
+# those with a peer of Hugging Face's
+PEERED := langchain llamaindex
 KERNELS ?= build/kernels
 ADAPTERS_PEERS ?= .venv-adapters-peers
 AUDIT ?= .venv-audit
@@ -124,8 +126,9 @@ gpu: $(VENV)/.full ## On a machine with a GPU: its tests, then bge-large's shape
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m gpu -q $(ARGS)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m tests.benchmarks gpu limit
 
-bench-adapters: $(ADAPTERS_PEERS)/.ready ## Measure the adapters beside those of Hugging Face, in an environment of their own
-	@HF_HUB_OFFLINE=1 $(ADAPTERS_PEERS)/bin/python -m tests.benchmarks.adapters $(ARGS)
+bench-adapters: $(ADAPTERS)/.ready $(ADAPTERS_PEERS)/.ready ## Measure what the adapters add, and them beside those of Hugging Face
+	@HF_HUB_OFFLINE=1 DO_NOT_TRACK=true $(ADAPTERS)/bin/python -m tests.benchmarks.adapters adapters-overhead $(ARGS)
+	@HF_HUB_OFFLINE=1 $(ADAPTERS_PEERS)/bin/python -m tests.benchmarks.adapters adapters-queries adapters-peers $(ARGS)
 
 bench-serve: $(SERVE_PEERS)/.ready ## Measure the server beside sentence-transformers behind FastAPI, and infinity where it is there
 	@HF_HUB_OFFLINE=1 $(SERVE_PEERS)/bin/python -m tests.benchmarks.serving $(ARGS)
@@ -242,11 +245,11 @@ $(KERNELS)/.ready: $(VENV)/.full $(wildcard integrations/kernels/*.* integration
 	@rm -rf $(KERNELS)-source
 	@touch $@
 
-$(ADAPTERS_PEERS)/.ready: pyproject.toml $(ADAPTED:%=integrations/%/pyproject.toml) tests/benchmarks/adapters_peers.txt
+$(ADAPTERS_PEERS)/.ready: pyproject.toml $(PEERED:%=integrations/%/pyproject.toml) tests/benchmarks/adapters_peers.txt
 	@echo "Installing the adapters and those of Hugging Face into $(ADAPTERS_PEERS) ..."
 	@$(PYTHON) -m venv $(ADAPTERS_PEERS)
 	@$(ADAPTERS_PEERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . $(ADAPTED:%=--editable integrations/%) \
+	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . $(PEERED:%=--editable integrations/%) \
 	  --requirement tests/benchmarks/adapters_peers.txt
 	@touch $@
 

@@ -37,6 +37,19 @@ async def test_a_long_call_takes_turns_with_the_others() -> None:
     assert [len(texts) for _, texts in encode.batches] == [4, 4, 4, 1]
 
 
+async def test_a_call_that_the_end_of_a_batch_cuts_in_two_is_the_next_ones_first() -> None:
+    encode, ended = Recorded(), []
+
+    async def ask(name: str) -> None:
+        await batcher([f"{name}{i}" for i in range(3)], "")
+        ended.append(name)
+
+    batcher = MicroBatcher(encode, most=4)
+    await asyncio.gather(*(ask(name) for name in "abcdefgh"))
+    assert ended == list("abcdefgh")
+    assert [len(texts) for _, texts in encode.batches] == [4] * 6
+
+
 async def test_a_batch_is_of_one_kind_and_kinds_wait_their_turn() -> None:
     encode = Recorded()
     batcher = MicroBatcher(encode)

@@ -28,6 +28,7 @@ class Call(Generic[K, T]):
     def __init__(self, texts: Sequence[str], costs: Sequence[int], kind: K) -> None:
         """Nothing is taken yet."""
         self.texts, self.costs, self.kind = texts, costs, kind
+        self.cost = sum(costs)
         self.taken = 0
         self.found: dict[int, Sequence[T]] = {}
         self.future: asyncio.Future[list[T]] = asyncio.get_running_loop().create_future()
@@ -91,7 +92,7 @@ class MicroBatcher(Generic[K, T]):
 
     There is no timer: the first call starts at once, and whatever arrives while it computes shares the next run. A lone call
     therefore pays nothing, and two hundred at a time cost a few batches. A call of many texts takes turns with the others,
-    a batch at a time. Between runs nothing here holds the loop.
+    a batch at a time; a smaller call that a batch's end cuts in two is the next one's first. Between runs nothing here holds the loop.
 
     Args:
         encode: Runs a batch of one kind; called in a thread. It gives one result per text, in order.
@@ -119,6 +120,11 @@ class MicroBatcher(Generic[K, T]):
     def waiting(self) -> int:
         """Cost of the texts that are in no batch yet."""
         return sum(call.left for call in self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Cost of the batches that are in the hands of threads."""
+        return sum(piece.cost for pieces in self._running.values() for piece in pieces)
 
     async def __call__(self, texts: Sequence[str], kind: K) -> list[T]:
         """Encode texts. One result per text, in order. Cancelling leaves the others of a batch untouched.
@@ -168,7 +174,9 @@ class MicroBatcher(Generic[K, T]):
                 break
             pieces.append(piece)
             kind, room = call.kind, room - piece.cost
-            if call.taken < len(call.texts):
+            if call.taken < len(call.texts) and call.cost <= self._most:
+                passed.append(call)  # the next batch ends it: behind the others it would wait a second time
+            elif call.taken < len(call.texts):
                 self._waiting.append(call)  # behind the others: they take turns
                 if room <= 0 or self._waiting[0] is call:
                     break

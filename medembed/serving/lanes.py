@@ -125,8 +125,9 @@ class Lanes(Generic[T]):
         Raises:
             RefusedError: It does; the error says when to come again.
         """
-        waiting = self._batchers["bulk"].waiting + self._batchers["short"].waiting
-        seconds = waiting / self._rate if self._rate else 0.0
+        waiting = sum(batcher.waiting for batcher in self._batchers.values())
+        ahead = waiting + self._batchers["bulk"].running
+        seconds = ahead / self._rate if self._rate else 0.0
         if waiting > self._limits.queue_tokens or seconds > self._limits.queue_s:
             again = max(1, math.ceil(seconds - self._limits.queue_s / 2))
             raise RefusedError(

@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks.adapters [NAME ...]`: what the adapters cost, and how they stand beside the Hugging Face ones.
 
-`make bench-adapters` is the same in the environment it needs: the adapters and `adapters_peers.txt`. Everything runs in
-one process, in turn, on the same texts with the same weights, each side at its default settings.
+`make bench-adapters` is the same in the environments it needs: that of the adapters for what they add, with the bundled weights, and one
+with `adapters_peers.txt` for the rest. Everything runs in one process, in turn, on the same texts with the same weights, each side at its
+default settings.
 """
 
 import argparse
@@ -30,15 +31,16 @@ from tests.benchmarks.runner import busy_s
 # what of tests/benchmarks/runner.py holds here too: threads of the last engine may spin for some milliseconds
 PAUSE_S = 0.2
 PACKAGES = (
-    "medembed", "langchain-medembed", "llama-index-embeddings-medembed", "medembed-haystack", "chroma-medembed",
-    "langchain-core", "llama-index-core", "haystack-ai", "chromadb",
+    "medembed", "langchain-medembed", "llama-index-embeddings-medembed", "medembed-haystack", "chroma-medembed", "daft-medembed",
+    "langchain-core", "llama-index-core", "haystack-ai", "chromadb", "daft",
     "langchain-huggingface", "llama-index-embeddings-huggingface", "sentence-transformers", "torch", "openvino",
 )  # fmt: skip
 PEER_OF = {
     "langchain-medembed": "langchain-huggingface",
     "llama-index-embeddings-medembed": "llama-index-embeddings-huggingface",
 }
-ADAPTERS = (*PEER_OF, "medembed-haystack", "chroma-medembed")
+ADAPTERS = (*PEER_OF, "medembed-haystack", "chroma-medembed", "daft-medembed")
+BUNDLED = "mini"
 Embed = Callable[[list[str]], Any]
 
 
@@ -79,7 +81,7 @@ class Turns:
 
 def overhead(amounts: Amounts) -> Result:
     """What an adapter adds to MedEmbed.encode_document."""
-    langchain, llama = ours(amounts.threads)
+    langchain, llama = ours(amounts.threads, BUNDLED)
     passages = texts.load("passages", amounts.passages)
     # the adapters' lists of floats are their overhead, so the bare side stays with its array
     sides: dict[str, Embed] = {
@@ -88,11 +90,12 @@ def overhead(amounts: Amounts) -> Result:
         "llama-index-embeddings-medembed": llama.get_text_embedding_batch,
         "medembed-haystack": haystack(amounts.threads, passages),
         "chroma-medembed": chroma(amounts.threads),
+        "daft-medembed": daft(amounts.threads),
     }
     turns = take_turns(sides, passages, amounts.rounds)
     claims = [Claim(f"{name}: share of time added to MedEmbed's", turns.ratio(name, "medembed") - 1, at_most=0.05)
               for name in ADAPTERS]  # fmt: skip
-    return _passages_result("adapters-overhead", amounts, turns, claims, "medembed")
+    return _passages_result("adapters-overhead", BUNDLED, amounts, turns, claims, "medembed")
 
 
 def peers(amounts: Amounts) -> Result:
@@ -100,8 +103,8 @@ def peers(amounts: Amounts) -> Result:
     import torch
 
     torch.set_num_threads(amounts.threads)
-    langchain, llama = ours(amounts.threads)
     folder = str(models.folder("minilm"))
+    langchain, llama = ours(amounts.threads, folder)
     langchain_hf = importlib.import_module("langchain_huggingface").HuggingFaceEmbeddings(model_name=folder)
     llama_hf = importlib.import_module("llama_index.embeddings.huggingface").HuggingFaceEmbedding(model_name=folder)
     sides: dict[str, Embed] = {
@@ -113,12 +116,12 @@ def peers(amounts: Amounts) -> Result:
     turns = take_turns(sides, texts.load("passages", amounts.passages), amounts.peer_rounds)
     claims = [Claim(f"{name}: times the speed of {peer}", turns.ratio(peer, name), at_least=3.0)
               for name, peer in PEER_OF.items()]  # fmt: skip
-    return _passages_result("adapters-peers", amounts, turns, claims, "langchain-huggingface")
+    return _passages_result("adapters-peers", "minilm", amounts, turns, claims, "langchain-huggingface")
 
 
 def queries(amounts: Amounts) -> Result:
     """Queries awaited at once, against the same one after the other."""
-    langchain, llama = ours(amounts.threads)
+    langchain, llama = ours(amounts.threads, str(models.folder("minilm")))
     waiting: dict[str, Callable[[str], Awaitable[Any]]] = {
         "langchain-medembed": langchain.aembed_query,
         "llama-index-embeddings-medembed": llama.aget_query_embedding,
@@ -157,18 +160,17 @@ BENCHMARKS: dict[str, Callable[[Amounts], Result]] = {
 }
 
 
-def ours(threads: int) -> tuple[Any, Any]:
-    """The adapters that have peers, on the weights that these get."""
-    folder = str(models.folder("minilm"))
-    langchain = importlib.import_module("langchain_medembed").MedEmbedEmbeddings(model=folder, threads=threads)
+def ours(threads: int, model: str) -> tuple[Any, Any]:
+    """The adapters that have peers."""
+    langchain = importlib.import_module("langchain_medembed").MedEmbedEmbeddings(model=model, threads=threads)
     module = importlib.import_module("llama_index.embeddings.medembed")
-    return langchain, module.MedEmbedEmbedding(model_name=folder, threads=threads)
+    return langchain, module.MedEmbedEmbedding(model_name=model, threads=threads)
 
 
 def haystack(threads: int, passages: list[str]) -> Embed:
     """The component, on documents that are there before the clock starts, as they are in a pipeline."""
     module = importlib.import_module("haystack_integrations.components.embedders.medembed")
-    embedder = module.MedEmbedDocumentEmbedder(str(models.folder("minilm")), threads=threads)
+    embedder = module.MedEmbedDocumentEmbedder(BUNDLED, threads=threads)
     of_text = {text: importlib.import_module("haystack").Document(content=text) for text in passages}
     return lambda given: [done.embedding for done in embedder.run([of_text[text] for text in given])["documents"]]
 
@@ -176,7 +178,14 @@ def haystack(threads: int, passages: list[str]) -> Embed:
 def chroma(threads: int) -> Embed:
     """The function alone, without the database behind it."""
     function = importlib.import_module("chroma_medembed").MedEmbedEmbeddingFunction
-    embed: Embed = function(str(models.folder("minilm")), threads=threads)
+    embed: Embed = function(BUNDLED, threads=threads)
+    return embed
+
+
+def daft(threads: int) -> Embed:
+    """What a worker of Daft calls for each of its batches, without the query engine around it."""
+    provider = importlib.import_module("daft_medembed").MedEmbedProvider(BUNDLED, threads=threads)
+    embed: Embed = provider.get_text_embedder().instantiate().embed_text
     return embed
 
 
@@ -235,7 +244,7 @@ def _asking(ask: Callable[[str], Awaitable[Any]], how: str, latencies: list[floa
     return lambda asked: asyncio.run(every(asked))
 
 
-def _passages_result(name: str, amounts: Amounts, turns: Turns, claims: list[Claim], base: str) -> Result:
+def _passages_result(name: str, model: str, amounts: Amounts, turns: Turns, claims: list[Claim], base: str) -> Result:
     reference = np.asarray(turns.vectors[base], dtype=np.float32)
     rows = [
         {
@@ -249,7 +258,7 @@ def _passages_result(name: str, amounts: Amounts, turns: Turns, claims: list[Cla
         for side, taken in turns.seconds.items()
     ]
     rounds = len(turns.seconds[base])
-    settings = {"model": "minilm", "texts": amounts.passages, "rounds": rounds, "threads": amounts.threads}
+    settings = {"model": model, "texts": amounts.passages, "rounds": rounds, "threads": amounts.threads}
     title = "passages in one call, as the model's files say"
     return Result(name, title, settings, rows, claims, turns.other_load, _versions(), _raw(turns))
 

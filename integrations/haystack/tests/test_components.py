@@ -174,6 +174,15 @@ BAD_SETTINGS: dict[str, tuple[Made, dict[str, Any], type[Exception], str]] = {
     "dimension": (MedEmbedDocumentEmbedder, {"truncate_dim": 9999}, errors.SettingError, "truncate_dim=9999"),
     "device": (MedColBERTRanker, {"device": "tpu"}, errors.DeviceError, "tpu"),
     "top_k": (MedColBERTRanker, {"top_k": 0}, errors.SettingError, "top_k=0"),
+    **{
+        f"revision-{name}": (
+            made,
+            {"revision": "sha256-000000000000"},
+            errors.ModelChangedError,
+            "sha256-000000000000 was asked for",
+        )
+        for name, (made, _, _) in COMPONENTS.items()
+    },
 }
 
 

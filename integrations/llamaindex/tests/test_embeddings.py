@@ -234,8 +234,9 @@ def test_a_field_of_the_wrong_type_is_named(field: str, value: object) -> None:
         ({"truncate_dim": 9999}, errors.SettingError, "truncate_dim=9999"),
         ({"threads": 0}, errors.SettingError, "threads=0"),
         ({"device": "tpu"}, errors.DeviceError, "tpu"),
+        ({"revision": "sha256-000000000000"}, errors.ModelChangedError, "sha256-000000000000 was asked for"),
     ],
-    ids=["model_name", "truncate_dim", "threads", "device"],
+    ids=["model_name", "truncate_dim", "threads", "device", "revision"],
 )
 def test_errors_of_medembed_keep_their_class(settings: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):

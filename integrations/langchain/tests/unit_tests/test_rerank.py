@@ -78,6 +78,8 @@ def test_bad_input(prompted_folder: Path, rerank: MedColBERTRerank, documents: l
         MedColBERTRerank(top_n=0)
     with pytest.raises(ValidationError, match="max_seq_length"):
         MedColBERTRerank(max_seq_length=9)
+    with pytest.raises(errors.ModelChangedError, match="sha256-000000000000 was asked for"):
+        MedColBERTRerank(revision="sha256-000000000000")
     with pytest.raises(errors.UnsupportedModelError, match="is a dense model"):
         MedColBERTRerank(model=str(prompted_folder), engine=FakeEngine())
     with pytest.raises(errors.InputTypeError, match="takes one query"):
