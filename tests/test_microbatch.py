@@ -38,7 +38,8 @@ async def test_a_long_call_takes_turns_with_the_others() -> None:
 
 
 async def test_a_call_that_the_end_of_a_batch_cuts_in_two_is_the_next_ones_first() -> None:
-    encode, ended = Recorded(), []
+    encode = Recorded()
+    ended: list[str] = []
 
     async def ask(name: str) -> None:
         await batcher([f"{name}{i}" for i in range(3)], "")
