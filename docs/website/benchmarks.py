@@ -7,6 +7,7 @@ from typing import Any
 from docs.website.bars import bars
 from docs.website.texts import BEHIND
 from tests.benchmarks import report
+from tests.benchmarks.machine import newest_unit
 from tests.benchmarks.report import RESULTS
 
 INTRO = """# Speed and memory
@@ -59,8 +60,7 @@ def _section(result: dict[str, Any]) -> str:
 
 def _machine(result: dict[str, Any]) -> str:
     machine = result["machine"]
-    newest = machine["vector_units"][-1] if machine["vector_units"] else "no AVX"
     return (
-        f"{machine['cpu']}, {machine['usable_cores']} cores, {newest}, {machine['memory_gib']} GiB, {machine['system']}, "
+        f"{machine['cpu']}, {machine['usable_cores']} cores, {newest_unit(machine)}, {machine['memory_gib']} GiB, {machine['system']}, "
         f"Python {machine['python']}; {result['date'][:10]}. Command: `{result['command']}`."
     )

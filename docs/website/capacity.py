@@ -6,6 +6,7 @@ from typing import Any
 
 from docs.website.texts import ROOT
 from tests.benchmarks import texts
+from tests.benchmarks.machine import maker, newest_unit
 from tests.benchmarks.report import RESULTS
 
 PAGE = ROOT / "docs" / "guides" / "capacity.md"
@@ -154,5 +155,4 @@ def _newest(results: Path, name: str) -> dict[str, Any]:
 
 
 def _named(content: dict[str, Any]) -> str:
-    machine = content["machine"]
-    return f"{machine['cpu'].replace('(R)', '').removesuffix(' Processor')} with {machine['vector_units'][-1]}"
+    return f"{maker(content['machine'])} with {newest_unit(content['machine'])}"

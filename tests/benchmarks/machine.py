@@ -8,8 +8,10 @@ from typing import Any
 
 import psutil
 
-# What decides the speed of matrix products, slowest first; the last one a CPU has is its class.
-VECTOR_UNITS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+# What decides the speed of matrix products, slowest first; the last one a CPU has is its class. Among CPUs with AVX512-BF16 and no AMX
+# avx512_vp2intersect marks AMD's fifth generation of Zen, which computes 512 bits at once and not in two halves as the fourth.
+VECTOR_UNITS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_vp2intersect", "amx_int8", "amx_bf16")
+SHOWN = {"avx512_vp2intersect": "avx512_bf16 (Zen 5)"}
 
 
 def describe() -> dict[str, Any]:
@@ -32,6 +34,17 @@ def slug(machine: dict[str, Any]) -> str:
     units = machine["vector_units"]
     words = f"{machine['cpu']} {units[-1] if units else ''} {machine['usable_cores']} cores"
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def maker(machine: dict[str, Any]) -> str:
+    """The CPU's name without what every name has."""
+    return str(machine["cpu"]).replace("(R)", "").removesuffix(" Processor")
+
+
+def newest_unit(machine: dict[str, Any]) -> str:
+    """What its class is called where figures are shown."""
+    unit = machine["vector_units"][-1] if machine["vector_units"] else "no AVX"
+    return SHOWN.get(unit, unit)
 
 
 def _cpuinfo() -> dict[str, str]:

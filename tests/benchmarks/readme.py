@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import report
+from tests.benchmarks.machine import maker, newest_unit
 from tests.benchmarks.report import RESULTS, Claim
 
 README = Path(__file__).parents[2] / "README.md"
@@ -82,9 +83,7 @@ def _found(results: Path) -> list[tuple[dict[str, Any], report.Result]]:
 
 def _machine(content: dict[str, Any]) -> str:
     machine = content["machine"]
-    newest = machine["vector_units"][-1] if machine["vector_units"] else "no AVX"
-    maker = machine["cpu"].replace("(R)", "").removesuffix(" Processor")
-    return f"{maker}, {machine['usable_cores']} cores, {newest}"
+    return f"{maker(machine)}, {machine['usable_cores']} cores, {newest_unit(machine)}"
 
 
 def _what(name: str, claim: Claim) -> str:
