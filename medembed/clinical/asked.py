@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
-from medembed.clinical.assertions import Scope, kinds_at, scopes
+from medembed.clinical.assertions import TOKEN, Scope, kinds_at, scopes
 from medembed.clinical.triggers import vocabulary
 from medembed.errors import SettingError
 from medembed.search.words import STOP_WORDS
@@ -178,14 +178,14 @@ def _times(kinds: Any, lowered: str) -> frozenset[str]:
 
 def _in_phrases(lowered: str, topical: frozenset[str]) -> set[int]:
     """The characters of phrases that decide something: they are no words to look for."""
-    matches = list(WORD.finditer(lowered))
-    listed = [match.group() for match in matches]
+    matches = list(TOKEN.finditer(lowered))
+    listed = [match.group().removesuffix("'s") for match in matches]
     inside: set[int] = set()
     for tree in vocabulary().phrases.values():
         for place in range(len(listed)):
             found = tree.longest(listed, place)
             if found is not None and " ".join(listed[place : found[1]]) not in topical:
-                inside.update(match.start() for match in matches[place : found[1]])
+                inside.update(range(matches[place].start(), matches[found[1] - 1].end()))
     return inside
 
 

@@ -17,7 +17,7 @@ Kind = Literal["negated", "possible", "other", "past", "hypothetical"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _PUNCTUATION = frozenset(",:()-–")
 # Numbers stay whole, w/o and h/o too; a dash counts between blanks only
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"\d+(?:[.,/]\d+)*|(?:[whsrc]/[op]|and/or)\b|[^\W_]+(?:'[^\W_]+)*|(?<=\s)-ve\b|(?<=\s)[-–](?=\s)|[,:;()]"
 )
 # a line that goes on is the same sentence; what ends one is looked for first and what surrounds it then, ten times as fast
@@ -155,7 +155,7 @@ def scopes(text: str, sentences: Container[int] | None = None) -> list[Scope]:
     for number, end in enumerate(sentence_ends(lowered)):
         wanted = sentences is None or number in sentences
         if wanted and not known.cues.isdisjoint(_words(lowered[start:end])):
-            found += _of_sentence(list(_TOKEN.finditer(lowered, start, end)), known)
+            found += _of_sentence(list(TOKEN.finditer(lowered, start, end)), known)
         start = end
     return sorted(found)
 
