@@ -320,19 +320,20 @@ async def test_too_many_at_a_time_are_refused(fine: Listening, encoding: Replace
 
 async def test_what_nobody_waits_for_is_not_done(fine: Listening, encoding: Replace) -> None:
     done: list[int] = []
-    slow = slowed(fine, 0.1)
+    slow = slowed(fine, 0.3)
 
     def counted(texts: list[str], **how: Any) -> Encoded:
         done.append(len(texts))
         return slow(texts, **how)
 
     encoding(counted)
-    body = json.dumps({"input": BULK}).encode()
+    many = 320 * BULK[:1]  # four batches, of which two run at a time
+    body = json.dumps({"input": many}).encode()
     with fine.connect() as connection:
         connection.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
         await asyncio.sleep(0.15)
-    await asyncio.sleep(0.6)
-    assert 0 < sum(done) < len(BULK)
+    await asyncio.sleep(0.9)
+    assert 0 < sum(done) < len(many)
     assert fine.served.dense._batchers["bulk"].waiting == 0
 
 
