@@ -89,7 +89,7 @@ def _nearest(
 @lru_cache(maxsize=64)
 def _any_of(stems: tuple[str, ...]) -> re.Pattern[str]:
     """Finds words that may have one of these stems. A stem is how the word begins, but for a *y* that was an *i*."""
-    begins = sorted((known.removesuffix("y") for known in stems), reverse=True)
+    begins = sorted({known.removesuffix("y") for known in stems}, reverse=True)
     # the letters first and what is before them then, twice as fast
     return re.compile("|".join(rf"{re.escape(word)}(?<![^\W_].{{{len(word)}}})[^\W_]*" for word in begins))
 

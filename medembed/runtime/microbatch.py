@@ -174,9 +174,11 @@ class MicroBatcher(Generic[K, T]):
                 break
             pieces.append(piece)
             kind, room = call.kind, room - piece.cost
-            if call.taken < len(call.texts) and call.cost <= self._most:
+            if call.taken == len(call.texts):
+                continue
+            if call.cost <= self._most:
                 passed.append(call)  # the next batch ends it: behind the others it would wait a second time
-            elif call.taken < len(call.texts):
+            else:
                 self._waiting.append(call)  # behind the others: they take turns
                 if room <= 0 or self._waiting[0] is call:
                     break

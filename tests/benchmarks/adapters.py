@@ -14,19 +14,18 @@ import shlex
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-import psutil
 from rich.console import Console
 
 from tests.benchmarks import machine, models, report, texts
 from tests.benchmarks.report import Claim, Result
-from tests.benchmarks.runner import busy_s
+from tests.benchmarks.runner import Watch
 
 # what of tests/benchmarks/runner.py holds here too: threads of the last engine may spin for some milliseconds
 PAUSE_S = 0.2
@@ -199,32 +198,11 @@ def take_turns(sides: dict[str, Embed], given: list[str], rounds: int) -> Turns:
         first = number % len(order)
         for name, run in order[first:] + order[:first]:
             time.sleep(PAUSE_S)
-            watch = _Watch()
+            watch = Watch()
             turns.vectors[name] = run(given)
             turns.seconds[name].append(watch.seconds())
             turns.other_load = max(turns.other_load, watch.other_load())
     return turns
-
-
-def _others_s() -> float:
-    """CPU seconds that all other processes have worked."""
-    own = psutil.Process().cpu_times()
-    return busy_s() - own.user - own.system
-
-
-@dataclass
-class _Watch:
-    """Wall time, and the share of the machine that other processes took meanwhile."""
-
-    started: float = field(default_factory=time.perf_counter)
-    others: float = field(default_factory=_others_s)
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self.started
-
-    def other_load(self) -> float:
-        share = (_others_s() - self.others) / self.seconds() / (psutil.cpu_count() or 1)
-        return round(max(0.0, share), 3)
 
 
 def _asking(ask: Callable[[str], Awaitable[Any]], how: str, latencies: list[float]) -> Embed:

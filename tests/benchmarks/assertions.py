@@ -1,6 +1,5 @@
 """Passages in the order of what they assert, and finding what they assert: CPU time of one process."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -12,7 +11,7 @@ from medembed.clinical.hits import DEPTH, packed, reordered, unpacked
 from medembed.storage.tables import Hit
 from tests.benchmarks import texts
 from tests.benchmarks.report import Claim, Result
-from tests.benchmarks.runner import busy_s
+from tests.benchmarks.runner import Watch
 from tests.benchmarks.sizes import Size
 
 PASSAGES = 400
@@ -27,12 +26,11 @@ def order(size: Size, engines: Sequence[str] = ()) -> Result:
     del engines  # a comparison of ways, not of engines
     passages = texts.load("passages", PASSAGES)
     turns = 3 * size.rounds
-    busy, own, started = busy_s(), time.process_time(), time.perf_counter()
+    watch = Watch()
     seconds = {(query, way): spent for query in QUERIES for way, spent in _ordering(query, passages, turns).items()}
     finding = _cpu_s(lambda: [scopes(text) for text in passages], turns)
     with MedEmbed(max_seq_length=texts.MAX_SEQ_LENGTH) as model:
         encoding = _cpu_s(lambda: model.encode(passages), size.rounds)
-    elapsed = (time.perf_counter() - started) * (os.cpu_count() or 1)
     slowest = {way: max(spent for (_, of), spent in seconds.items() if of == way) for way in (FOUND, STORED)}
     return Result(
         "assertions",
@@ -44,7 +42,7 @@ def order(size: Size, engines: Sequence[str] = ()) -> Result:
             Claim(f"100 passages in order, scopes {STORED}, ms", 1000 * slowest[STORED], at_most=15.0),
             Claim("finding scopes, share of the time of encoding", finding / encoding, at_most=0.1),
         ],
-        round(max(0.0, (busy_s() - busy - (time.process_time() - own)) / elapsed), 3),
+        watch.other_load(),
     )
 
 

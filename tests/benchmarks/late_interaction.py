@@ -7,13 +7,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from medembed import vectors
 from medembed.colbert.maxsim import maxsim
 from tests.benchmarks.report import Claim, Result
-from tests.benchmarks.runner import busy_s
+from tests.benchmarks.runner import Watch
 from tests.benchmarks.sizes import Size
 
 Floats = NDArray[np.float32]
@@ -55,10 +54,9 @@ def rerank(size: Size, engines: Sequence[str] = ()) -> Result:
         float(np.abs(sides["medembed"](q) - side(q)).max()) for q in cases.values() for side in sides.values()
     )
     turns = {"1 query": 40 * size.rounds, f"{MANY_QUERIES} queries": size.rounds}
-    busy, own, started = busy_s(), time.process_time(), time.perf_counter()
+    watch = Watch()
     seconds = {case: _in_turn(sides, asked, turns[case]) for case, asked in cases.items()}
-    elapsed = (time.perf_counter() - started) * (psutil.cpu_count() or 1)
-    others = max(0.0, (busy_s() - busy - (time.process_time() - own)) / elapsed)
+    others = watch.other_load()
     rows = [
         {"case": case, "of": name, "median ms": 1000 * median(spent), "fastest ms": 1000 * min(spent)}
         for case, of_case in seconds.items()
@@ -75,9 +73,7 @@ def rerank(size: Size, engines: Sequence[str] = ()) -> Result:
         "documents": DOCUMENTS, "tokens": sum(lengths) / DOCUMENTS, "query tokens": QUERY_TOKENS, "dimension": DIMENSION,
         "threads": THREADS, "turns": turns,
     }  # fmt: skip
-    return Result(
-        "maxsim", "MaxSim of queries with 100 documents", settings, rows, claims, round(others, 3), raw=seconds
-    )
+    return Result("maxsim", "MaxSim of queries with 100 documents", settings, rows, claims, others, raw=seconds)
 
 
 def _rows(rng: np.random.Generator, lengths: list[int]) -> list[Floats]:

@@ -12,6 +12,7 @@ from medembed.recipes.execution import Execution
 from medembed.recipes.llm import Llm
 from medembed.recipes.records import Note, content_id
 from medembed.recipes.writers.openai_endpoint import EndpointWriter
+from medembed.recipes.writers.replies import CUT
 from tests.benchmarks import models
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.sizes import Size
@@ -19,7 +20,6 @@ from tests.recipes.llamacpp import MODEL, PYTHON, serving
 
 ARTICLES = models.ROOT / "recipes" / "tiny" / "data" / "articles.jsonl.gz"
 LENGTHS = (300, 1200)
-CUT = "reply cut at the token limit"
 
 
 def present() -> bool:

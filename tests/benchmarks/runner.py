@@ -134,6 +134,29 @@ def busy_s() -> float:
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
+def _others_s() -> float:
+    """CPU seconds that all other processes have worked."""
+    own = psutil.Process().cpu_times()
+    return busy_s() - own.user - own.system
+
+
+@dataclass
+class Watch:
+    """Wall time, and the share of the machine that other processes took meanwhile."""
+
+    started: float = field(default_factory=time.perf_counter)
+    others: float = field(default_factory=_others_s)
+
+    def seconds(self) -> float:
+        """Since it was made."""
+        return time.perf_counter() - self.started
+
+    def other_load(self) -> float:
+        """The share so far, 0 to 1."""
+        share = (_others_s() - self.others) / self.seconds() / (psutil.cpu_count() or 1)
+        return round(max(0.0, share), 3)
+
+
 @dataclass
 class Rounds:
     """Answers of every engine, round by round; answers of one round belong together.

@@ -276,6 +276,7 @@ def run(amounts: Amounts) -> Result:
         ),
         Claim("errors at full load", float(ours["errors"]), at_most=0),
         Claim("failures at four times the load", float(ours["4x: failed"]), at_most=0),
+        Claim("growth of memory at full load, %", ours["memory grown %"], at_most=5),
     ]
     settings = {
         "seconds": amounts.seconds,

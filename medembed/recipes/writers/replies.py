@@ -15,6 +15,7 @@ _MOST_REPLY_CHARS = 1 << 22
 _THOUGHT = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)  # models differ in whether they write the opening tag
 _LIST = re.compile(r'"pairs"\s*:\s*\[')
 _BETWEEN = re.compile(r"[\s,]*")
+CUT = "reply cut at the token limit"  # the reason of a failure
 _MOST_LISTS = 8  # places in a reply at which its list may begin; prose about the form may hold others
 
 
@@ -41,7 +42,7 @@ def parse_reply(note: Note, reply: str, settings: Llm, *, cut: bool = False, dec
     if declined:
         problem = "model declined"
     elif cut and problem is not None:
-        problem = "reply cut at the token limit"
+        problem = CUT
     pairs: list[Pair] = []
     failures: list[Failure] = []
     if len(items) > settings.pairs_per_note:
