@@ -63,10 +63,10 @@ class Served:
                 "precision": serving.precision,
             }
             self.model = stack.enter_context(MedEmbed(serving.model, overlong=serving.overlong, **common))
-            self.model.warm_up()
-            self.model.encode("pain")  # a text alone runs on a graph of its own
+            self.model.encode("pain")  # a text alone runs on a graph of its own, at the usual priority
             self.dense: Lanes[Floats] = lanes.dense(self.model, serving.limits, self.metrics)
             stack.callback(self.dense.close)
+            self.dense.start(self.model.warm_up)
             self.ranker = self._ranker(stack, common)
             self.corpora = Corpora(serving.corpora, self.model, serving.device, serving.threads)
             stack.callback(self.corpora.close)
