@@ -178,8 +178,7 @@ def _times(kinds: Any, lowered: str) -> frozenset[str]:
 
 def _in_phrases(lowered: str, topical: frozenset[str]) -> set[int]:
     """The characters of phrases that decide something: they are no words to look for."""
-    matches = list(TOKEN.finditer(lowered))
-    listed = [match.group().removesuffix("'s") for match in matches]
+    matches, listed = list(TOKEN.finditer(lowered)), _tokens(lowered)
     inside: set[int] = set()
     for tree in vocabulary().phrases.values():
         for place in range(len(listed)):
@@ -189,8 +188,12 @@ def _in_phrases(lowered: str, topical: frozenset[str]) -> set[int]:
     return inside
 
 
+def _tokens(lowered: str) -> list[str]:
+    return [token.removesuffix("'s") for token in TOKEN.findall(lowered)]
+
+
 def _says(lowered: str, phrases: frozenset[str]) -> bool:
-    padded = f" {' '.join(WORD.findall(lowered))} "
+    padded = f" {' '.join(_tokens(lowered))} "
     return any(f" {phrase} " in padded for phrase in phrases)
 
 

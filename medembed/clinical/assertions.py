@@ -11,6 +11,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from medembed.clinical import clauses
 from medembed.clinical.triggers import AXES, Tree, Trigger, Vocabulary, vocabulary
 
 Kind = Literal["negated", "possible", "other", "past", "hypothetical"]
@@ -31,78 +32,20 @@ _HEADING_LENGTH = 41
 _SECTION_END = re.compile(r"\n\s*\n")
 _IN_YEAR = Trigger("past", forward=True, backward=True)
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_DETERMINERS = frozenset(["the", "a", "an", "his", "her", "their", "my", "our", "patient", "patients"])
 # what may stand between a negation and the word that it makes false: "denies any known", "has not yet developed"
 _BETWEEN = frozenset(
-    [
-        "any",
-        "yet",
-        "really",
-        "ever",
-        "been",
-        "other",
-        "recent",
-        "further",
-        "current",
-        "personal",
-        "had",
-        "that",
-        "he",
-        "she",
-        "they",
-        "having",
-    ]
-)
-# with one of these in it, what follows a comma is a clause of its own and no further item of a list
-_FINITE = frozenset(
-    [
-        "is",
-        "are",
-        "was",
-        "were",
-        "has",
-        "had",
-        "have",
-        "reports",
-        "reported",
-        "states",
-        "endorses",
-        "admits",
-        "complains",
-        "does",
-        "did",
-        "will",
-        "should",
-        "can",
-        "appears",
-        "seems",
-        "shows",
-    ]
-)
+    ["any", "yet", "really", "ever", "been", "other", "recent", "further", "current", "personal", "had", "that", "he", "she", "they",
+     "having", "is", "was", "are", "were"]
+)  # fmt: skip
+# what is true of a time in their clause is true only if: "if she still has pain"
+_CONDITIONAL = frozenset(("if", "unless", "whenever"))
+# a backward phrase that begins with one of these decides about what is before its comma
+_RELATIVE = frozenset(("but", "which", "that", "and"))
 _LISTING = frozenset(("and", "or", ",", "two", "three", "his", "her", "the", "their", "one", "several"))
-_JOINING = frozenset(("and", "or", "nor", "and/or"))
 # after these words nothing is left in its clause that a phrase could decide about
 _AFTER = frozenset(
-    [
-        "on",
-        "in",
-        "at",
-        "by",
-        "overnight",
-        "today",
-        "during",
-        "since",
-        "for",
-        "as",
-        "with",
-        "to",
-        "this",
-        "upon",
-        "and",
-        "or",
-        "but",
-    ]
-)
+    ["on", "in", "at", "by", "overnight", "today", "during", "since", "for", "as", "with", "to", "this", "upon", "and", "or", "but"]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)
@@ -240,11 +183,21 @@ def _of_sentence(tokens: Sequence[re.Match[str]], known: Vocabulary) -> Iterator
 
 def _next(phrases: Sequence[_Found], number: int, words: Sequence[str]) -> int:
     """Where the next phrase of the axis begins; persons in a list share what follows: *mother and two aunts with asthma*."""
-    for last, found in itertools.pairwise(phrases[number:]):
+    own = phrases[number]
+    conditional = words[own.last - 1] in _CONDITIONAL or (words[own.first] == "should" and own.last - own.first > 1)
+    following = [
+        one for one in phrases[number + 1 :] if not (one.trigger.neutral and (conditional or _told_of(one, words)))
+    ]
+    for last, found in itertools.pairwise([own, *following]):
         joined = all(word in _LISTING or word.isdigit() for word in words[last.last : found.first])
         if found.trigger.kind != "other" or not joined:
             return found.first
     return len(words)
+
+
+def _told_of(found: _Found, words: Sequence[str]) -> bool:
+    """Whether a phrase stands in a clause of what is told: *was never told that she has*."""
+    return found.first > 1 and words[found.first - 2] == "that" and words[found.first - 1] in clauses.SUBJECTS
 
 
 def _phrases(words: Sequence[str], known: Vocabulary, axis: str) -> Iterator[_Found]:
@@ -255,7 +208,8 @@ def _phrases(words: Sequence[str], known: Vocabulary, axis: str) -> Iterator[_Fo
             continue
         if word in tree.branches and (found := tree.longest(words, place)) is not None:
             trigger, end = found
-            yield _Found(trigger, place, end)
+            if not trigger.nothing:
+                yield _Found(trigger, place, end)
         elif axis == "time" and place and words[place - 1] == "in" and _YEAR.fullmatch(word):
             yield _Found(_IN_YEAR, place - 1, place + 1)
 
@@ -266,8 +220,12 @@ def _settled(phrases: list[_Found], words: Sequence[str], axis: str) -> list[_Fo
     for found in phrases:
         last = kept[-1] if kept else None
         if last is not None and _adjacent(last, found, words):
-            if axis == "existence" and last.trigger.kind == "negated" and last.trigger.forward:
-                twice = found.trigger.kind == "negated" and found.first == last.last and not found.trigger.backward
+            if last.trigger.kind in ("negated", "possible") and last.trigger.forward:
+                twice = (
+                    found.trigger.kind == last.trigger.kind == "negated"
+                    and found.first == last.last
+                    and not found.trigger.backward
+                )
                 trigger = Trigger("affirmed", forward=True) if twice else last.trigger
                 if found.trigger.forward:
                     kept[-1] = _Found(trigger, last.first, found.last)
@@ -280,7 +238,7 @@ def _settled(phrases: list[_Found], words: Sequence[str], axis: str) -> list[_Fo
 
 def _adjacent(last: _Found, found: _Found, words: Sequence[str]) -> bool:
     between = words[last.last : found.first]
-    return len(between) <= 2 and all(word in _BETWEEN for word in between)
+    return len(between) <= 4 and all(word in _BETWEEN for word in between)
 
 
 def _reach(
@@ -311,7 +269,7 @@ def _opens(found: _Found, words: Sequence[str]) -> bool:
 def _is_told_before(found: _Found, words: Sequence[str]) -> bool:
     """Whether a person is named after what they have: *diabetes in her mother*, *diabetes (mother)*."""
     place = found.first - 1
-    while place >= 0 and words[place] in _DETERMINERS:
+    while place >= 0 and words[place] in clauses.DETERMINERS:
         place -= 1
     if place < 1:
         return False
@@ -325,50 +283,51 @@ def _forward(found: _Found, words: Sequence[str], after: int, terminators: Tree)
     subject = found.trigger.kind == "other"
     for place in range(found.last, after):
         word = words[place]
-        if place > found.last and word in terminators.branches and terminators.longest(words, place):
+        told_on = place > found.last and words[place - 1] != "that"  # "denies that he smokes and that he drinks"
+        if told_on and word in terminators.branches and terminators.longest(words, place):
             return place
         if subject and (word != "," or words[place + 1 : place + 2] not in (["he"], ["she"], ["patient"], ["pt"])):
             continue
         if subject:
             return place
-        if word == ";" or (word == "," and (found.trigger.kind == "possible" or _new_clause(words, place + 1))):
+        if found.trigger.kind in AXES["existence"] and word in clauses.JOINING and clauses.joined(words, place):
+            return place
+        if word == ";" or (word == "," and _ends_at_comma(found, words, place)):
             return place
     return after
 
 
 def _backward(found: _Found, words: Sequence[str], before: int, terminators: Tree) -> int:
     listed = words[found.first - 1] == ":" or found.trigger.kind == "other"
-    for place in range(found.first - 1, before - 1, -1):
+    first = found.first - (words[found.first] in _RELATIVE and words[found.first - 1] == ",")
+    for place in range(first - 1, before - 1, -1):
         word = words[place]
-        if word == ";":
+        if word == ";" or (word == ":" and place < first - 1):
             return place + 1
         if word in terminators.branches and (ended := terminators.longest(words, place)):
             return ended[1]
         if word == ",":
-            listed = listed or words[place + 1] in _JOINING
+            listed = listed or words[place + 1] in clauses.JOINING
             if not listed or words[place + 1] == "but":
                 return place + 1
     return before
 
 
-def _new_clause(words: Sequence[str], place: int) -> bool:
-    """Whether a clause of its own begins here, and no further item of a list."""
-    if place < len(words) and words[place] in _JOINING:
-        place += 1
-        return place < len(words) and words[place] in _FINITE
-    for word in words[place:]:
-        if word in ",;":
-            return False
-        if word in _FINITE:
-            return True
-    return False
+def _ends_at_comma(found: _Found, words: Sequence[str], place: int) -> bool:
+    """Whether no list goes on behind a comma."""
+    kind = found.trigger.kind
+    return (
+        kind == "possible" or clauses.apart(words, place + 1) or (kind == "negated" and clauses.found(words, place + 1))
+    )
 
 
 def _trimmed(words: Sequence[str], first: int, last: int) -> tuple[int, int] | None:
     """A span without punctuation and joining words at its ends; None where nothing is left."""
-    while first < last and (words[first] in _PUNCTUATION or words[first] == ";" or words[first] in _JOINING):
+    while first < last and (words[first] in _PUNCTUATION or words[first] == ";" or words[first] in clauses.JOINING):
         first += 1
-    while last > first and (words[last - 1] in _PUNCTUATION or words[last - 1] == ";" or words[last - 1] in _JOINING):
+    while last > first and (
+        words[last - 1] in _PUNCTUATION or words[last - 1] == ";" or words[last - 1] in clauses.JOINING
+    ):
         last -= 1
     return (first, last) if first < last else None
 

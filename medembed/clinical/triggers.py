@@ -14,6 +14,8 @@ AXES: Mapping[str, tuple[str, ...]] = {
     "subject": ("other", "patient"),
     "time": ("past", "hypothetical", "now"),
 }
+# stands for any number in a phrase
+NUMBER = "#"
 NEUTRAL = ("affirmed", "patient", "now")
 Phrase = tuple[str, ...]
 # in so many sentences that they tell nothing of whether a phrase is in one
@@ -74,6 +76,11 @@ class Trigger:
     backward: bool = False
 
     @property
+    def nothing(self) -> bool:
+        """Whether it only looks like a phrase."""
+        return not self.kind
+
+    @property
     def neutral(self) -> bool:
         """Whether it only ends the scopes of others."""
         return self.kind in NEUTRAL
@@ -99,7 +106,7 @@ class Tree:
         """The longest phrase that begins at a place, and the place after it."""
         tree, best = self, None
         for end in range(place, len(words)):
-            branch = tree.branches.get(words[end])
+            branch = tree.branches.get(words[end]) or (tree.branches.get(NUMBER) if words[end][0].isdigit() else None)
             if branch is None:
                 break
             tree = branch
@@ -138,6 +145,7 @@ def vocabulary() -> Vocabulary:
         for direction in ("forward", "backward"):
             for phrase in _written_out(entry.get(direction, ()), told["lists"]):
                 directions[axis_of[kind]].setdefault(phrase, {}).setdefault(kind, set()).add(direction)
+    looks = {axis: _written_out(told["looks"].get(axis, ()), told["lists"]) for axis in AXES}
     phrases, cues = {}, {str(year) for year in range(1900, 2100)}
     for axis, found in directions.items():
         phrases[axis] = Tree()
@@ -146,6 +154,8 @@ def vocabulary() -> Vocabulary:
             phrases[axis].add(phrase, Trigger(kind, "forward" in ways, "backward" in ways))
             if kind not in NEUTRAL:
                 cues.add(next((word for word in phrase if word not in _COMMON), phrase[0]))
+        for phrase in looks[axis]:
+            phrases[axis].add(phrase, Trigger(""))
     return Vocabulary(phrases, {axis: _tree(told["terminators"][axis]) for axis in AXES}, headings, frozenset(cues))
 
 
