@@ -16,6 +16,8 @@ from medembed.clinical.triggers import AXES, Tree, Trigger, Vocabulary, vocabula
 
 Kind = Literal["negated", "possible", "other", "past", "hypothetical"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+# Number of the rules and phrases: a corpus keeps it beside the scopes that it stores. tests/clinical/rules.json tells when to raise it.
+RULES = 2
 _PUNCTUATION = frozenset(",:()-–")
 # Numbers stay whole, w/o and h/o too; a dash counts between blanks only
 TOKEN = re.compile(
@@ -259,7 +261,8 @@ def _reach(
     if backward:
         yield _backward(found, words, before, terminators), found.first
     if forward:
-        yield found.last, _forward(found, words, after, terminators)
+        first = clauses.lasting(words, found.last) if words[found.last - 1] in _CONDITIONAL else found.last
+        yield first, _forward(found, words, after, terminators)
 
 
 def _opens(found: _Found, words: Sequence[str]) -> bool:

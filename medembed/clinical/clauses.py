@@ -18,6 +18,27 @@ _FINDINGS = frozenset(
     ["normal", "mild", "mildly", "moderate", "minimal", "trace", "slight", "occasional", "occasionally", "some", "only", "good", "full",
      "intact", "clear", "soft", "stable", "regular"]
 )  # fmt: skip
+# "if his pain does not improve", "if the rash persists": what has an owner or was named before, and does not end, is there
+_OWNED = frozenset(["his", "her", "their", "my", "our", "your", "the", "this", "these"])
+_ENDS = frozenset(
+    ["improve", "improved", "improving", "resolve", "resolved", "resolving", "settle", "settled", "settling", "subside", "subsided", "better",
+     "relieved", "respond", "responded", "responding", "controlled", "helped", "gone", "go"]
+)  # fmt: skip
+_LASTS = frozenset(
+    [
+        "persist",
+        "persists",
+        "continue",
+        "continues",
+        "worsen",
+        "worsens",
+        "worse",
+        "remain",
+        "remains",
+        "increase",
+        "increases",
+    ]
+)
 _LIST_GOES_ON: tuple[list[str], ...] = ([], [","], ["or"], ["and"], ["nor"], ["to"])
 
 
@@ -69,6 +90,35 @@ def found(words: Sequence[str], place: int) -> bool:
     """
     begins = place < len(words) and words[place] in _FINDINGS
     return begins and words[place + 1 : place + 2] not in _LIST_GOES_ON
+
+
+def lasting(words: Sequence[str], place: int) -> int:
+    """Find how much of a condition is there already: *if her pain does not improve*, *if the rash persists*.
+
+    Args:
+        words: The sentence's.
+        place: Behind *if*.
+
+    Returns:
+        Place of the first word that is true only if; ``place`` where all of it is.
+
+    Example:
+        >>> lasting("if her pain does not improve".split(), 1), lasting("if she has pain".split(), 1)
+        (3, 1)
+    """
+    if words[place : place + 1] == [] or words[place] not in _OWNED:
+        return place
+    not_yet = 0
+    for at, word in enumerate(words[place:], place):
+        if word in ",;" or word in _RELATIVE:
+            break
+        if word in _LASTS:
+            return not_yet or at
+        if word in _ENDS and not_yet:
+            return not_yet
+        if word in _FINITE or word in ("do", "get", "gets", "become", "becomes") or word.endswith("n't"):
+            not_yet = not_yet or at
+    return place
 
 
 def _has_verb(words: Sequence[str], place: int) -> bool:

@@ -3,8 +3,11 @@
 The column of scopes makes that fast.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,14 @@ from numpy.typing import NDArray
 
 from medembed.clinical.agreement import Verdict, lowered, verdict
 from medembed.clinical.asked import Assertion, Wish, asked
-from medembed.clinical.assertions import KINDS, Scope, scopes
+from medembed.clinical.assertions import KINDS, RULES, Scope, scopes
 from medembed.errors import CorpusError, InputTypeError
 from medembed.extras import require
 from medembed.storage.manifest import Manifest
 from medembed.storage.shards import SCOPES, Job
 from medembed.storage.tables import Asserted, Hit, Store
+
+log = logging.getLogger("medembed")
 
 # rows that are put in a new order
 DEPTH = 100
@@ -129,9 +134,23 @@ def reordered(hits: Sequence[Hit], wishes: Sequence[Wish], found: Sequence[Seque
 
 
 def _stored(store: Store[Any], rows: Integers) -> list[list[Scope] | None]:
-    if not store.manifest.assertions:
+    manifest = store.manifest
+    of_today = manifest.assertion_rules == RULES
+    if manifest.assertions and not of_today:
+        _tell_of_other_rules(store.path)
+    if not manifest.assertions or not of_today:
         return [None] * len(rows)
     return [unpacked(numbers) for numbers in store.values(rows, SCOPES)]
+
+
+@cache
+def _tell_of_other_rules(path: Path) -> None:
+    """Log once that a column is of no use."""
+    log.warning(
+        "%s: its scopes were found by the rules of another version. They are found anew while searching, which takes twice as long. "
+        "To store them, index it again with --assertions --overwrite",
+        path,
+    )
 
 
 def _asserted(text: str, told: Verdict) -> tuple[Asserted, ...]:

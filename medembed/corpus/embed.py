@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medembed import vectors
 from medembed.clinical import passages as cutting
+from medembed.clinical.assertions import RULES
 from medembed.clinical.hits import scope_columns
 from medembed.clinical.split import Splitting
 from medembed.corpus import layout
@@ -167,6 +168,7 @@ def plan_of(
         text_stored=settings.store_text,
         kept=cutting.columns_of(settings.columns.kept, settings.splitting),
         assertions=settings.assertions,
+        assertion_rules=RULES if settings.assertions else 0,
         splitting=cutting.told(settings.splitting, model),
         repeated_text=settings.repeated_text,
         scope=settings.columns.scope,

@@ -308,7 +308,8 @@ def _fresh(folder: Path, plan: Plan[E]) -> Manifest[E]:
             f"{folder} is finished; it was made of {', '.join(found.inputs)} as {found}, and this is {', '.join(fresh.inputs)} "
             f"as {fresh}: {advice}"
         )
-    return fresh.model_copy(update={"state": found.state})
+    # the shards are there: what their scopes were found by is no reason to embed them again
+    return fresh.model_copy(update={"state": found.state, "assertion_rules": found.assertion_rules})
 
 
 def _replaced(folder: Path, kind: Kind[E]) -> Manifest[E] | None:

@@ -145,6 +145,7 @@ class Manifest(BaseModel, Generic[E]):
         text_stored: Whether shards hold the texts, or only source and line.
         kept: Further columns and their types.
         assertions: Whether shards hold what the texts assert, in a column of scopes.
+        assertion_rules: Number of the rules that found the scopes.
         splitting: How notes were cut into the passages that are its rows; None where rows are what was read.
         repeated_text: Whether search shows each row, or the first of those with the same text, or nearly the same.
         scope: The kept column that divides the rows: every reader has to name a value of it, or all. None where nothing divides them.
@@ -168,6 +169,7 @@ class Manifest(BaseModel, Generic[E]):
     text_stored: bool
     kept: dict[str, ColumnKind]
     assertions: bool = False
+    assertion_rules: Count = 0
     splitting: dict[str, Count] | None = None
     repeated_text: RepeatedText = "each"
     scope: str | None = None
@@ -217,7 +219,7 @@ class Manifest(BaseModel, Generic[E]):
         """Hash of everything but the rows that decides what a shard holds.
 
         Args:
-            parts: Whether further files count, which are made from the first rows.
+            parts: Whether what no user sets counts: further files, which are made from the first rows, and the number of the rules.
         """
         settings = {
             "kind": self.kind,
@@ -228,7 +230,7 @@ class Manifest(BaseModel, Generic[E]):
             **({} if self.splitting is None else {"splitting": self.splitting}),
         }
         if self.assertions:  # shards without them are the same shards as before there were any
-            settings["assertions"] = True
+            settings["assertions"] = (self.assertion_rules or True) if parts else True
         if self.repeated_text == "near":  # its rows may have the vectors of others
             settings["repeated_text"] = "near"
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """How much of the machine's own matrix rate an encoder reaches, measured in the same minute."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from statistics import median
@@ -13,6 +14,7 @@ from medembed.runtime.engines.interface import Precision
 from medembed.runtime.engines.matrix_rate import forward_operations, matrix_rate
 from medembed.runtime.hardware import cpu_flags, cpu_has_bf16
 from tests.benchmarks import models, texts
+from tests.benchmarks.engines import KERNELS
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.sizes import Size
 
@@ -34,6 +36,10 @@ def limit(size: Size, engines: Sequence[str] = ()) -> Result:
     for name, count in size.limit_models:
         for precision in precisions():
             rows += _rows(name, precision, count, size.rounds, raw)
+    if _kernels():
+        sys.path.insert(0, str(KERNELS))  # last, as from here on they run every model in bf16
+        for name, count in size.limit_models:
+            rows += _rows(name, "bf16", count, size.rounds, raw, by=" kernels")
     return Result(
         "limit", "share of the machine's matrix rate", {"rounds": size.rounds, "threads": THREADS, **dict(size.limit_models)},
         rows, _claims(rows), None, {}, raw,
@@ -45,7 +51,14 @@ def precisions() -> tuple[Precision, ...]:
     return ("fp32", "bf16", "int8") if cpu_has_bf16() else ("fp32", "int8")
 
 
-def _rows(name: str, precision: Precision, count: int, rounds: int, raw: dict[str, Any]) -> list[dict[str, Any]]:
+def _kernels() -> bool:
+    """Whether medembed-kernels is built here, and this CPU has what it needs."""
+    return (KERNELS / "medembed_kernels").is_dir() and "amx_bf16" in cpu_flags()
+
+
+def _rows(
+    name: str, precision: Precision, count: int, rounds: int, raw: dict[str, Any], by: str = ""
+) -> list[dict[str, Any]]:
     folder = models.folder(name)
     shape = BertShape(checkpoint.fetch(str(folder)).config)
     kinds = _texts(name, count)
@@ -61,12 +74,12 @@ def _rows(name: str, precision: Precision, count: int, rounds: int, raw: dict[st
                 model.encode_document(some)
                 if number:  # the first round compiles
                     seconds[kind].append(perf_counter() - started)
-    raw[f"{name} {precision}"] = {"seconds": seconds, "limits": limits}
+    raw[f"{name} {precision}{by}"] = {"seconds": seconds, "limits": limits}
     highest = median(limits)
     result = []
     for kind, (_some, lengths) in kinds.items():
         rate = forward_operations(shape.hidden, shape.layers, shape.inner, lengths) / median(seconds[kind])
-        row = {"engine": f"{name} {precision}", "texts": kind, "tokens, mean": sum(lengths) / len(lengths)}
+        row = {"engine": f"{name} {precision}{by}", "texts": kind, "tokens, mean": sum(lengths) / len(lengths)}
         result.append({**row, "GFLOP/s": rate / 1e9, "limit": highest / 1e9, "of the limit": rate / highest})
     return result
 
@@ -93,8 +106,9 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     ]
     if "amx_bf16" in cpu_flags():
         claims += [
-            Claim(f"{name} bf16: share of the limit", mixed[f"{name} bf16"], at_least=floor)
+            Claim(f"{name} {engine}: share of the limit", mixed[f"{name} {engine}"], at_least=floor)
+            for engine in ("bf16", "bf16 kernels")
             for name, floor in AMX.items()
-            if f"{name} bf16" in mixed
+            if f"{name} {engine}" in mixed
         ]
     return claims

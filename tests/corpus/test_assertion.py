@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from medembed import EmbeddedCorpus, MedEmbed
-from medembed.clinical.assertions import scopes
+from medembed.clinical import hits as in_order
+from medembed.clinical.assertions import RULES, scopes
 from medembed.clinical.hits import packed, unpacked
+from medembed.corpus import embed
 from medembed.corpus.embed import Settings
 from medembed.corpus.hybrid import Hybrid
 from medembed.errors import CorpusError, InputTypeError
@@ -71,6 +73,27 @@ def test_the_column_is_kept_by_every_change(tmp_path: Path, fake: MedEmbed) -> N
         name: scopes(text) for name, text in {**TEXTS, "new": "No chest pain, no cough."}.items() if name != "there"
     }
     assert "scopes" not in next(corpus.groups())[0].column_names
+
+
+def test_scopes_of_other_rules_are_found_anew(
+    tmp_path: Path, fake: MedEmbed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(in_order, "scopes", lambda _text: [])  # a version that finds nothing
+        corpus_of(tmp_path / "same", fake, assertions=True)
+        other.setattr(embed, "RULES", RULES - 1)
+        corpus_of(tmp_path / "other", fake, assertions=True)
+    same = EmbeddedCorpus.open(tmp_path / "same", fake)
+    assert not any(hit.asserts for hit in same.search("patient without chest pain"))  # the column is taken at its word
+    corpus = EmbeddedCorpus.open(tmp_path / "other", fake)
+    assert not caplog.records
+    for _ in range(2):
+        assert any(hit.asserts for hit in corpus.search("patient without chest pain"))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "--assertions --overwrite" in caplog.text
+    # neither the same command again nor another row embeds what is there
+    again = corpus_of(tmp_path / "other", fake, assertions=True)
+    assert again.manifest.assertion_rules == RULES - 1
 
 
 def test_a_store_without_the_column_is_another_one(tmp_path: Path, fake: MedEmbed) -> None:

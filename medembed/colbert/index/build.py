@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medembed.clinical import passages as cutting
+from medembed.clinical.assertions import RULES
 from medembed.clinical.hits import scope_columns
 from medembed.clinical.split import Splitting
 from medembed.colbert.index import layout
@@ -146,6 +147,7 @@ def plan_of(
         text_stored=settings.store_text,
         kept=cutting.columns_of(settings.columns.kept, settings.splitting),
         assertions=settings.assertions,
+        assertion_rules=RULES if settings.assertions else 0,
         splitting=cutting.told(settings.splitting, model),
         scope=settings.columns.scope,
         shard_rows=settings.shard_rows,
