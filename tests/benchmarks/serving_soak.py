@@ -64,7 +64,7 @@ class Searches:
 
     async def closed(self, clients: int, seconds: float) -> Load:
         """Clients that each send the next search when the last is answered."""
-        load, started_at = Load(Counter(), [], 0, 0.0), time.perf_counter()
+        load, started_at = Load(), time.perf_counter()
         async with httpx.AsyncClient(timeout=120) as client:
 
             async def one() -> None:
@@ -75,10 +75,9 @@ class Searches:
                     load.statuses[answer.status_code] += 1
                     if answer.status_code == 200 and len(answer.json()["results"][0]["hits"]) == 10:
                         load.seconds.append(time.perf_counter() - begun)
-                        load.n_texts += 1
+                        load.answered.append((time.perf_counter(), 1))
 
             await asyncio.gather(*(one() for _ in range(clients)))
-        load.wall_s = time.perf_counter() - started_at
         return load
 
 
@@ -104,7 +103,7 @@ async def measure(side: Side, given: list[str], queries: list[str], seconds: flo
     first = statistics.median(memory.seen[: max(1, len(memory.seen) // 5)])
     return {
         "requests": sum(statuses.values()),
-        "not answered": sum(statuses.values()) - statuses[200] + searched.statuses[200] - searched.n_texts,
+        "not answered": sum(statuses.values()) - statuses[200] + searched.statuses[200] - len(searched.answered),
         "passages/s": bulk.rate,
         "query p99 ms": max(load.percentile_ms(99) for load in asked),
         "search p99 ms": searched.percentile_ms(99),
