@@ -79,6 +79,13 @@ def _medembed(precision: str) -> Callable[[Place], Encode]:
     return load
 
 
+def kernels_run_here() -> bool:
+    """Tell whether medembed-kernels is built here, and this CPU has what it needs."""
+    from medembed.runtime.hardware import cpu_flags
+
+    return (KERNELS / "medembed_kernels").is_dir() and "amx_bf16" in cpu_flags()
+
+
 def _kernels(place: Place) -> Encode:
     from medembed import MedEmbed
 

@@ -14,7 +14,7 @@ from medembed.runtime.engines.interface import Precision
 from medembed.runtime.engines.matrix_rate import forward_operations, matrix_rate
 from medembed.runtime.hardware import cpu_flags, cpu_has_bf16
 from tests.benchmarks import models, texts
-from tests.benchmarks.engines import KERNELS
+from tests.benchmarks.engines import KERNELS, kernels_run_here
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.sizes import Size
 
@@ -36,7 +36,7 @@ def limit(size: Size, engines: Sequence[str] = ()) -> Result:
     for name, count in size.limit_models:
         for precision in precisions():
             rows += _rows(name, precision, count, size.rounds, raw)
-    if _kernels():
+    if kernels_run_here():
         sys.path.insert(0, str(KERNELS))  # last, as from here on they run every model in bf16
         for name, count in size.limit_models:
             rows += _rows(name, "bf16", count, size.rounds, raw, by=" kernels")
@@ -49,11 +49,6 @@ def limit(size: Size, engines: Sequence[str] = ()) -> Result:
 def precisions() -> tuple[Precision, ...]:
     """The number formats that this CPU multiplies: bf16 only where it has units for it."""
     return ("fp32", "bf16", "int8") if cpu_has_bf16() else ("fp32", "int8")
-
-
-def _kernels() -> bool:
-    """Whether medembed-kernels is built here, and this CPU has what it needs."""
-    return (KERNELS / "medembed_kernels").is_dir() and "amx_bf16" in cpu_flags()
 
 
 def _rows(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from tests.benchmarks import models
+from tests.benchmarks.engines import KERNELS, kernels_run_here
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.runner import folder_of, python_of
 from tests.benchmarks.sizes import Size
@@ -27,6 +28,14 @@ SentenceTransformer({folder!r}, device="cpu", backend="openvino", model_kwargs=o
 from medembed import MedEmbed
 MedEmbed().encode("chest pain on exertion")
 """,
+    "medembed-kernels": f"""
+import sys
+sys.path.insert(0, {str(KERNELS)!r})
+from medembed import MedEmbed
+model = MedEmbed()
+model.encode("chest pain on exertion")
+assert model.engine_name == "kernels"
+""",
 }
 IMPORTS = {
     "medembed": "medembed",
@@ -45,7 +54,7 @@ print(json.dumps([taken, [name for name in {heavy} if name in sys.modules]]))
 
 def cold_start(size: Size, engines: Sequence[str] = ()) -> Result:
     """From starting Python to the first vector; files are in the system's cache for both sides."""
-    names = tuple(engines or FIRST_VECTOR)
+    names = tuple(engines or (name for name in FIRST_VECTOR if name != "medembed-kernels" or kernels_run_here()))
     scripts = {name: FIRST_VECTOR[name].format(folder=str(folder_of(name, "minilm"))) for name in names}
     taken: dict[str, list[float]] = {name: [] for name in names}
     for number in range(size.starts + 1):
@@ -65,6 +74,8 @@ def cold_start(size: Size, engines: Sequence[str] = ()) -> Result:
             Claim("process start to first vector, seconds", median(taken["medembed"]), at_most=1.0),
             Claim("the same as a share of sentence-transformers'", median(shares), at_most=0.2),
         ]
+    if "medembed-kernels" in names:
+        claims.append(Claim("the same with medembed-kernels, seconds", median(taken["medembed-kernels"]), at_most=0.4))
     settings = {"model": "minilm (medembed: bundled)", "starts": size.starts}
     return Result("cold-start", "process start to first vector", settings, rows, claims, raw={"seconds": taken})
 

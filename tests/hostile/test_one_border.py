@@ -110,6 +110,7 @@ def rare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 @pytest.mark.parametrize("more", [[], ["--json"], ["--explain"]], ids=["table", "json", "explain"])
 def test_hits_are_shown_whole_in_any_encoding(more: list[str], encoding: str, rare: Path) -> None:

@@ -51,6 +51,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     return {item.step.key: item.artifact for item in pipeline.build(*open_recipe("legal-tiny", settings))}
 
 
+@pytest.mark.thorough
 def test_its_cards_say_nothing_medical(built: dict[str, Artifact]) -> None:
     model = (built["publish"].folder / "model/README.md").read_text()
     dataset = (built["triplets"].folder / "dataset/README.md").read_text()
@@ -62,6 +63,7 @@ def test_its_cards_say_nothing_medical(built: dict[str, Artifact]) -> None:
     assert model.endswith("what the law is.\n")
 
 
+@pytest.mark.thorough
 def test_every_source_and_question_of_it_becomes_rows(built: dict[str, Artifact]) -> None:
     rows = list(read_parquet(built["triplets"].parts("train"), Triplet))
     assert {row.source for row in rows} >= {"asked", "triplets", "rules:question", "rules:keyword"}

@@ -82,6 +82,7 @@ def test_the_claim_in_other_words_ranks_above_the_one_that_differs() -> None:
     assert contrasting.contrastive(right, [0]).item() < 0.1
 
 
+@pytest.mark.thorough
 def test_training_learns_the_contrasts(model: Any) -> None:
     loss = beside(model)
     rows = features(model, "fever", "The fever has gone.")

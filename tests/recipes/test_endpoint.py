@@ -98,6 +98,7 @@ def test_a_server_of_few_slots_answers_every_note_at_the_default_concurrency(ser
     assert sum(server.asked.values()) < 2 * 120  # it is not overrun: most requests are answered
 
 
+@pytest.mark.thorough
 def test_a_queue_of_one_slot_is_not_filled_until_requests_time_out(serve: Serve) -> None:
     import threading
 

@@ -101,6 +101,7 @@ def test_punctuation_is_skipped_where_the_recipe_says_so(model: Any) -> None:
     assert int(counted.sum()) == 4  # [CLS] pain pain [SEP]
 
 
+@pytest.mark.thorough
 def test_a_recipe_trains_the_projection_alone_and_compares_with_the_dense_base(
     loaded: Loaded, recipe_folder: Path
 ) -> None:

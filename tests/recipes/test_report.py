@@ -155,6 +155,7 @@ def test_the_estimate_counts_windows_and_not_notes(loaded: Loaded, recipe_folder
     assert built[0].artifact.summary["counts"]["kept:long"] + built[0].artifact.summary["counts"]["duplicate"] == 1200
 
 
+@pytest.mark.thorough
 def test_the_last_line_is_the_folder_that_loads(loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, places = loaded("merge.ratios=[1.0]", "train.max_steps=1", "train.evaluations=0")
     built = pipeline.build(recipe, places, "merge")

@@ -87,6 +87,7 @@ def run(
     return model, [entry["loss"] for entry in runner.state.log_history if "loss" in entry]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "changed",
     [
