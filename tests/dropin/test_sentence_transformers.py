@@ -135,6 +135,7 @@ def test_evaluators_give_the_same_numbers(both: tuple[Any, Any]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # mteb's own
+@pytest.mark.thorough
 def test_mteb_measures_it_as_medembed_evaluate_does(tmp_path: Path) -> None:
     """In fp32: in bf16 two passages that are nearly as near change places with the batches that they came in."""
     mteb = pytest.importorskip("mteb")

@@ -50,6 +50,7 @@ def test_notes_that_contrasts_are_measured_with_are_not_read() -> None:
     assert not any(is_held_out(origin) for origin in origins)
 
 
+@pytest.mark.thorough
 def test_frames_alone_are_enough() -> None:
     assert len(contrasting.supply([], {}, seed=0).draw(10, 0)) == 10
 
@@ -66,6 +67,7 @@ def test_a_late_interaction_model_reads_contrasts_as_rows_with_a_hard_negative()
     assert both["contrasts"].column_names == ["query", "positive", "negative_1"]
 
 
+@pytest.mark.thorough
 def test_names_of_rows_become_findings() -> None:
     drawn = contrasting.supply([], {"findings": ["corkscrew hair"]}, seed=0).frames
     assert any("corkscrew hair" in item.query for item in drawn)

@@ -41,6 +41,7 @@ def judge(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_the_judge_has_the_last_word_on_scores_and_order(loaded: Loaded, judge: Path) -> None:
     built = {
         item.step.key: item.artifact

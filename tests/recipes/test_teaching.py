@@ -38,6 +38,7 @@ def taught(folder: Path, **settings: Any) -> np.ndarray[Any, Any]:
             return np.array(teacher.scores(ROWS))
 
 
+@pytest.mark.thorough
 def test_a_teacher_scores_each_batch_by_what_it_is_told_to_look_at(tmp_path: Path) -> None:
     queries, passages = list(TEXTS), list(TEXTS.values())
     with MedColBERT(threads=1) as late, MedEmbed(threads=1) as dense:
@@ -65,6 +66,7 @@ def test_a_dense_model_alone_teaches_where_maxsim_counts_nothing(tmp_path: Path)
         train_settings.Teacher(model="mini", maxsim=0.0, bm25=1.0)
 
 
+@pytest.mark.thorough
 def test_a_teacher_reads_as_far_as_it_is_told(tmp_path: Path) -> None:
     queries, passages, length = list(TEXTS), list(TEXTS.values()), 8
     with MedColBERT(document_length=length, threads=1) as late, MedEmbed(max_seq_length=length, threads=1) as dense:
