@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
-from medembed.clinical.assertions import TOKEN, Scope, kinds_at, scopes
+from medembed.clinical.assertions import TOKEN, Scope, kinds_at, scopes, words_of
 from medembed.clinical.triggers import vocabulary
 from medembed.errors import SettingError
 from medembed.search.words import STOP_WORDS
@@ -178,7 +178,8 @@ def _times(kinds: Any, lowered: str) -> frozenset[str]:
 
 def _in_phrases(lowered: str, topical: frozenset[str]) -> set[int]:
     """The characters of phrases that decide something: they are no words to look for."""
-    matches, listed = list(TOKEN.finditer(lowered)), _tokens(lowered)
+    matches = list(TOKEN.finditer(lowered))
+    listed = words_of(matches)
     inside: set[int] = set()
     for tree in vocabulary().phrases.values():
         for place in range(len(listed)):
@@ -188,12 +189,8 @@ def _in_phrases(lowered: str, topical: frozenset[str]) -> set[int]:
     return inside
 
 
-def _tokens(lowered: str) -> list[str]:
-    return [token.removesuffix("'s") for token in TOKEN.findall(lowered)]
-
-
 def _says(lowered: str, phrases: frozenset[str]) -> bool:
-    padded = f" {' '.join(_tokens(lowered))} "
+    padded = f" {' '.join(words_of(TOKEN.finditer(lowered)))} "
     return any(f" {phrase} " in padded for phrase in phrases)
 
 

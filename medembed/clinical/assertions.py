@@ -7,7 +7,7 @@ A phrase such as *denies* decides about the words after it, one such as *was rul
 import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -161,10 +161,13 @@ def _of_headings(text: str, lowered: str, known: Vocabulary) -> Iterator[Scope]:
             yield Scope(first, first + len(inside), kind, start, end)  # type: ignore[arg-type]
 
 
+def words_of(tokens: Iterable[re.Match[str]]) -> list[str]:
+    """The words of tokens, as phrases have them: *mother's* is *mother*."""
+    return [token[0].removesuffix("'s") for token in tokens]
+
+
 def _of_sentence(tokens: Sequence[re.Match[str]], known: Vocabulary) -> Iterator[Scope]:
-    words = [token[0] for token in tokens]
-    if any("'" in word for word in words):
-        words = [word.removesuffix("'s") for word in words]
+    words = words_of(tokens)
     for axis in AXES:
         phrases = _settled(list(_phrases(words, known, axis)), words, axis)
         for number, found in enumerate(phrases):
@@ -186,7 +189,7 @@ def _of_sentence(tokens: Sequence[re.Match[str]], known: Vocabulary) -> Iterator
 def _next(phrases: Sequence[_Found], number: int, words: Sequence[str]) -> int:
     """Where the next phrase of the axis begins; persons in a list share what follows: *mother and two aunts with asthma*."""
     own = phrases[number]
-    conditional = words[own.last - 1] in _CONDITIONAL or (words[own.first] == "should" and own.last - own.first > 1)
+    conditional = _is_conditional(own, words)
     following = [
         one for one in phrases[number + 1 :] if not (one.trigger.neutral and (conditional or _told_of(one, words)))
     ]
@@ -195,6 +198,11 @@ def _next(phrases: Sequence[_Found], number: int, words: Sequence[str]) -> int:
         if found.trigger.kind != "other" or not joined:
             return found.first
     return len(words)
+
+
+def _is_conditional(found: _Found, words: Sequence[str]) -> bool:
+    """Whether a phrase says *if*, or asks: *should she*."""
+    return words[found.last - 1] in _CONDITIONAL or (words[found.first] == "should" and found.last - found.first > 1)
 
 
 def _told_of(found: _Found, words: Sequence[str]) -> bool:
@@ -261,7 +269,7 @@ def _reach(
     if backward:
         yield _backward(found, words, before, terminators), found.first
     if forward:
-        first = clauses.lasting(words, found.last) if words[found.last - 1] in _CONDITIONAL else found.last
+        first = clauses.lasting(words, found.last) if _is_conditional(found, words) else found.last
         yield first, _forward(found, words, after, terminators)
 
 

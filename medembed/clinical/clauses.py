@@ -25,20 +25,8 @@ _ENDS = frozenset(
      "relieved", "respond", "responded", "responding", "controlled", "helped", "gone", "go"]
 )  # fmt: skip
 _LASTS = frozenset(
-    [
-        "persist",
-        "persists",
-        "continue",
-        "continues",
-        "worsen",
-        "worsens",
-        "worse",
-        "remain",
-        "remains",
-        "increase",
-        "increases",
-    ]
-)
+    ["persist", "persists", "continue", "continues", "worsen", "worsens", "worse", "remain", "remains", "increase", "increases"]
+)  # fmt: skip
 _LIST_GOES_ON: tuple[list[str], ...] = ([], [","], ["or"], ["and"], ["nor"], ["to"])
 
 

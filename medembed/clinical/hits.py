@@ -135,12 +135,11 @@ def reordered(hits: Sequence[Hit], wishes: Sequence[Wish], found: Sequence[Seque
 
 def _stored(store: Store[Any], rows: Integers) -> list[list[Scope] | None]:
     manifest = store.manifest
-    of_today = manifest.assertion_rules == RULES
-    if manifest.assertions and not of_today:
+    if manifest.assertions and manifest.assertion_rules == RULES:
+        return [unpacked(numbers) for numbers in store.values(rows, SCOPES)]
+    if manifest.assertions:
         _tell_of_other_rules(store.path)
-    if not manifest.assertions or not of_today:
-        return [None] * len(rows)
-    return [unpacked(numbers) for numbers in store.values(rows, SCOPES)]
+    return [None] * len(rows)
 
 
 @cache

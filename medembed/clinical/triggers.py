@@ -145,7 +145,6 @@ def vocabulary() -> Vocabulary:
         for direction in ("forward", "backward"):
             for phrase in _written_out(entry.get(direction, ()), told["lists"]):
                 directions[axis_of[kind]].setdefault(phrase, {}).setdefault(kind, set()).add(direction)
-    looks = {axis: _written_out(told["looks"].get(axis, ()), told["lists"]) for axis in AXES}
     phrases, cues = {}, {str(year) for year in range(1900, 2100)}
     for axis, found in directions.items():
         phrases[axis] = Tree()
@@ -154,7 +153,7 @@ def vocabulary() -> Vocabulary:
             phrases[axis].add(phrase, Trigger(kind, "forward" in ways, "backward" in ways))
             if kind not in NEUTRAL:
                 cues.add(next((word for word in phrase if word not in _COMMON), phrase[0]))
-        for phrase in looks[axis]:
+        for phrase in _written_out(told["looks"].get(axis, ()), told["lists"]):
             phrases[axis].add(phrase, Trigger(""))
     return Vocabulary(phrases, {axis: _tree(told["terminators"][axis]) for axis in AXES}, headings, frozenset(cues))
 

@@ -5,7 +5,7 @@ maximal length are the same for all. This module imports nothing heavy: each loa
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -84,6 +84,11 @@ def kernels_run_here() -> bool:
     from medembed.runtime.hardware import cpu_flags
 
     return (KERNELS / "medembed_kernels").is_dir() and "amx_bf16" in cpu_flags()
+
+
+def that_run_here(names: Iterable[str]) -> tuple[str, ...]:
+    """The engines without the kernels, where those do not run."""
+    return tuple(name for name in names if name != "medembed-kernels" or kernels_run_here())
 
 
 def _kernels(place: Place) -> Encode:

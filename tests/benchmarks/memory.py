@@ -7,18 +7,26 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 
 from tests.benchmarks import models, texts
-from tests.benchmarks.engines import kernels_run_here
+from tests.benchmarks.engines import that_run_here
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.runner import Setting, in_turn
 from tests.benchmarks.sizes import Size
 from tests.benchmarks.worker import peak_mib
 
-ENGINES = ("st-fp32", "st-openvino", "medembed", "medembed-fp32", "medembed-int8", "medembed-bundled")
+ENGINES = (
+    "st-fp32",
+    "st-openvino",
+    "medembed",
+    "medembed-fp32",
+    "medembed-int8",
+    "medembed-bundled",
+    "medembed-kernels",
+)
 
 
 def peak(size: Size, engines: Sequence[str] = ()) -> Result:
     """The most memory each engine's process ever held: after loading, and after the passages."""
-    names = tuple(engines or (*ENGINES, *(["medembed-kernels"] if kernels_run_here() else [])))
+    names = tuple(engines or that_run_here(ENGINES))
     found = in_turn(names, Setting(), 1, do="encode", kind="passages", n=size.passages)
     rows = [
         {"engine": name, "loaded MiB": found.ready[name]["peak_mib"], "peak MiB": found.answers[name][-1]["peak_mib"]}

@@ -112,7 +112,7 @@ def body(some: Sequence[str]) -> dict[str, Any]:
 class Load:
     """What clients saw: statuses, seconds of what was answered, and when how many texts were.
 
-    The rate is that of ``within``, seconds after the start: at both ends fewer requests are under way.
+    The rate is that between two moments of the clock, ``within``: at both ends fewer requests are under way.
     """
 
     statuses: "Counter[int]" = field(default_factory=Counter)

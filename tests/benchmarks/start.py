@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from tests.benchmarks import models
-from tests.benchmarks.engines import KERNELS, kernels_run_here
+from tests.benchmarks.engines import KERNELS, that_run_here
 from tests.benchmarks.report import Claim, Result
 from tests.benchmarks.runner import folder_of, python_of
 from tests.benchmarks.sizes import Size
@@ -54,7 +54,7 @@ print(json.dumps([taken, [name for name in {heavy} if name in sys.modules]]))
 
 def cold_start(size: Size, engines: Sequence[str] = ()) -> Result:
     """From starting Python to the first vector; files are in the system's cache for both sides."""
-    names = tuple(engines or (name for name in FIRST_VECTOR if name != "medembed-kernels" or kernels_run_here()))
+    names = tuple(engines or that_run_here(FIRST_VECTOR))
     scripts = {name: FIRST_VECTOR[name].format(folder=str(folder_of(name, "minilm"))) for name in names}
     taken: dict[str, list[float]] = {name: [] for name in names}
     for number in range(size.starts + 1):

@@ -91,8 +91,10 @@ def test_scopes_of_other_rules_are_found_anew(
         assert any(hit.asserts for hit in corpus.search("patient without chest pain"))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "--assertions --overwrite" in caplog.text
-    # neither the same command again nor another row embeds what is there
+    # neither the same command again nor another row changes what is there
     again = corpus_of(tmp_path / "other", fake, assertions=True)
+    assert again.manifest.assertion_rules == RULES - 1
+    again.append([{"id": "new", "text": "No chest pain."}])
     assert again.manifest.assertion_rules == RULES - 1
 
 
