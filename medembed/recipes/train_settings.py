@@ -44,14 +44,14 @@ class Teacher(Section):
 
 
 class Contrasts(Section):
-    """Contrasts that a rule makes: a query, a passage that fits and one that differs in a single respect, beside each batch of rows.
+    """Contrasts that a rule makes, beside each batch of rows: questions, and passages that differ in what they assert.
 
     A late-interaction model reads as many, as rows of a source of their own; ``weight``, ``temperature`` and ``kept`` are not read.
 
     Attributes:
         sources: Notes whose sentences are changed by rule, and put before frames. Without any, frames alone are used.
         names: Lists of words that rows add to: the queries of such a source, as ontology terms are, become findings or conditions.
-        batch_size: Contrasts beside each batch; 0 for none.
+        batch_size: Questions beside each batch; 0 for none. Each claim is made in several wordings.
         weight: What their loss counts beside the rows' loss.
         temperature: Of their cosines.
         kept: What the distance from the vectors of the model that training starts from counts, so that what it knows stays.

@@ -39,9 +39,15 @@ def beside(model: Any, **settings: Any) -> contrasting.BesideRows:
 
 def test_a_batch_is_drawn_the_same_again_and_others_otherwise() -> None:
     assert SUPPLY.draw(40, 5) == SUPPLY.draw(40, 5) != SUPPLY.draw(40, 6)
-    kinds = [item.kind for item in SUPPLY.draw(2000, 1)]
+
+
+def test_a_batch_has_the_questions_it_should_and_every_kind_its_share() -> None:
+    drawn = SUPPLY.draw(2000, 1)
+    assert 2000 <= sum(len(item.questions) for item in drawn) < 2004
+    kinds = [item.kind for item in drawn for _ in item.questions]
     assert len(set(kinds)) == 8
-    assert 0.3 < kinds.count("negation") / 2000 < 0.75
+    assert min(kinds.count(kind) for kind in kinds) > 2000 * 0.04  # severity, with one frame of eighteen, too
+    assert 0.35 < kinds.count("negation") / 2000 < 0.55  # its frames, and the sentences, which are all negated here
 
 
 def test_notes_that_contrasts_are_measured_with_are_not_read() -> None:
@@ -52,14 +58,21 @@ def test_notes_that_contrasts_are_measured_with_are_not_read() -> None:
 
 @pytest.mark.thorough
 def test_frames_alone_are_enough() -> None:
-    assert len(contrasting.supply([], {}, seed=0).draw(10, 0)) == 10
+    drawn = contrasting.supply([], {}, seed=0).draw(10, 0)
+    assert drawn
+    assert all(item.origin.startswith("frame ") for item in drawn)
 
 
 def test_a_late_interaction_model_reads_contrasts_as_rows_with_a_hard_negative() -> None:
     rows = contrasting.as_rows(SUPPLY, 6, seed=0)
-    assert [(row.query, row.positive, row.negatives) for row in rows] == [
-        (item.query, item.fits, [item.differs]) for item in SUPPLY.draw(6, 0)
-    ]
+    assert len(rows) == 6
+    claims = {
+        (question, text): made == claim
+        for item in SUPPLY.draw(6, 0)
+        for claim, question in item.questions
+        for made, text in item.passages
+    }
+    assert all(claims[row.query, row.positive] and not claims[row.query, row.negatives[0]] for row in rows)
     settings = Train(architecture="colbert", negatives_per_query=0, contrasts=Contrasts(batch_size=4))
     data = tuning.training_data([Triplet(f"q{n}", f"p{n}", [], [], "a", f"d{n}") for n in range(128)], settings)
     both = tuning.with_contrasts(data, rows, settings)
@@ -69,19 +82,21 @@ def test_a_late_interaction_model_reads_contrasts_as_rows_with_a_hard_negative()
 
 @pytest.mark.thorough
 def test_names_of_rows_become_findings() -> None:
-    drawn = contrasting.supply([], {"findings": ["corkscrew hair"]}, seed=0).frames
-    assert any("corkscrew hair" in item.query for item in drawn)
-    assert not any("corkscrew hair" in item.query for item in SUPPLY.frames)
+    drawn = contrasting.supply([], {"findings": ["corkscrew hair"]}, seed=0).draw(8000, 0)
+    assert any("corkscrew hair" in question for item in drawn for _, question in item.questions)
 
 
-def test_the_claim_in_other_words_ranks_above_the_one_that_differs() -> None:
-    # two queries: fits 0 and 1, differs 2 and 3, and the first one's claim said again, 4
-    right, wrong = torch.zeros(2, 5), torch.zeros(2, 5)
-    right[0, [0, 4]], wrong[0, [0, 2]] = 5.0, 5.0
-    right[1, 1] = wrong[1, 1] = 5.0
-    assert contrasting.contrastive(right, [0]) < contrasting.contrastive(wrong, [0]) - 1
-    # what fits is no negative of what fits: with two equal scores the loss would be ln 2 at least
-    assert contrasting.contrastive(right, [0]).item() < 0.1
+def test_every_passage_of_the_claim_ranks_above_all_others_and_none_against_another() -> None:
+    fits = torch.tensor([[True, True, False, False], [False, False, True, False]])
+    right, wrong = torch.zeros(2, 4), torch.zeros(2, 4)
+    right[0, [0, 1]], wrong[0, [0, 2]] = 5.0, 5.0
+    right[1, 2] = wrong[1, 2] = 5.0
+    assert contrasting.contrastive(right, fits) < contrasting.contrastive(wrong, fits) - 1
+    # with two equal scores as negatives of each other the loss would be ln 2 at least
+    assert contrasting.contrastive(right, fits).item() < 0.1
+    # one passage of the claim: the cross-entropy that it is named after
+    alone = torch.nn.functional.cross_entropy(right[1:], torch.tensor([2]))
+    assert contrasting.contrastive(right[1:], fits[1:]).item() == pytest.approx(alone.item(), abs=1e-6)
 
 
 @pytest.mark.thorough

@@ -1,4 +1,4 @@
-"""Learning what a text asserts: beside each batch of rows, contrasts that differ in a single respect.
+"""Learning what a text asserts: beside each batch of rows, claims that differ in a single respect, in several wordings each.
 
 A model of one vector per text learns them in a loss of their own. A late-interaction model reads them as rows with a hard negative.
 """
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import torch
@@ -18,19 +17,21 @@ from torch.nn import functional
 from medembed.recipes.records import Triplet
 from medembed.recipes.train_settings import Contrasts
 from medembed.recipes.training.distillation import InBatchDistillation, Start
+from medembed.recipes.writers.claims import ClaimSet, of_contrast, of_frame
 from medembed.recipes.writers.contrasts import (
     Contrast,
-    from_frames,
+    Rules,
     from_sentences,
     is_held_out,
     load_rules,
     with_names,
 )
 
-# Contrasts written from frames, of which each batch draws: more than 900 batches of 64 see.
-FRAMES = 60_000
-# Shares of a batch: changed sentences of notes, and negation. The rest is of any frame.
-SENTENCE_SHARE, NEGATION_SHARE = 0.3, 0.3
+# Shares of a batch: changed sentences of notes, and negation. The rest is shared out evenly among the other kinds: severity has
+# one frame of eighteen, and learnt nothing while frames were drawn alike.
+SENTENCE_SHARE, NEGATION_SHARE = 0.2, 0.25
+# Changed sentences in the place of one set of a frame: one question and two passages each.
+SENTENCES = 4
 # The source of contrasts that are rows themselves.
 SOURCE = "contrasts"
 # Tokens of a contrast's texts: the longest frame behind a sentence of a note.
@@ -41,51 +42,73 @@ LONGEST_SENTENCE, SHORTEST_CONTEXT, LONGEST_CONTEXT = 300, 20, 120
 
 @dataclass(frozen=True)
 class Supply:
-    """The contrasts that batches are drawn from.
+    """The claims that batches are drawn from.
 
     Attributes:
-        frames: Written from frames.
+        rules: Their frames and words.
         sentences: Sentences of notes with one word changed; may be empty.
+        contexts: Sentences of notes that may stand before a frame.
     """
 
-    frames: Sequence[Contrast]
+    rules: Rules
     sentences: Sequence[Contrast]
+    contexts: Sequence[str]
 
     @cached_property
-    def _negated(self) -> list[Contrast]:
-        """The frames that negate, gathered once for all batches."""
-        return [item for item in self.frames if item.kind == "negation"]
+    def _frames(self) -> dict[str, list[int]]:
+        """The numbers of each kind's frames."""
+        kinds: dict[str, list[int]] = {}
+        for number, frame in enumerate(self.rules.frames):
+            kinds.setdefault(frame["kind"], []).append(number)
+        return kinds
 
-    def draw(self, count: int, seed: int) -> list[Contrast]:
-        """A batch of contrasts, the same for the same seed."""
+    def draw(self, questions: int, seed: int) -> list[ClaimSet]:
+        """Sets with that many questions in all, the same for the same seed."""
         rng = random.Random(seed)  # noqa: S311
-        kinds = rng.choices(
-            (self.sentences or self.frames, self._negated or self.frames, self.frames),
-            (SENTENCE_SHARE, NEGATION_SHARE, 1 - SENTENCE_SHARE - NEGATION_SHARE),
-            k=count,
-        )
-        return [rng.choice(kind) for kind in kinds]
+        others = [kind for kind in self._frames if kind != "negation"]
+        kinds = ["sentence", "negation", *others]
+        shares = [
+            SENTENCE_SHARE if self.sentences else 0.0,
+            NEGATION_SHARE,
+            *([(1 - SENTENCE_SHARE - NEGATION_SHARE) / len(others)] * len(others)),
+        ]
+        drawn: list[ClaimSet] = []
+        left = questions
+        while left > 0:
+            kind = rng.choices(kinds, shares)[0]
+            if kind == "sentence":
+                found = [of_contrast(rng.choice(self.sentences)) for _ in range(min(left, SENTENCES))]
+            else:
+                found = [of_frame(self.rules, rng.choice(self._frames[kind]), rng, self.contexts)]
+            drawn += found
+            left -= sum(len(item.questions) for item in found)
+        return drawn
 
 
 def supply(sentences: Sequence[tuple[str, str]], names: Mapping[str, Sequence[str]], seed: int) -> Supply:
-    """Write the contrasts of a training run.
+    """Gather what the contrasts of a training run are written from.
 
     Args:
         sentences: Ids of notes and their sentences. Notes that contrasts are measured with are left out.
         names: List of words → names that are added to it.
-        seed: Of every choice.
+        seed: Of the choice of questions.
     """
     rules = with_names(load_rules("training"), names)
     read = [(note, text) for note, text in sentences if not is_held_out(note) and len(text) < LONGEST_SENTENCE]
     contexts = [text for _, text in read if SHORTEST_CONTEXT <= len(text) <= LONGEST_CONTEXT]
-    return Supply(list(islice(from_frames(rules, seed, contexts), FRAMES)), list(from_sentences(rules, read, seed)))
+    return Supply(rules, list(from_sentences(rules, read, seed)), contexts)
 
 
 def as_rows(contrasts: Supply, count: int, seed: int) -> list[Triplet]:
-    """Contrasts as training rows: the passage that differs is the hard negative of the one that fits."""
+    """Contrasts as training rows: a passage of another claim is the hard negative of one that makes the claim."""
+    rng = random.Random(seed)  # noqa: S311
     return [
-        Triplet(item.query, item.fits, [item.differs], [], SOURCE, item.origin) for item in contrasts.draw(count, seed)
-    ]
+        Triplet(question, rng.choice(fitting), [rng.choice(differing)], [], SOURCE, item.origin)
+        for item in contrasts.draw(count, seed)
+        for claim, question in item.questions
+        if (fitting := [text for made, text in item.passages if made == claim])
+        and (differing := [text for made, text in item.passages if made != claim])
+    ][:count]
 
 
 class BesideRows(torch.nn.Module):
@@ -127,17 +150,16 @@ class BesideRows(torch.nn.Module):
         return value
 
     def _of_contrasts(self, seed: int) -> Tensor:
-        """Cross-entropy of each query's passages among all passages of the batch, those that differ included.
-
-        The claim in other words is a passage of its own: it has to rank above the one that differs just as the first does.
-        """
+        """Cross-entropy of each question's passages among all passages of the batch: those of its claim in any words above all others."""
         drawn = self.contrasts.draw(self.settings.batch_size, seed)
-        said_again = [place for place, item in enumerate(drawn) if item.also_fits]
-        texts = [item.fits for item in drawn] + [item.differs for item in drawn]
-        queries = self._encoded([item.query for item in drawn], "query")
-        passages = self._encoded(texts + [drawn[place].also_fits for place in said_again], "document")
+        asked = [(item, claim, text) for item in drawn for claim, text in item.questions]
+        told = list(dict.fromkeys(text for item in drawn for _, text in item.passages))
+        fitting = [{text for made, text in item.passages if made == claim} for item, claim, _ in asked]
+        fits = torch.tensor([[text in texts for text in told] for texts in fitting])
+        queries = self._encoded([text for *_, text in asked], "query")
+        passages = self._encoded(told, "document")
         with torch.autocast(queries.device.type, enabled=False):
-            return contrastive(queries @ passages.T / self.settings.temperature, said_again)
+            return contrastive(queries @ passages.T / self.settings.temperature, fits.to(queries.device))
 
     def _encoded(self, texts: list[str], role: str) -> Tensor:
         how = {"text": {"max_length": TOKENS, "truncation": True}}
@@ -154,21 +176,18 @@ def _moved(vectors: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
     return torch.stack([(1 - functional.cosine_similarity(now.float(), then)).mean() for now, then in pairs]).sum()
 
 
-def contrastive(scores: Tensor, said_again: Sequence[int]) -> Tensor:
-    """Mean cross-entropy of each query's passages; one that fits is no negative of the other.
+def contrastive(scores: Tensor, fits: Tensor) -> Tensor:
+    """Mean over questions of the cross-entropy of each passage that fits, among it and all that do not.
+
+    Passages that fit are no negatives of each other: a question has to rank each of them above all others.
 
     Args:
-        scores: Queries by passages, divided by the temperature: first those that fit, then those that differ, then the same claims in
-            other words. *Shape:* ``(n, 2 * n + len(said_again))``.
-        said_again: The queries that the last passages belong to.
+        scores: Cosines divided by the temperature. *Shape:* ``(questions, passages)``.
+        fits: Whether the passage makes the claim that is asked for; at least one does. *Shape:* ``(questions, passages)``.
     """
-    own = torch.arange(len(scores), device=scores.device)
-    again = torch.tensor(said_again, dtype=torch.long, device=scores.device)
-    second = 2 * len(scores) + torch.arange(len(again), device=scores.device)
-    first, other = scores.clone(), scores[again]
-    first[again, second] = -torch.inf
-    other[torch.arange(len(again), device=scores.device), again] = -torch.inf
-    return functional.cross_entropy(torch.cat([first, other]), torch.cat([own, second]))
+    others = torch.logsumexp(scores.masked_fill(fits, -torch.inf), dim=1, keepdim=True)
+    lost = functional.softplus(others - scores)
+    return (lost.masked_fill(~fits, 0.0).sum(dim=1) / fits.sum(dim=1)).mean()
 
 
 @contextmanager

@@ -88,6 +88,10 @@ class Rules:
             for slot, kind in _SLOTS.items()
         }  # fmt: skip
 
+    def person(self, rng: random.Random) -> str:
+        """Draw whom a passage speaks of, empty for the frame's own."""
+        return rng.choice(self.persons) if self.persons and rng.random() < PERSON_SHARE else ""
+
     def asks(self, kind: str, slot: str) -> Mapping[str, Sequence[str]]:
         """The questions of a kind and slot, by claim."""
         for frame in self.frames:
@@ -176,18 +180,18 @@ def from_frames(rules: Rules, seed: int, contexts: Sequence[str] = ()) -> Iterat
     rng = random.Random(seed)  # noqa: S311
     for number in cycle(range(len(rules.frames))):
         frame = rules.frames[number]
-        fillings = _fillings(frame["slot"], frame, rules.words, rng)
+        fillings = fillings_of(frame["slot"], frame, rules.words, rng)
         fitting, other = rng.sample(sorted(fillings), 2)
         rows = frame.get("rows") or [dict.fromkeys(fillings, said) for said in frame["says"]]
         row = rng.choice([place for place, said in enumerate(rows) if fitting in said and other in said])
         others = [place for place, said in enumerate(rows) if fitting in said and place != row]
         again = rng.choice(others)
         asked = frame["asks"].get(fitting) or frame["asks"]["value"]
-        query = _filled(rng.choice(asked), fillings[fitting])
-        context = _context(contexts, fillings[fitting], rng)
-        person = _person(rules, rng)
+        query = filled(rng.choice(asked), fillings[fitting])
+        context = context_of(contexts, fillings[fitting], rng)
+        person = rules.person(rng)
         fits, differs, also_fits = (
-            context + _said_of(person, _filled(rows[place][claim], fillings[claim]))
+            context + said_of(person, filled(rows[place][claim], fillings[claim]))
             for place, claim in ((row, fitting), (row, other), (again, fitting))
         )
         if also_fits == fits:  # two rows that only name the person in other words
@@ -212,9 +216,9 @@ def from_sentences(rules: Rules, sentences: Sequence[tuple[str, str]], seed: int
             changed, filling = drafted
             was, became = edit["claims"]
             asks = rules.asks(edit["kind"], edit["slot"])
-            yield Contrast(edit["kind"], was, _filled(rng.choice(asks[was]), filling), sentence, changed, "", note_id)
+            yield Contrast(edit["kind"], was, filled(rng.choice(asks[was]), filling), sentence, changed, "", note_id)
             yield Contrast(
-                edit["kind"], became, _filled(rng.choice(asks[became]), filling), changed, sentence, "", note_id
+                edit["kind"], became, filled(rng.choice(asks[became]), filling), changed, sentence, "", note_id
             )
             break
 
@@ -243,17 +247,12 @@ def _edited(rules: Rules, edit: Mapping[str, Any], sentence: str) -> tuple[str, 
     return None
 
 
-def _person(rules: Rules, rng: random.Random) -> str:
-    """The person whom a passage speaks of, empty for the frame's own."""
-    return rng.choice(rules.persons) if rules.persons and rng.random() < PERSON_SHARE else ""
-
-
-def _said_of(person: str, sentence: str) -> str:
+def said_of(person: str, sentence: str) -> str:
     """The sentence about somebody else: a frame's first "She" or "He" stands for anyone. As it is where nobody is named."""
     return re.sub(r"^(?:She|He)\b", person, sentence) if person else sentence
 
 
-def _context(contexts: Sequence[str], filling: Mapping[str, str], rng: random.Random) -> str:
+def context_of(contexts: Sequence[str], filling: Mapping[str, str], rng: random.Random) -> str:
     """A real sentence that does not speak of the claim's words, or nothing."""
     if not contexts or rng.random() >= CONTEXT_SHARE:
         return ""
@@ -262,7 +261,9 @@ def _context(contexts: Sequence[str], filling: Mapping[str, str], rng: random.Ra
     return "" if any(word and word in sentence.lower() for word in spoken) else sentence + " "
 
 
-def _fillings(slot: str, frame: Mapping[str, Any], words: Mapping[str, Sequence[Any]], rng: random.Random) -> Fillings:
+def fillings_of(
+    slot: str, frame: Mapping[str, Any], words: Mapping[str, Sequence[Any]], rng: random.Random
+) -> Fillings:
     """The words of each claim. Claims differ in them only where the slot is what differs."""
     if slot in ("look_alike", "dose_times_ten", "dose_unit", "lab", "age", "duration"):
         return _values(slot, words, rng)
@@ -291,7 +292,7 @@ def _values(slot: str, words: Mapping[str, Sequence[Any]], rng: random.Random) -
     return {"one": right, "other": right | wrong}
 
 
-def _filled(frame: str, filling: Mapping[str, str]) -> str:
+def filled(frame: str, filling: Mapping[str, str]) -> str:
     """A frame with its words, a capital where the frame asks for one, and no blank before a stop."""
     names = dict(filling) | {
         name[0].upper() + name[1:]: word[:1].upper() + word[1:] for name, word in filling.items() if name

@@ -1,0 +1,89 @@
+"""Claims about the same words in several wordings each: what the frames say of them, and how it is asked for.
+
+A contrast holds one passage against another. Here every wording of a claim meets every wording of the others, so that a model
+learns the claim and not the sentence.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medembed.recipes.writers.contrasts import Contrast, Fillings, Rules, context_of, filled, fillings_of, said_of
+
+# Questions and passages of a set, shared out among its claims: those of four claims have as many as those of two.
+QUESTIONS, PASSAGES = 4, 10
+# Claims of a set at most.
+CLAIMS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimSet:
+    """Claims about the same words.
+
+    Attributes:
+        kind: The respect that they differ in, as in `Contrast`.
+        questions: Claims and questions that ask for them.
+        passages: Claims and passages that make them.
+        origin: The frame's number, or the id of the note that the sentence is from.
+    """
+
+    kind: str
+    questions: tuple[tuple[str, str], ...]
+    passages: tuple[tuple[str, str], ...]
+    origin: str
+
+
+def of_contrast(contrast: Contrast) -> ClaimSet:
+    """The two claims of a contrast, of which one is asked for."""
+    told = ((contrast.claim, contrast.fits), ("", contrast.differs))
+    return ClaimSet(contrast.kind, ((contrast.claim, contrast.query),), told, contrast.origin)
+
+
+def of_frame(rules: Rules, number: int, rng: random.Random, contexts: Sequence[str] = ()) -> ClaimSet:
+    """Write claims of a frame, the same sentences for each as far as they can make it.
+
+    Args:
+        rules: The rules.
+        number: Of the frame.
+        rng: Of every choice.
+        contexts: Real sentences to put before some of the passages.
+    """
+    frame = rules.frames[number]
+    fillings = fillings_of(frame["slot"], frame, rules.words, rng)
+    claims = rng.sample(sorted(fillings), min(len(fillings), CLAIMS))
+    asked = [
+        (claim, text) for claim in claims for text in _asked(frame, claim, fillings, QUESTIONS // len(claims), rng)
+    ]
+    told = _told(rules, frame, claims, fillings, contexts, rng)
+    return ClaimSet(frame["kind"], tuple(asked), tuple(told), f"frame {number}")
+
+
+def _asked(frame: Mapping[str, Any], claim: str, fillings: Fillings, count: int, rng: random.Random) -> list[str]:
+    ways = frame["asks"].get(claim) or frame["asks"]["value"]
+    return [filled(way, fillings[claim]) for way in rng.sample(ways, min(count, len(ways)))]
+
+
+def _told(
+    rules: Rules,
+    frame: Mapping[str, Any],
+    claims: Sequence[str],
+    fillings: Fillings,
+    contexts: Sequence[str],
+    rng: random.Random,
+) -> list[tuple[str, str]]:
+    """Passages of each claim. A row's passages share the sentence before them and the person, so that only the claim differs."""
+    rows = frame.get("rows") or [dict.fromkeys(fillings, said) for said in frame["says"]]
+    usable = [row for row in rows if any(claim in row for claim in claims)]
+    rng.shuffle(usable)
+    told: list[tuple[str, str]] = []
+    wanted = dict.fromkeys(claims, PASSAGES // len(claims))
+    for row in usable:
+        context, person = context_of(contexts, fillings[claims[0]], rng), rules.person(rng)
+        for claim in claims:
+            if claim in row and wanted[claim]:
+                wanted[claim] -= 1
+                told.append((claim, context + said_of(person, filled(row[claim], fillings[claim]))))
+        if not any(wanted.values()):
+            break
+    return told
