@@ -43,7 +43,7 @@ def test_semantic_search_ranks_as_the_models_similarity(mini: MedEmbed) -> None:
 
 
 def test_community_detection_finds_the_same_things_in_other_words(mini: MedEmbed) -> None:
-    found = util.community_detection(mini.encode(TEXTS), threshold=0.4, min_community_size=2)
+    found = util.community_detection(mini.encode(TEXTS), threshold=0.3, min_community_size=2)
     assert sorted(sorted(group) for group in found) == [[0, 3], [1, 4]]
 
 
