@@ -85,7 +85,7 @@ test-serve: $(SERVE)/.ready ## Try the server with the clients of OpenAI, Cohere
 
 # Two browsers load the pages; what is timed, such as the try-out, has the machine to itself.
 test-site: docs ## Test the built site in a real browser (chromium and chromedriver must be there)
-	@$(BIN)/python -m pytest tests/site/test_pages.py -m browser -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest tests/site/test_pages.py -m browser -n 2 $(ARGS)
 	@$(BIN)/python -m pytest tests/site/test_use.py -m browser $(ARGS)
 
 test-vllm: $(VLLM)/.ready ## Run both vLLM pair writers for real, in an environment of their own (3.5 GB)

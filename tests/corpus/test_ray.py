@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -126,11 +125,12 @@ def test_a_killed_driver_leaves_whole_shards_and_the_next_run_goes_on(
     ray.shutdown()
     process = ray_run(source, tmp_path / "c")
     wait_for_shards(tmp_path / "c", 4, process)
-    family = psutil.Process(process.pid).children(recursive=True)
+    actors, family = actors_of(process.pid), psutil.Process(process.pid).children(recursive=True)
     process.kill()
+    assert psutil.wait_procs(actors, timeout=30)[1] == []  # they notice that their driver is gone
+    for child in psutil.wait_procs(family, timeout=1)[1]:  # Ray's own servers go on without it
+        child.kill()
     process.communicate()
-    psutil.wait_procs(family, timeout=30)  # Ray's processes notice that their driver is gone
-    time.sleep(0.5)
     summary = index([str(source)], tmp_path / "c", fake, SMALL)
     assert summary.resumed >= 32
     index([str(source)], tmp_path / "undisturbed", fake, SMALL)
