@@ -7,24 +7,21 @@ the scopes say. For each that is affirmed and negated twice at least: the area u
 without X", which has the negated above. Also for the words that training never names.
 """
 
-import gzip
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 
 from medembed import MedEmbed
 from medembed.clinical.assertions import kinds_at, scopes
-from medembed.clinical.sentences import clean, sentence_spans
 from medembed.recipes.writers.contrasts import is_held_out, load_rules
+from tests.evaluation.write_contrasts import MAX_CHARACTERS, sentences
 
 # Sentences of each side that a word needs.
 FEWEST = 2
-LONGEST = 300
 ASKED: Mapping[str, tuple[Callable[[str], str], bool]] = {
     "patient with X": ("patient with {}".format, True),
     "X": ("{}".format, True),
@@ -34,7 +31,7 @@ ASKED: Mapping[str, tuple[Callable[[str], str], bool]] = {
 
 def main(notes: Path, models: list[str]) -> None:
     """Print a table: the mean over all words, and over those held out of training."""
-    found = words_in(sentences(notes))
+    found = words_in(list(dict.fromkeys(text for _, text in sentences(notes) if len(text) <= MAX_CHARACTERS)))
     held_out = [word for word in found if is_held_out(word)]
     print(f"{len(found)} words, {len(held_out)} of them held out")
     print("model", *(f"{name} | held out" for name in ASKED), sep=" | ")
@@ -46,16 +43,6 @@ def main(notes: Path, models: list[str]) -> None:
             sep=" | ",
             flush=True,
         )
-
-
-def sentences(notes: Path) -> list[str]:
-    """The distinct sentences of the notes."""
-    found: dict[str, None] = {}
-    with gzip.open(notes, "rt", encoding="utf-8") as file:
-        for line in file:
-            text = clean(json.loads(line)["text"])
-            found |= dict.fromkeys(text[start:end] for start, end in sentence_spans(text) if end - start <= LONGEST)
-    return list(found)
 
 
 def words_in(texts: list[str]) -> dict[str, tuple[list[str], list[str]]]:
@@ -77,7 +64,7 @@ def words_in(texts: list[str]) -> dict[str, tuple[list[str], list[str]]]:
 
 def areas(model: str, found: Mapping[str, tuple[list[str], list[str]]]) -> dict[str, dict[str, float]]:
     """Way of asking → word → area under the curve."""
-    texts = list({text: None for sides in found.values() for side in sides for text in side})
+    texts = list(dict.fromkeys(text for sides in found.values() for side in sides for text in side))
     with MedEmbed(model) as encoder:
         vectors = dict(zip(texts, encoder.encode_document(texts), strict=True))
         result: dict[str, dict[str, float]] = {}
@@ -86,15 +73,9 @@ def areas(model: str, found: Mapping[str, tuple[list[str], list[str]]]) -> dict[
             result[name] = {}
             for query, (word, sides) in zip(queries, found.items(), strict=True):
                 affirmed, negated = (np.array([vectors[text] @ query for text in side]) for side in sides)
-                area = area_under_curve(affirmed, negated)
+                area = mannwhitneyu(affirmed, negated).statistic / (len(affirmed) * len(negated))
                 result[name][word] = area if affirmed_first else 1 - area
     return result
-
-
-def area_under_curve(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Share of pairs in which a score of ``first`` is above one of ``second``; equal ones count half."""
-    above = first[:, None] - second[None, :]
-    return float(((above > 0) + 0.5 * (above == 0)).mean())
 
 
 def _mean(by_word: Mapping[str, float], words: list[str]) -> float:

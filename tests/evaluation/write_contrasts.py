@@ -25,11 +25,11 @@ MAX_CHARACTERS = 300
 
 def main(notes: Path, target: Path) -> None:
     """Write ``pairs.jsonl.gz``."""
-    sentences = [pair for pair in _sentences(notes) if len(pair[1]) <= MAX_CHARACTERS]
-    contexts = [text for _, text in sentences if 20 <= len(text) <= 120]
+    held_out = [(note, text) for note, text in sentences(notes) if is_held_out(note) and len(text) <= MAX_CHARACTERS]
+    contexts = [text for _, text in held_out if 20 <= len(text) <= 120]
     frames = target / "frames.toml"
     # real sentences first: frames fill up what they leave
-    real = list(from_sentences(load_rules("all", frames), sentences, SEED))
+    real = list(from_sentences(load_rules("all", frames), held_out, SEED))
     random.Random(SEED).shuffle(real)
     made = itertools.islice(from_frames(load_rules("held_out", frames), SEED, contexts), 60_000)
     chosen: dict[str, dict[tuple[str, str, str], dict[str, str]]] = {}
@@ -46,14 +46,13 @@ def main(notes: Path, target: Path) -> None:
     print({kind: len(rows) for kind, rows in sorted(chosen.items())})
 
 
-def _sentences(notes: Path) -> Iterator[tuple[str, str]]:
-    """Ids and sentences of the notes for measuring."""
+def sentences(notes: Path) -> Iterator[tuple[str, str]]:
+    """Ids of the notes and their sentences."""
     with gzip.open(notes, "rt", encoding="utf-8") as file:
         for line in file:
             note = json.loads(line)
-            if is_held_out(note["note_id"]):
-                text = clean(note["text"])
-                yield from ((note["note_id"], text[start:end]) for start, end in sentence_spans(text))
+            text = clean(note["text"])
+            yield from ((note["note_id"], text[start:end]) for start, end in sentence_spans(text))
 
 
 def _half(real: list[Contrast]) -> Iterator[Contrast]:

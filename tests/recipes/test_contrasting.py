@@ -59,7 +59,7 @@ def test_notes_that_contrasts_are_measured_with_are_not_read() -> None:
 @pytest.mark.thorough
 def test_frames_alone_are_enough() -> None:
     drawn = contrasting.supply([], {}, seed=0).draw(10, 0)
-    assert drawn
+    assert 10 <= sum(len(item.questions) for item in drawn) < 14
     assert all(item.origin.startswith("frame ") for item in drawn)
 
 
@@ -84,6 +84,7 @@ def test_a_late_interaction_model_reads_contrasts_as_rows_with_a_hard_negative()
 def test_names_of_rows_become_findings() -> None:
     drawn = contrasting.supply([], {"findings": ["corkscrew hair"]}, seed=0).draw(8000, 0)
     assert any("corkscrew hair" in question for item in drawn for _, question in item.questions)
+    assert not any("corkscrew hair" in question for item in SUPPLY.draw(8000, 0) for _, question in item.questions)
 
 
 def test_every_passage_of_the_claim_ranks_above_all_others_and_none_against_another() -> None:

@@ -103,11 +103,9 @@ def as_rows(contrasts: Supply, count: int, seed: int) -> list[Triplet]:
     """Contrasts as training rows: a passage of another claim is the hard negative of one that makes the claim."""
     rng = random.Random(seed)  # noqa: S311
     return [
-        Triplet(question, rng.choice(fitting), [rng.choice(differing)], [], SOURCE, item.origin)
+        Triplet(question, rng.choice(item.making(claim)), [rng.choice(item.differing(claim))], [], SOURCE, item.origin)
         for item in contrasts.draw(count, seed)
         for claim, question in item.questions
-        if (fitting := [text for made, text in item.passages if made == claim])
-        and (differing := [text for made, text in item.passages if made != claim])
     ][:count]
 
 
@@ -154,7 +152,7 @@ class BesideRows(torch.nn.Module):
         drawn = self.contrasts.draw(self.settings.batch_size, seed)
         asked = [(item, claim, text) for item in drawn for claim, text in item.questions]
         told = list(dict.fromkeys(text for item in drawn for _, text in item.passages))
-        fitting = [{text for made, text in item.passages if made == claim} for item, claim, _ in asked]
+        fitting = [set(item.making(claim)) for item, claim, _ in asked]
         fits = torch.tensor([[text in texts for text in told] for texts in fitting])
         queries = self._encoded([text for *_, text in asked], "query")
         passages = self._encoded(told, "document")

@@ -9,7 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medembed.recipes.writers.contrasts import Contrast, Fillings, Rules, context_of, filled, fillings_of, said_of
+from medembed.recipes.writers.contrasts import (
+    Contrast,
+    Fillings,
+    Rules,
+    context_of,
+    filled,
+    fillings_of,
+    rows_of,
+    said_of,
+    ways_to_ask,
+)
 
 # Questions and passages of a set, shared out among its claims: those of four claims have as many as those of two.
 QUESTIONS, PASSAGES = 4, 10
@@ -32,6 +42,14 @@ class ClaimSet:
     questions: tuple[tuple[str, str], ...]
     passages: tuple[tuple[str, str], ...]
     origin: str
+
+    def making(self, claim: str) -> list[str]:
+        """Passages that make a claim."""
+        return [text for made, text in self.passages if made == claim]
+
+    def differing(self, claim: str) -> list[str]:
+        """Passages that make another."""
+        return [text for made, text in self.passages if made != claim]
 
 
 def of_contrast(contrast: Contrast) -> ClaimSet:
@@ -60,7 +78,7 @@ def of_frame(rules: Rules, number: int, rng: random.Random, contexts: Sequence[s
 
 
 def _asked(frame: Mapping[str, Any], claim: str, fillings: Fillings, count: int, rng: random.Random) -> list[str]:
-    ways = frame["asks"].get(claim) or frame["asks"]["value"]
+    ways = ways_to_ask(frame, claim)
     return [filled(way, fillings[claim]) for way in rng.sample(ways, min(count, len(ways)))]
 
 
@@ -73,8 +91,7 @@ def _told(
     rng: random.Random,
 ) -> list[tuple[str, str]]:
     """Passages of each claim. A row's passages share the sentence before them and the person, so that only the claim differs."""
-    rows = frame.get("rows") or [dict.fromkeys(fillings, said) for said in frame["says"]]
-    usable = [row for row in rows if any(claim in row for claim in claims)]
+    usable = [row for row in rows_of(frame, fillings) if any(claim in row for claim in claims)]
     rng.shuffle(usable)
     told: list[tuple[str, str]] = []
     wanted = dict.fromkeys(claims, PASSAGES // len(claims))

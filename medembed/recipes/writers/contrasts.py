@@ -9,7 +9,7 @@ import itertools
 import random
 import re
 import tomllib
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
@@ -182,12 +182,11 @@ def from_frames(rules: Rules, seed: int, contexts: Sequence[str] = ()) -> Iterat
         frame = rules.frames[number]
         fillings = fillings_of(frame["slot"], frame, rules.words, rng)
         fitting, other = rng.sample(sorted(fillings), 2)
-        rows = frame.get("rows") or [dict.fromkeys(fillings, said) for said in frame["says"]]
+        rows = rows_of(frame, fillings)
         row = rng.choice([place for place, said in enumerate(rows) if fitting in said and other in said])
         others = [place for place, said in enumerate(rows) if fitting in said and place != row]
         again = rng.choice(others)
-        asked = frame["asks"].get(fitting) or frame["asks"]["value"]
-        query = filled(rng.choice(asked), fillings[fitting])
+        query = filled(rng.choice(ways_to_ask(frame, fitting)), fillings[fitting])
         context = context_of(contexts, fillings[fitting], rng)
         person = rules.person(rng)
         fits, differs, also_fits = (
@@ -245,6 +244,17 @@ def _edited(rules: Rules, edit: Mapping[str, Any], sentence: str) -> tuple[str, 
         word = words[0] if words[0].isupper() else words[0][0].lower() + words[0][1:]
         return changed, {"x": word}
     return None
+
+
+def rows_of(frame: Mapping[str, Any], claims: Iterable[str]) -> Sequence[Mapping[str, str]]:
+    """Sentences of a frame: claim → what is said. Where claims differ in a value, each sentence makes all of them."""
+    return frame.get("rows") or [dict.fromkeys(claims, said) for said in frame["says"]]
+
+
+def ways_to_ask(frame: Mapping[str, Any], claim: str) -> Sequence[str]:
+    """Questions of a frame that ask for a claim."""
+    ways: Sequence[str] = frame["asks"].get(claim) or frame["asks"]["value"]
+    return ways
 
 
 def said_of(person: str, sentence: str) -> str:
