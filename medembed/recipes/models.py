@@ -39,7 +39,10 @@ def identity(places: Places, model: str, revision: str | None = None, *, late_in
     known = MODELS.get(model)
     if known is not None and known.repo is not None and known.revision is not None:
         return f"{known.repo}@{known.revision}"
-    content = checkpoint.fetch(model, late_interaction=late_interaction or None).revision
+    read = (model, late_interaction)
+    if read not in places.hashes:
+        places.hashes[read] = checkpoint.fetch(model, late_interaction=late_interaction or None).revision
+    content = places.hashes[read]
     return places.same.get(content, content)
 
 

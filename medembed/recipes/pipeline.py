@@ -103,7 +103,7 @@ class _Planner:
 
     def __init__(self, recipe: Recipe, places: Places, prefix: str, above: tuple[str, ...]) -> None:
         self._recipe, self._prefix, self._above = recipe, prefix, above
-        self._places = replace(places, models=ModelsOnDemand(self._made))
+        self._places = replace(places, models=ModelsOnDemand(self._made), hashes={})  # files may change between plans
         self._steps: dict[str, Step] = {}
         _add_all(recipe, self._add)
 

@@ -54,6 +54,7 @@ class Places:
         expected: What ``expected.json`` says of the recipe: figures, and what they were measured with.
         models: Models that other recipes make, by the name that this one gives them.
         same: Names for models by the hash of their files: a folder with that hash is the named model.
+        hashes: Of the models that a plan has read, by name and whether late interaction counts: each is read once.
     """
 
     recipe: Path
@@ -61,6 +62,7 @@ class Places:
     expected: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, MadeModel] = field(default_factory=dict)
     same: Mapping[str, str] = field(default_factory=dict)
+    hashes: dict[tuple[str, bool], str] = field(default_factory=dict, compare=False)
 
     def folders(self) -> list[Path]:
         """Folders in the order they are searched."""

@@ -105,7 +105,7 @@ def actors_of(driver: int) -> list[psutil.Process]:
 
 
 def test_a_killed_actor_is_replaced_and_no_row_is_lost(tmp_path: Path, fake: MedEmbed, contents: Contents) -> None:
-    source = write_rows(tmp_path / "notes.jsonl", 400)
+    source = write_rows(tmp_path / "notes.jsonl", 200)
     ray.shutdown()
     process = ray_run(source, tmp_path / "c")
     wait_for_shards(tmp_path / "c", 4, process)
@@ -121,7 +121,7 @@ def test_a_killed_actor_is_replaced_and_no_row_is_lost(tmp_path: Path, fake: Med
 def test_a_killed_driver_leaves_whole_shards_and_the_next_run_goes_on(
     tmp_path: Path, fake: MedEmbed, contents: Contents
 ) -> None:
-    source = write_rows(tmp_path / "notes.jsonl", 400)
+    source = write_rows(tmp_path / "notes.jsonl", 200)
     ray.shutdown()
     process = ray_run(source, tmp_path / "c")
     wait_for_shards(tmp_path / "c", 4, process)

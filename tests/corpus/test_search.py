@@ -105,7 +105,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, mini: MedEmbed) -> dict[str, 
     """Passages of the demonstration, embedded for real and stored in every way."""
     from medembed import demo
 
-    texts = list(dict.fromkeys(passage.text[:300] for passage in demo.passages()))[:200]
+    texts = list(dict.fromkeys(passage.text[:100] for passage in demo.passages()))[:200]
     matrix = mini.encode_document(texts)
     made = {}
     for kind in ("float32", "float16", "int8", "binary"):

@@ -177,8 +177,8 @@ def assessed(random_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> A
     subprocess.run(
         [sys.executable, "-m", "medembed", "models", "export", "mini", str(same)], check=True, capture_output=True
     )
-    some = [*NOTES[:100], OwnNote("copy", NOTES[0].text, NOTES[0].title)]
-    return assess(some, ["mini", f"same={same}", f"random={random_folder}"], most_questions=80, setup=SETUP)
+    some = [*NOTES[:50], OwnNote("copy", NOTES[0].text, NOTES[0].title)]
+    return assess(some, ["mini", f"same={same}", f"random={random_folder}"], most_questions=50, setup=SETUP)
 
 
 def test_a_model_is_better_than_one_that_knows_nothing_and_not_than_itself(assessed: Assessment) -> None:
@@ -203,8 +203,8 @@ def test_the_score_is_the_mean_over_kinds_and_the_difference_that_of_scores(asse
 
 
 def test_notes_are_counted_and_repeats_left_out(assessed: Assessment) -> None:
-    assert (assessed.n_read, assessed.n_repeated) == (101, 1)
-    assert assessed.n_notes == 100
+    assert (assessed.n_read, assessed.n_repeated) == (51, 1)
+    assert assessed.n_notes == 50
 
 
 def test_the_page_shows_the_verdict_and_the_worst_questions_and_fetches_nothing(assessed: Assessment) -> None:
@@ -251,7 +251,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def notes_file(tmp_path: Path) -> Path:
-    rows = [{"key": note.id, "note": note.text, "about": note.title} for note in NOTES[:60]]
+    rows = [{"key": note.id, "note": note.text, "about": note.title} for note in NOTES[:40]]
     path = tmp_path / "notes.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
@@ -266,9 +266,9 @@ def test_the_command_takes_models_one_after_the_other_and_prints_no_text(notes_f
         "--html", "it.html", cwd=notes_file.parent,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    assert all(name in ran.stdout for name in ("R", "bm25", "hybrid R", "questions (", "asked of 60 notes"))
+    assert all(name in ran.stdout for name in ("R", "bm25", "hybrid R", "questions (", "asked of 40 notes"))
     said = ran.stdout + ran.stderr
-    for note in NOTES[:60]:
+    for note in NOTES[:40]:
         assert note.id not in said
         assert not any(note.text[slice(*span)][:40] in said for span in sentences(note.text))
     assert "<title>Which model for these notes</title>" in (notes_file.parent / "it.html").read_text(encoding="utf-8")

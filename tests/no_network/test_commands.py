@@ -31,7 +31,7 @@ pytestmark = [
 
 # In this order: later ones read what earlier ones wrote.
 PLAIN = (
-    ("demo",),
+    ("demo", "-q", "itchy skin from mites", "-k", "1"),
     ("encode", "notes.jsonl", "-o", "vectors.npy"),
     ("encode", "notes.jsonl", "-o", "vectors.parquet"),
     ("models",),
@@ -56,6 +56,11 @@ PLAIN = (
     ("recipes", "status", "tiny"),
     ("recipes", "run", "tiny", "--dry-run"),
 )
+# What a command says that takes too long to be run twice.
+SAYS = {
+    "demo": ("600 passages", "Scabies"),
+    "doctor": ("engine openvino", "no accelerator found", "faithful", "passages/s", "one query", "limit:"),
+}
 MEASURED = (
     (("evaluate", "mini", "bm25", "st:./model", "-t", "./diseases", "-o", "results"), (*MTEB, *TORCH)),
     (("compare", "results", "-o", "report"), MATPLOTLIB),
@@ -131,8 +136,11 @@ def _python(script: str, place: Path) -> tracing.Observed:
 
 @pytest.mark.parametrize("words", PLAIN, ids=" ".join)
 def test_a_command_opens_no_socket_and_leaves_nothing(words: tuple[str, ...], clean: Path) -> None:
+    observed = _medembed(words, clean)
     # doctor compares with sentence-transformers where it is installed, and that brings torch
-    assert_nothing(_medembed(words, clean), clean, named=TORCH if words == ("doctor",) else ())
+    assert_nothing(observed, clean, named=TORCH if words == ("doctor",) else ())
+    assert [part for part in SAYS.get(words[0], ()) if part not in observed.output] == []
+    assert "Traceback" not in observed.output
 
 
 def test_measuring_sends_nothing_and_leaves_what_is_named(clean: Path) -> None:

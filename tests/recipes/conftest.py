@@ -14,6 +14,7 @@ from medembed.recipes.records import Note, content_id
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.words import Words
+from tests import tiny_bert
 from tests.recipes.endpoint_server import Anything, Server
 
 CONDITIONS = [
@@ -87,6 +88,8 @@ def write_lines(path: Path, rows: Sequence[object]) -> Path:
 RECIPE = """
 extends = "medical.toml"
 name = "small-test"
+[base]
+model = "BASE"
 [notes]
 min_words = 8
 [notes.sources.articles]
@@ -142,7 +145,7 @@ def make_recipe(folder: Path) -> Path:
     qrels = folder / "development/qrels/test.tsv"
     qrels.parent.mkdir(parents=True)
     qrels.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q-{part}\t{part}\t1\n" for part in parts))
-    (folder / "recipe.toml").write_text(RECIPE)
+    (folder / "recipe.toml").write_text(RECIPE.replace("BASE", str(tiny_bert.make(folder / "base"))))
     return folder
 
 

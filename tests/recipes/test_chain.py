@@ -1,5 +1,6 @@
 """Recipes on top of recipes: ``extends``, and models that other recipes make."""
 
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,8 +52,9 @@ def test_an_extended_recipe_is_the_one_that_says_it_all(recipe_folder: Path, tmp
 
 @pytest.mark.parametrize("where", ["file", "command line"])
 def test_a_revision_stays_with_its_model(recipe_folder: Path, where: str) -> None:
-    first = '[base]\nmodel = "some/model"\nrevision = "abc"\n'
-    (recipe_folder / "recipe.toml").write_text((recipe_folder / "recipe.toml").read_text() + first)
+    text = (recipe_folder / "recipe.toml").read_text()
+    first = '[base]\nmodel = "some/model"\nrevision = "abc"'
+    (recipe_folder / "recipe.toml").write_text(re.sub(r"\[base\]\nmodel = .*", first, text))
     if where == "file":
         recipe = load_recipe(extending(recipe_folder, 'base.model = "other/model"'))
     else:

@@ -45,7 +45,7 @@ def judge(tmp_path: Path) -> Path:
 def test_the_judge_has_the_last_word_on_scores_and_order(loaded: Loaded, judge: Path) -> None:
     built = {
         item.step.key: item.artifact
-        for item in pipeline.build(*loaded(f"negatives.cross_encoder={judge}"), "negatives")
+        for item in pipeline.build(*loaded("base.model=mini", f"negatives.cross_encoder={judge}"), "negatives")
     }
     pairs = {pair.pair_id: pair for pair in read_parquet(built["filters"].parts("pairs"), Pair)}
     corpus = negatives.read_corpus(list(pairs.values()))

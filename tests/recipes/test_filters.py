@@ -102,7 +102,8 @@ def test_the_round_trip_keeps_what_its_query_finds(loaded: Loaded, recipe_folder
         (f"{part} pain", f"Pain in the {part} gets better with rest and with warm water at night.") for part in parts
     ]
     rows.append(("hip pain", "Insulin lowers blood sugar and is given under the skin before most meals."))
-    kept, counts = run(loaded, recipe_folder, rows, "filters.round_trip_top_k=2", "filters.near_duplicates=1.0")
+    settings = ["base.model=mini", "filters.round_trip_top_k=2", "filters.near_duplicates=1.0"]
+    kept, counts = run(loaded, recipe_folder, rows, *settings)
     assert kept == [f"{part} pain" for part in parts]
     assert counts == {"own passage not in the top 2 for its query": 1}
 

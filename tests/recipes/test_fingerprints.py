@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -146,6 +147,18 @@ def test_an_anchor_is_known_by_its_weights(loaded: Loaded, tmp_path: Path) -> No
     other = tiny_bert.make(tmp_path / "c", config={"intermediate_size": 64})
     merged = [marks(loaded, f"merge.anchor={folder}")["merge"] for folder in (one, same, other)]
     assert merged[0] == merged[1] != merged[2]
+
+
+def test_a_plan_reads_the_files_of_a_model_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch, read = checkpoint.fetch, []
+
+    def counted(model: str, **how: Any) -> checkpoint.Checkpoint:
+        read.append(model)
+        return fetch(model, **how)
+
+    monkeypatch.setattr(checkpoint, "fetch", counted)
+    marks(loaded)
+    assert len(read) == 1
 
 
 def test_the_average_is_of_every_round(loaded: Loaded) -> None:

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.thorough
 PROGRAM = """
 import resource, sys
 import numpy as np
-from medembed.recipes.training import tuning
 if sys.argv[1] == "keep":
+    from medembed.recipes.training import tuning
     assert tuning.keep_freed_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 np.ones(50_000_000, dtype=np.uint8)

@@ -84,7 +84,10 @@ def test_a_passage_that_stands_in_two_documents_is_masked_for_both() -> None:
 
 def test_windows_of_one_note_are_not_each_others_negatives(loaded: Loaded) -> None:
     """With windows this short, most of what looks alike is the rest of the same note."""
-    built = {item.step.key: item.artifact for item in pipeline.build(*loaded("notes.max_words=24"), "negatives")}
+    built = {
+        item.step.key: item.artifact
+        for item in pipeline.build(*loaded("base.model=mini", "notes.max_words=24"), "negatives")
+    }
     pairs = {row.pair_id: row for row in read_parquet(built["filters"].parts("pairs"), Pair)}
     documents: dict[str, set[str]] = {}
     for row in pairs.values():

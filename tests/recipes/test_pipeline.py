@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from medembed import MedEmbed
-from medembed.checkpoints import checkpoint, tensors
+from medembed.checkpoints import tensors
 from medembed.errors import RecipeConfigError, ScoreError
 from medembed.recipes import pipeline
 from medembed.recipes.artifacts import Artifact, hold, open_manifest
@@ -78,7 +78,7 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(
     assert "made by the tests" in card
     assert "datasets:" not in card.partition("tags:")[0]
 
-    _check_merge(checkpoint.fetch("mini").folder, built[5].artifact, built[6].artifact)
+    _check_merge(tmp_path / "recipe" / "base", built[5].artifact, built[6].artifact)
     recipe, places = loaded()
     print_plan(recipe, places, pipeline.plan(recipe, places))
     assert "missing" not in capsys.readouterr().out
@@ -89,9 +89,9 @@ def test_a_whole_recipe_makes_a_model_that_everybody_loads(
 
 
 def test_tuned_weights_are_mixed_with_the_anchors(loaded: Loaded, tmp_path: Path) -> None:
-    mini, anchor = checkpoint.fetch("mini").folder, tmp_path / "anchor"
-    shutil.copytree(mini, anchor, ignore=shutil.ignore_patterns("model*", "late_interaction"))
-    weights = dict(tensors.plain(tensors.read_tensors(mini)))
+    base, anchor = tmp_path / "recipe" / "base", tmp_path / "anchor"
+    shutil.copytree(base, anchor, ignore=shutil.ignore_patterns("model*"))
+    weights = dict(tensors.plain(tensors.read_tensors(base)))
     for name in ("embeddings.word_embeddings.weight", QUERY_WEIGHT):
         weights[name] = np.zeros_like(weights[name])  # every word means the same: alone it finds nothing
     save_file(weights, anchor / tensors.WHOLE)

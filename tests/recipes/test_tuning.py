@@ -1,4 +1,4 @@
-"""Losses, prompts, packing and adapters, on the real trainer with the real bundled model."""
+"""Losses, prompts, packing and adapters, on the real trainer with a model of a few thousand weights."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from medembed.checkpoints import checkpoint
 from medembed.errors import PrecisionError, RecipeConfigError
 from medembed.recipes.artifacts import ArtifactWriter
 from medembed.recipes.execution import Execution
@@ -19,16 +18,15 @@ from medembed.recipes.reporting import Reporter
 from medembed.recipes.train_settings import Teacher, Train
 from medembed.recipes.training import callbacks, losses, teaching, tuning
 from medembed.runtime import hardware
+from tests import tiny_bert
 
 NO_PROMPTS = {"query": "", "document": ""}
 
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model as plain float32 safetensors."""
-    folder = tmp_path_factory.mktemp("base") / "model"
-    checkpoint.export(checkpoint.fetch("mini"), folder)
-    return folder
+    """A model of a few thousand weights."""
+    return tiny_bert.make(tmp_path_factory.mktemp("base") / "model")
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +89,7 @@ def run(
 @pytest.mark.parametrize(
     "changed",
     [
-        {"loss": "mnr", "matryoshka_dims": (384, 64), "symmetric": True},
+        {"loss": "mnr", "matryoshka_dims": (64, 16), "symmetric": True},
         {"loss": "cached_mnr"},
         {"loss": "cached_gist", "guide": "base"},
         {"loss": "margin_mse", "negatives_per_query": 2},
@@ -101,7 +99,7 @@ def run(
             "teacher": Teacher(model="mini", bm25=0.1),
             "negatives_per_query": 0,
             "grouping": "document",
-            "matryoshka_dims": (384, 64),
+            "matryoshka_dims": (64, 16),
         },
         {"architecture": "colbert"},
         {"architecture": "colbert", "loss": "cached_mnr"},
@@ -134,7 +132,7 @@ def test_every_loss_trains_and_moves_the_weights(base: Path, tmp_path: Path, cha
     from medembed.checkpoints import tensors
 
     before, after = tensors.read_tensors(base), tensors.read_tensors(tmp_path / "saved")
-    name = "encoder.layer.5.attention.self.query.weight"
+    name = "encoder.layer.1.attention.self.query.weight"
     assert {key for key in before if "pooler" not in key} <= set(after)
     assert not [key for key in after if "pooler" in key]
     assert abs(before[name] - after[name]).max() > 1e-6
@@ -157,11 +155,11 @@ def test_directions_are_learnt_for_what_can_be_trained_only(base: Path, monkeypa
         "negatives_per_query": 0,
         "grouping": "document",
     }
-    turned = Train(**taught_by, precision="fp32", matryoshka_dims=(384, 64), matryoshka_directions=True)
+    turned = Train(**taught_by, precision="fp32", matryoshka_dims=(64, 16), matryoshka_directions=True)
     plain = turned.model_copy(update={"matryoshka_directions": False})
     model = tuning.load_model(base, turned, NO_PROMPTS, "cpu")
-    eye = torch.eye(384).numpy()
-    assert losses.load(model, turned, None, lambda: eye).directions.shape == (384, 384)
+    eye = torch.eye(64).numpy()
+    assert losses.load(model, turned, None, lambda: eye).directions.shape == (64, 64)
     losses.load(model, plain, None, lambda: pytest.fail("nobody asked"))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeConfigError, match="train in one process"):

@@ -54,7 +54,7 @@ def check_synced(store: Any, number: int) -> int:
 
 
 @pytest.mark.parametrize("how", ["changes", "sync"])
-@pytest.mark.parametrize("kills", [8, pytest.param(125, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(125, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_a_store_is_whole(kind: Kind, tmp_path: Path, kills: int, how: str) -> None:
     kind.build(
         tmp_path / "s", [{"id": "same", "text": "fever in version 0"}], columns=type(kind.settings.columns)()
