@@ -1,36 +1,31 @@
 """Ray Data actors make the corpus that a local run makes. Slow: Ray takes seconds to start. Run with `make test-corpora`."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from medembed import Embedder, MedEmbed
 from medembed.corpus.embed import Settings, index
 from medembed.errors import OverlongTextError, SettingError
 from tests.corpus.conftest import Contents, text_of, write_repeating, write_rows
-from tests.corpus.test_faults import ROOT, SMALL, start, wait_for_shards
+from tests.corpus.test_faults import SMALL, start, wait_for_shards
+from tests.ray_processes import actors_of, kill_driver, local_ray
 
 ray = pytest.importorskip("ray")
 
 from medembed.corpus.embed_ray import Cluster, on_ray  # noqa: E402
 
 pytestmark = pytest.mark.slow
+ACTOR = "_ShardMaker"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """One Ray for the runs in this process; its actors import the tests' own engine."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(ROOT)
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
-    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+    with local_ray():
+        yield
 
 
 def names(folder: Path) -> list[str]:
@@ -98,18 +93,12 @@ def test_a_local_run_finishes_what_ray_began(notes: Path, tmp_path: Path, fake: 
     assert contents(tmp_path / "c") == contents(tmp_path / "undisturbed")
 
 
-def actors_of(driver: int) -> list[psutil.Process]:
-    return [
-        child for child in psutil.Process(driver).children(recursive=True) if "_ShardMaker" in " ".join(child.cmdline())
-    ]
-
-
 def test_a_killed_actor_is_replaced_and_no_row_is_lost(tmp_path: Path, fake: MedEmbed, contents: Contents) -> None:
     source = write_rows(tmp_path / "notes.jsonl", 200)
     ray.shutdown()
     process = ray_run(source, tmp_path / "c")
     wait_for_shards(tmp_path / "c", 4, process)
-    workers = actors_of(process.pid)
+    workers = actors_of(process.pid, ACTOR)
     assert len(workers) == 2
     workers[0].kill()
     said = process.communicate(timeout=120)[1]
@@ -125,12 +114,7 @@ def test_a_killed_driver_leaves_whole_shards_and_the_next_run_goes_on(
     ray.shutdown()
     process = ray_run(source, tmp_path / "c")
     wait_for_shards(tmp_path / "c", 4, process)
-    actors, family = actors_of(process.pid), psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    assert psutil.wait_procs(actors, timeout=30)[1] == []  # they notice that their driver is gone
-    for child in psutil.wait_procs(family, timeout=1)[1]:  # Ray's own servers go on without it
-        child.kill()
-    process.communicate()
+    kill_driver(process, ACTOR)
     summary = index([str(source)], tmp_path / "c", fake, SMALL)
     assert summary.resumed >= 32
     index([str(source)], tmp_path / "undisturbed", fake, SMALL)

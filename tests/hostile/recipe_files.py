@@ -40,14 +40,12 @@ def attempt(line: str) -> str:
     return "right" if built else "wrong: nothing is built"
 
 
-def _whole() -> dict[str, Any]:
+def _whole(file: Path) -> dict[str, Any]:
     """The small recipe with every setting that a file may name written out."""
     from medembed.recipes.execution import Execution
     from medembed.recipes.load import load_recipe
-    from tests.recipes.conftest import make_recipe
 
-    with tempfile.TemporaryDirectory() as place:
-        recipe = load_recipe(make_recipe(Path(place) / "recipe") / "recipe.toml")
+    recipe = load_recipe(file)
     told = recipe.model_dump(mode="json", exclude_none=True)
     told["execution"] = {key: value for key, value in told["execution"].items() if key in Execution.FILE_MAY_SET}
     return told
@@ -69,7 +67,7 @@ def _written(document: dict[str, Any]) -> bytes:
 
 def _setting(at: tuple[str | int, ...], value: object, *, remove: bool = False) -> tables.Change:
     def change(folder: Path, rng: random.Random) -> None:
-        document = _whole()
+        document = _whole(folder / "recipe.toml")
         tables.put(document, at, value, remove=remove)
         (folder / "recipe.toml").write_bytes(_written(document))
 
@@ -88,7 +86,7 @@ def _in_manifests(name: str, change: tables.Change) -> tables.Change:
 def changes(folder: Path) -> dict[str, tables.Change]:
     """Every change to a good recipe's folder, by name."""
     table: dict[str, tables.Change] = {}
-    for at in tables.places(_whole()):
+    for at in tables.places(_whole(folder / "recipe.toml")):
         where = "recipe.toml " + ".".join(map(str, at))
         table |= {f"{where} = {label}": _setting(at, value) for label, value in VALUES.items()}
         table[f"{where} removed"] = _setting(at, None, remove=True)
@@ -116,7 +114,7 @@ def run(count: int, seed: int = 0) -> dict[str, Any]:
     tally, watched = Tally(), Watched(__name__)
     with tempfile.TemporaryDirectory() as place:
         good = make_recipe(Path(place) / "good")
-        (good / "recipe.toml").write_bytes(_written(_whole()))
+        (good / "recipe.toml").write_bytes(_written(_whole(good / "recipe.toml")))
         assert watched(str(good)) == "right"
         honest = watched.peak
         table = changes(good)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from medembed.errors import PairWriterError, RecipeConfigError
@@ -20,6 +19,7 @@ from medembed.recipes.records import content_id
 from medembed.recipes.schema import Recipe
 from medembed.recipes.sources import Places
 from medembed.recipes.stages import pairs
+from tests.ray_processes import ROOT, actors_of, all_end, kill_driver, local_ray
 from tests.recipes.endpoint_server import Answer, Server, good
 
 ray = pytest.importorskip("ray")
@@ -28,21 +28,16 @@ pytestmark = pytest.mark.slow
 
 Loaded = Callable[..., tuple[Recipe, Places]]
 Serve = Callable[[Callable[[str, int], Answer]], Server]
-ROOT = Path(__file__).parents[2]
 ON_RAY = ("execution.ray=local", "execution.ray_workers=2")
 ENDPOINT = ("pairs.writer=openai_endpoint", "execution.concurrency=2", "execution.retries=1", "execution.timeout_s=5")
 N_NOTES = 48
+ACTOR = "_Worker"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """One Ray for all tests of this file; its actors import this tree."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(ROOT)
-    ray.init(num_cpus=3, num_gpus=0, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
-    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+    with local_ray():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -59,30 +54,12 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(one[key] == other[key] for key in ("fingerprint", "files", "summary"))
 
 
-def actors_of(driver: int) -> list[psutil.Process]:
-    """Ray's processes that write pairs."""
-    children = psutil.Process(driver).children(recursive=True)
-    return [child for child in children if "_Worker" in _command(child)]
-
-
-def all_end(actors: list[psutil.Process]) -> bool:
-    """Whether these processes end, which takes a moment after they are told to."""
-    return psutil.wait_procs(actors, timeout=30)[1] == []
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:  # it has just ended
-        return ""
-
-
 def test_rules_write_the_same_parts_on_ray_as_here(loaded: Loaded, tmp_path: Path) -> None:
     here = built(*loaded())
     there = built(*loaded(*ON_RAY, f"execution.work={tmp_path / 'ray'}"))
     assert len([name for name in here["files"] if name.startswith("pairs/")]) == N_NOTES / 8
     assert same(here, there)
-    assert all_end(actors_of(os.getpid()))
+    assert all_end(actors_of(os.getpid(), ACTOR))
 
 
 def test_an_endpoint_is_asked_the_same_on_ray_as_here_with_the_drivers_key(
@@ -116,7 +93,7 @@ def test_a_killed_actor_is_replaced_and_asks_only_for_what_is_missing(
 
     def deadly(note: str, attempt: int) -> Answer:
         if len(server.asked) > 20 and not killed:
-            victim = actors_of(os.getpid())[0]
+            victim = actors_of(os.getpid(), ACTOR)[0]
             killed.append(victim.pid)
             victim.kill()
         return slow(note, attempt)
@@ -144,12 +121,7 @@ def test_after_a_killed_driver_a_local_run_goes_on_with_what_is_missing(
     while len(server.asked) < 20:
         assert driver.poll() is None
         time.sleep(0.01)
-    actors, family = actors_of(driver.pid), psutil.Process(driver.pid).children(recursive=True)
-    driver.kill()
-    driver.wait()
-    assert all_end(actors)  # they notice that their driver is gone
-    for child in psutil.wait_procs(family, timeout=1)[1]:  # Ray's own servers go on without it
-        child.kill()
+    kill_driver(driver, ACTOR)
     kept = kept_replies(tmp_path / "work")
     there = built(*loaded(*settings))
     here = built(*loaded(*ENDPOINT, f"execution.endpoint={alone.url}", f"execution.work={tmp_path / 'here'}"))
@@ -173,12 +145,12 @@ def test_a_server_that_is_gone_is_told_as_in_a_local_run(loaded: Loaded) -> None
     recipe, places = loaded(*ENDPOINT, *ON_RAY, "execution.endpoint=http://127.0.0.1:9/v1")
     with pytest.raises(PairWriterError, match=r"no connection\. Start the server.*Then run the same command"):
         pipeline.build(recipe, places, "pairs")
-    assert all_end(actors_of(os.getpid()))
+    assert all_end(actors_of(os.getpid(), ACTOR))
 
 
 def test_actors_that_die_again_and_again_end_the_run(loaded: Loaded, serve: Serve) -> None:
     def murderous(note: str, attempt: int) -> Answer:
-        for actor in actors_of(os.getpid()):
+        for actor in actors_of(os.getpid(), ACTOR):
             actor.kill()
         return slow(note, attempt)
 
