@@ -14,7 +14,6 @@ from medembed.recipes.llm import Llm
 from medembed.recipes.load import load_recipe, open_recipe
 from medembed.recipes.records import Note, Pair, Triplet, read_parquet
 from medembed.recipes.writers.prompts import explained, messages, request_body
-from tests import tiny_bert
 
 CODE = Path(pipeline.__file__).parent
 MEDICAL = re.compile(
@@ -48,14 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """The recipe whole, trained for two batches."""
     work = tmp_path_factory.mktemp("legal") / "work"
     short = ["train.max_steps=2", "train.batch_size=8", "negatives.method=bm25", "merge.ratios=[1.0]"]
-    base = tiny_bert.make(work.parent / "base")
-    settings = [
-        *short,
-        f"base.model={base}",
-        "score.must_rise=false",
-        f"execution.work={work}",
-        "execution.progress=false",
-    ]
+    settings = [*short, "score.must_rise=false", f"execution.work={work}", "execution.progress=false"]
     return {item.step.key: item.artifact for item in pipeline.build(*open_recipe("legal-tiny", settings))}
 
 
