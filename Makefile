@@ -241,11 +241,11 @@ $(LOWEST)/.ready: pyproject.toml | $(UV)
 	@$(PIP) --python $(LOWEST) --no-deps --editable .
 	@touch $@
 
-# The frameworks and vector stores pin much that we do not; no torch.
+# The frameworks and vector stores pin much that we do not; no torch. Copies: nltk refuses files that share their content with a cache.
 $(ADAPTERS)/.ready: pyproject.toml integrations/constraints.txt $(ADAPTED:%=integrations/%/pyproject.toml) | $(UV)
 	@echo "Installing the adapters, their frameworks and vector stores into $(ADAPTERS) ..."
 	@$(MAKE_VENV) $(ADAPTERS)
-	@$(PIP) --python $(ADAPTERS) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable '.[corpus]' \
+	@$(PIP) --link-mode copy --python $(ADAPTERS) --constraint integrations/constraints.txt --build-constraint integrations/constraints.txt --editable '.[corpus]' \
 	  $(ADAPTED:%=--editable integrations/%) $(ADAPTED:%=--group integrations/%/pyproject.toml:test)
 	@touch $@
 
