@@ -27,7 +27,7 @@ UV := .venv-uv/bin/uv
 PIP := $(UV) pip install --quiet
 MAKE_VENV := $(UV) venv --quiet --clear --python $(PYTHON)
 WITH_TORCH := --find-links $(WHEELS)/torch
-TORCH = $(shell sed -n 's/^torch==.*/&/p' constraints.txt)
+TORCH = $(shell grep '^torch==' constraints.txt)
 CONSTRAIN := --constraint constraints.txt --build-constraint constraints.txt
 EXTRAS := torch,recipes,evaluation,corpus,mcp
 # What CI installs, each file by its hash. torch is left out, with what only its CUDA build needs: a CPU build, which has
@@ -155,7 +155,7 @@ golden: $(VENV)/.full ## Make the golden vectors of the bundled model again (FOL
 wheel: $(VENV)/.full ## Build the sdist, and from it the wheel, into dist/, with a bill of materials of the plain install
 	@$(BIN)/python -m build --outdir dist . > /dev/null
 	@$(UV) venv --quiet --clear --python $(BIN)/python build/plain
-	@$(UV) pip install --quiet --python build/plain/bin/python --constraint constraints.txt dist/medembed-$(VERSION)-py3-none-any.whl
+	@$(PIP) --python build/plain --constraint constraints.txt dist/medembed-$(VERSION)-py3-none-any.whl
 	@sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > build/plain/pyproject.toml
 	@$(BIN)/cyclonedx-py environment --pyproject build/plain/pyproject.toml --mc-type library --output-reproducible \
 	  --output-file dist/medembed-$(VERSION).cdx.json build/plain/bin/python
@@ -184,10 +184,11 @@ clean: ## Remove the environments and everything that was built
 
 # Stamps: an environment is made once, and again when what it is made of changes.
 
-$(UV): constraints.txt
+$(UV): constraints-hashed.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "medembed needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; say which one: make PYTHON=python3.12")'
 	@$(PYTHON) -m venv .venv-uv
-	@.venv-uv/bin/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt uv
+	@sed -n '/^uv==/,/[^\\]$$/p' constraints-hashed.txt > .venv-uv/uv.txt
+	@.venv-uv/bin/python -m pip --disable-pip-version-check -qq install --require-hashes --no-deps --requirement .venv-uv/uv.txt
 	@touch $@
 
 # By pip, whose settings say where this machine has a CPU build: uv reads none of them.

@@ -26,8 +26,6 @@ LONG = (
     "concepts/architecture",
 )
 
-# paragraphs and nothing else, thirty times
-PLAIN = "decisions/0"
 # Pages with every kind of element that has a colour. The scheme of the night colours kinds of elements and not pages, and half of a
 # page's time would go into it.
 NIGHT = {
@@ -56,7 +54,7 @@ class Seen:
         overflow: Pixels too wide, by kind of window.
         height: Pixels, at a desk.
         schemes: Colour schemes shown by day and by night.
-        violations: What axe-core finds by day, but of plain pages; of some by night too, of the rules about colours.
+        violations: What axe-core finds by day; of some pages by night too, of the rules about colours.
     """
 
     page: str
@@ -72,7 +70,7 @@ def opened(page: str, address: str, browser: Any) -> Seen:
     """Open a page in every way."""
     load = pages.open_page(browser, f"{address}{page}/")
     height, overflow, schemes = pages.height(browser), {"desk": pages.overflow(browser)}, [pages.scheme(browser)]
-    found = [] if page.startswith(PLAIN) else pages.violations(browser)
+    found = pages.violations(browser)
     pages.darken(browser)
     schemes.append(pages.scheme(browser))
     found += pages.violations(browser, pages.COLOURS) if page in NIGHT else []
