@@ -69,7 +69,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
                 pooling="mean",
                 license="apache-2.0",
                 parameters=22_713_216,
-                note="works offline at once; all-MiniLM-L6-v2 tuned for medicine by the recipes mini/1 to mini/7",
+                note="works offline at once; all-MiniLM-L6-v2 tuned for medicine by the recipes mini/1 to mini/4 and mini",
             ),
             ModelSpec(
                 name="small",

@@ -90,7 +90,7 @@ def search(
         float,
         typer.Option(
             min=0,
-            help="With --hybrid: what a point of BM25 counts, in standard deviations of the query's dense scores.",
+            help="With --hybrid: what a point of BM25 counts at most, in standard deviations of the query's dense scores.",
         ),
     ] = HYBRID_WEIGHT,
     assertion: Annotated[

@@ -1,11 +1,11 @@
 """Dense and lexical search together.
 
-Candidates of both are scored by both. A little of BM25 is added to the dense score.
+Candidates of both are scored by both. BM25 is added to the dense score: less of it, the surer the dense score is of its best row.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import exp, isfinite
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,10 @@ from medembed.search.topk import Floats, Integers
 
 # The rows whose dense scores tell how far a query's scores are apart.
 SPREAD_ROWS = 1_000
+# The best row is held against the one in this place, or at this part of the rows where they are fewer than a thousand.
+LEAD_PLACE, LEAD_PART = 100, 10
+# BM25 counts whole up to this lead, and by a factor of e less for each further 1 / FALL. Chosen with HYBRID_WEIGHT.
+DOUBTFUL, FALL = 1.5, 1.5
 WEIGHTS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 
 
@@ -29,8 +33,8 @@ class Hybrid:
     """Settings for dense and lexical search together.
 
     Attributes:
-        weight: Share of BM25: one of its points counts this many standard deviations of the query's dense scores. The unit makes
-            the same weight fit models whose cosines lie close together. See :meth:`EmbeddedCorpus.choose_weight`.
+        weight: Share of BM25: one of its points counts this many standard deviations of the query's dense scores, at most. The
+            unit makes the same weight fit models whose cosines lie close together. See :meth:`EmbeddedCorpus.choose_weight`.
         depth: Candidates of each side, at least ``k``.
 
     Raises:
@@ -75,12 +79,15 @@ class Candidates:
         dense: Dense scores. *Shape:* ``(n,)``.
         lexical: BM25 scores. *Shape:* ``(n,)``.
         spread: Standard deviation of the query's dense scores over rows of the whole corpus.
+        lead: How many spreads the best dense score lies above that of the hundredth row. Where fewer than a thousand rows may be
+            found it is the row at a tenth of them, and below twenty there is no lead.
     """
 
     rows: Integers
     dense: Floats
     lexical: Floats
     spread: float
+    lead: float = 0.0
 
 
 def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Floats, depth: int) -> list[Candidates]:
@@ -93,19 +100,27 @@ def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Float
         vectors: Their vectors. *Shape:* ``(len(queries), dimension)``.
         depth: Candidates of each side.
     """
-    found, _ = search.top_k(index, vectors, depth)
+    place = _place(index)
+    found, reached = search.top_k(index, vectors, max(depth, place))
     sample = _sample(index)  # read once for all queries
     made = []
-    for query, vector, dense in zip(queries, vectors, found, strict=True):
+    for query, vector, nearest, near in zip(queries, vectors, found, reached, strict=True):
         scores = words.scores(query)
         if index.allowed is not None:
             scores = np.where(index.allowed, scores, np.float32(0))
         # a row that shares no word with the query is not a candidate of BM25
         best = np.argsort(-scores, kind="stable")[:depth] if len(scores) <= depth else _best(scores, depth)
-        rows = np.union1d(dense, best[scores[best] > 0])
+        rows = np.union1d(nearest[:depth], best[scores[best] > 0])
         spread = float(scan.exact_scores(vector, sample, index.kind, index.ranges).std()) if len(sample) else 0.0
-        made.append(Candidates(rows, search.scores_of(index, vector, rows), scores[rows], spread))
+        lead = float(near[0] - near[min(place, len(near)) - 1]) / spread if spread and len(near) else 0.0
+        made.append(Candidates(rows, search.scores_of(index, vector, rows), scores[rows], spread, lead))
     return made
+
+
+def _place(index: Index) -> int:
+    """The place of the row that the best one is held against, from 1."""
+    allowed = sum(len(block.vectors) for block in index.stored) if index.allowed is None else index.allowed.sum()
+    return int(np.clip(allowed // LEAD_PART, 1, LEAD_PLACE))
 
 
 def _sample(index: Index) -> NDArray[Any]:
@@ -125,15 +140,16 @@ def _best(scores: Floats, depth: int) -> Integers:
 def fused(found: Candidates, how: Hybrid) -> Floats:
     """One score for each candidate, higher is better.
 
-    It is ``dense + weight · spread · BM25``, in the unit of the dense score. A long query of rare words has a high BM25 score and
-    counts more by itself.
+    It is ``dense + weight · doubt · spread · BM25``, in the unit of the dense score. The doubt is 1 where no row stands out, and
+    falls as the lead grows. A long query of rare words has a high BM25 score and counts more by itself.
 
     Example:
         >>> both = Candidates(np.arange(2), np.array([0.5, 0.25], np.float32), np.array([0.0, 10.0], np.float32), spread=0.25)
         >>> fused(both, Hybrid(weight=0.25)).tolist()
         [0.5, 0.875]
     """
-    return np.asarray(found.dense + np.float32(how.weight * found.spread) * found.lexical, dtype=np.float32)
+    doubt = exp(min(0.0, FALL * (DOUBTFUL - found.lead)))
+    return np.asarray(found.dense + np.float32(how.weight * doubt * found.spread) * found.lexical, dtype=np.float32)
 
 
 def ranked(found: Candidates, how: Hybrid, k: int) -> tuple[Integers, Floats]:

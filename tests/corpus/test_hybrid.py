@@ -13,7 +13,9 @@ import pytest
 
 from medembed import EmbeddedCorpus, MedEmbed
 from medembed.corpus.embed import Settings
-from medembed.corpus.hybrid import Candidates, Hybrid, fused
+from medembed.corpus.hybrid import Candidates, Hybrid, candidates, fused
+from medembed.corpus.scan import Block
+from medembed.corpus.search import Index
 from medembed.errors import CorpusError, InputTypeError, SettingError
 from medembed.rows.read import Columns
 from medembed.search.bm25 import Bm25
@@ -52,6 +54,32 @@ def test_the_weight_fits_models_whose_cosines_lie_close_together() -> None:
     near = np.array([0.70, 0.68], np.float32), np.array([0, 1], np.float32)
     assert fused(Candidates(np.arange(2), *near, 0.01), Hybrid(weight=1)).argmax() == 0
     assert fused(Candidates(np.arange(2), *near, 0.03), Hybrid(weight=1)).argmax() == 1
+
+
+def test_bm25_counts_less_where_the_best_row_stands_out() -> None:
+    def counted(lead: float) -> float:
+        found = Candidates(np.arange(2), np.zeros(2, np.float32), np.array([0, 1], np.float32), 1.0, lead)
+        return float(fused(found, Hybrid(weight=1))[1])
+
+    assert [counted(lead) for lead in (0, 1.5)] == [1, 1]
+    assert counted(1.5 + 1 / 1.5) == pytest.approx(np.exp(-1))
+    assert counted(6) < 0.002
+
+
+@pytest.mark.parametrize(
+    ("rows", "allowed", "place"), [(19, 19, 1), (300, 300, 30), (3_000, 3_000, 100), (3_000, 50, 5)]
+)
+def test_the_lead_is_over_the_hundredth_row_or_a_tenth_of_few(rows: int, allowed: int, place: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((rows, 8)).astype(np.float32)
+    blocks = [Block(0, vectors)]
+    mask = None if allowed == rows else np.arange(rows) < allowed
+    index = Index(blocks, "float32", blocks, "float32", None, mask)
+    query = rng.standard_normal((1, 8)).astype(np.float32)
+    scores = np.sort((vectors @ query[0])[:allowed])[::-1]
+    [found] = candidates(index, Bm25(["fever"] * rows), ["chills"], query, 10)
+    assert found.lead == pytest.approx((scores[0] - scores[place - 1]) / found.spread, rel=1e-4)
+    assert len(found.rows) == 10
 
 
 def test_the_spread_is_that_of_the_dense_scores_of_the_corpus(corpus: EmbeddedCorpus, fake: MedEmbed) -> None:

@@ -81,8 +81,8 @@ def test_the_architecture_page_shows_the_layers_that_are_checked() -> None:
     assert [sorted(re.findall(r"\w+", line)) for line in names.splitlines()] == checked
 
 
-def test_every_place_names_the_same_last_step_of_the_bundled_model() -> None:
-    step = f"mini/{Path(tomllib.loads((ROOT / 'recipes/mini/recipe.toml').read_text())['extends']).stem}"
+def test_every_place_names_the_same_step_before_the_bundled_model() -> None:
+    step = tomllib.loads((ROOT / "recipes/mini/recipe.toml").read_text())["base"]["model"].removeprefix("recipe:")
     assert f"mini/1 to {step}" in MODELS["mini"].note
     for page in ("recipes/README.md", "medembed/weights/mini/README.md"):
         assert f"`mini/1` to `{step}`" in (ROOT / page).read_text(encoding="utf-8"), page
