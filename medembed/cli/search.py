@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # help opens no store
     from medembed.cli import hits
     from medembed.clinical.asked import Assertion
     from medembed.colbert.model import MedColBERT
+    from medembed.corpus.hybrid import Hybrid
     from medembed.storage.tables import Hit
 
 Form = Literal["table", "json", "html"]
@@ -87,12 +88,13 @@ def search(
         ),
     ] = None,
     weight: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
-            help="With --hybrid: what a point of BM25 counts at most, in standard deviations of the query's dense scores.",
+            help="What a point of BM25 counts at most, in standard deviations of the query's dense scores. "
+            f"[default: {HYBRID_WEIGHT}]",
         ),
-    ] = HYBRID_WEIGHT,
+    ] = None,
     assertion: Annotated[
         AssertionName | None,
         typer.Option(
@@ -150,14 +152,15 @@ def search(
         within = None if scope is None else scopes.parse(scope)
         empty = opened.count(within) == 0
         if isinstance(opened, TokenIndex):
-            dense = {"scan": scan != ScanName.auto, "hybrid": hybrid, **late}
+            dense = {"scan": scan != ScanName.auto, "hybrid": hybrid, "weight": weight, **late}
             options.refuse(dense, "for embedded corpora only, and this is a token index")
             answers = opened.search(asked, k, filter=chosen, group_by=group_by, assertion=wanted, scope=within)
         else:
             grouped.check_column(opened.manifest, group_by)
             deep = k if late_interaction is None else max(k, depth)
             how = None if hybrid is False else usual(text_stored=hybrid or opened.manifest.text_stored)
-            how = None if how is None else replace(how, weight=weight)
+            if weight is not None:
+                how = _weighted(how, weight)
             at_once = group_by if late_interaction is None else None
             answers = opened.search(
                 asked,
@@ -183,6 +186,20 @@ def search(
     if explain:
         found = _explained({**explainer, "device": device, "threads": threads}, found)
     _print(found, form, kept, grouped=group_by is not None)
+
+
+def _weighted(how: "Hybrid | None", weight: float) -> "Hybrid":
+    """Hybrid search with a weight of BM25.
+
+    Raises:
+        SettingError: The search takes vectors alone.
+    """
+    if how is None:
+        raise SettingError(
+            "--weight is of BM25, and this search takes vectors alone: leave --weight out, or --dense; a corpus without texts needs "
+            "`medembed index --store-text`"
+        )
+    return replace(how, weight=weight)
 
 
 def _form(*, as_html: bool, as_json: bool, explain: bool, context: int | None) -> Form:

@@ -136,9 +136,10 @@ def test_from_the_command_line_and_back(tmp_path: Path, colbert_folder: Path) ->
     [
         (["--hybrid"], "--hybrid"),
         (["--scan", "int8"], "--scan"),
+        (["--weight", "0"], "--weight"),
         (["--late-interaction", "mini"], "--late-interaction"),
     ],
-    ids=["hybrid", "scan", "reranking"],
+    ids=["hybrid", "scan", "weight", "reranking"],
 )
 def test_options_of_embedded_corpora_are_refused(
     tmp_path: Path, fake: MedColBERT, option: list[str], named: str

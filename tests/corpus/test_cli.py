@@ -54,6 +54,21 @@ def test_filters_queries_from_standard_input_and_fusion(corpus: Path) -> None:
     assert [[hit["id"] for hit in answer["hits"]] for answer in answers] == [["b"], ["b"]]
 
 
+def test_a_weight_of_words_is_heeded_or_refused(corpus: Path, tmp_path: Path, tiny_folder: Path) -> None:
+    def scores(*options: str) -> list[float]:
+        found = RUN.invoke(app, ["search", str(corpus), "chest pain", "--json", *options], catch_exceptions=False)
+        return [hit["score"] for hit in json.loads(found.output)["hits"]]
+
+    assert scores("--weight", "0") == scores("--dense") != scores("--weight", "2") != scores()
+    bare = tmp_path / "bare"
+    made = ["index", str(tmp_path / "notes.csv"), "-o", str(bare), "--model", str(tiny_folder), "--no-store-text"]
+    assert RUN.invoke(app, made).exit_code == 3
+    for asked in ([str(corpus), "pain", "--dense"], [str(bare), "pain"]):
+        ran = RUN.invoke(app, ["search", *asked, "--weight", "0.2"])
+        assert isinstance(ran.exception, SettingError)
+        assert "--weight is of BM25, and this search takes vectors alone" in str(ran.exception)
+
+
 def test_a_table_for_people(corpus: Path) -> None:
     ran = RUN.invoke(app, ["search", str(corpus), "chest pain"])
     assert ran.exit_code == 0
