@@ -86,9 +86,13 @@ def trust_certificate(repo: str, endpoint: str) -> str:
     Returns:
         A sentence and a command.
     """
+    from importlib.metadata import version  # 10 ms that a start without this error does not pay
+
     host = endpoint.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    # the hub's client asks through requests before its version 1, and through httpx since
+    variable = "REQUESTS_CA_BUNDLE" if version("huggingface-hub").startswith("0.") else "SSL_CERT_FILE"
     return (
         f"{repo} was not downloaded: the certificate of {host} cannot be verified. A certificate of a known authority was expected; behind a "
         "firewall it is often signed by the house's own. Ask for that authority's certificate as a PEM file, then run "
-        f"`SSL_CERT_FILE=house-ca.pem medembed models download {repo}`. Verification is never switched off."
+        f"`{variable}=house-ca.pem medembed models download {repo}`. Verification is never switched off."
     )

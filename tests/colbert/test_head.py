@@ -84,9 +84,9 @@ def test_exported_it_is_a_model_that_sentence_transformers_loads(both: Path, tmp
     done = CliRunner().invoke(app, ["models", "export", str(both), str(tmp_path / "out"), "--late-interaction"])
     assert done.exit_code == 0, done.output
     assert not (tmp_path / "out" / checkpoint.HEAD).exists()
-    from sentence_transformers import MultiVectorEncoder
-
-    theirs = MultiVectorEncoder(str(tmp_path / "out"), device="cpu", local_files_only=True)
+    theirs = pytest.importorskip("sentence_transformers").MultiVectorEncoder(
+        str(tmp_path / "out"), device="cpu", local_files_only=True
+    )
     expected = theirs.encode_document(TEXTS, convert_to_numpy=True)
     for one, other in zip(vectors(both)[1], expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
