@@ -119,13 +119,13 @@ def candidates(index: Index, words: Bm25, queries: Sequence[str], vectors: Float
 
 def _place(index: Index) -> int:
     """The place of the row that the best one is held against, from 1."""
-    allowed = sum(len(block.vectors) for block in index.stored) if index.allowed is None else index.allowed.sum()
-    return int(np.clip(allowed // LEAD_PART, 1, LEAD_PLACE))
+    allowed = scan.row_count(index.stored) if index.allowed is None else int(np.count_nonzero(index.allowed))
+    return max(1, min(LEAD_PLACE, allowed // LEAD_PART))
 
 
 def _sample(index: Index) -> NDArray[Any]:
     """Stored vectors of rows spread evenly over the corpus: the same ones for every query. *Shape:* ``(n, columns)``."""
-    total = sum(len(block.vectors) for block in index.stored)
+    total = scan.row_count(index.stored)
     if not total:
         return np.empty((0, 0), dtype=np.float32)
     rows = np.unique(np.linspace(0, total - 1, min(total, SPREAD_ROWS)).astype(np.int64))

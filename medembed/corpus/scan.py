@@ -44,6 +44,11 @@ class Block:
     vectors: NDArray[Any]
 
 
+def row_count(blocks: Sequence[Block]) -> int:
+    """Rows of all blocks together."""
+    return sum(len(block.vectors) for block in blocks)
+
+
 @cache
 def _cores() -> int:
     return hardware.usable_cores()  # reads some files: half a millisecond, which a search would spend for every block
@@ -74,7 +79,7 @@ def scores(
             yield piece.start, _product(queries, piece)
         return
     score = scorer(kind, queries, ranges)
-    size = min(MOST, max(LEAST, -(-sum(len(block.vectors) for block in blocks) // _cores())))
+    size = min(MOST, max(LEAST, -(-row_count(blocks) // _cores())))
     running: deque[tuple[int, Result[Floats]]] = deque()
     for piece in _pieces(blocks, size):
         running.append((piece.start, _workers().submit(partial(_scored, score, piece))))
