@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 
 from medembed import FakeEngine, MedEmbed
 from medembed.errors import InputTypeError
 from medembed.runtime.engines.interface import TokenIds
 
+TOKENIZERS = tuple(int(part) for part in tokenizers.__version__.split(".")[:3])
 TEXTS = [f"finding {i}: {'pain ' * (i % 40)}" for i in range(60)]
 
 
@@ -97,7 +99,9 @@ def test_a_forked_child_starts_its_own_engine(tiny_folder: Path) -> None:
         check=False,
     )
     assert ran.stdout.strip() == "parent and child agree", ran.stderr
-    assert ran.stderr == ""
+    # before 0.22.2 tokenizers took one text for parallel work, and says four lines of its own at a fork
+    told = [line for line in ran.stderr.splitlines() if "TOKENIZERS_PARALLELISM" in line]
+    assert len(ran.stderr.splitlines()) == (4 if told and TOKENIZERS < (0, 22, 2) else 0), ran.stderr
 
 
 class Slow(FakeEngine):
