@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -64,6 +65,37 @@ def test_both_ways_to_run_share_one_copy_of_the_weights() -> None:
 def _bytes_of_arrays() -> int:
     ours = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
     return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([ours]).traces)
+
+
+SHAPES = """
+import sys, psutil
+from medembed.checkpoints import checkpoint
+from medembed.runtime.engines import openvino_engine
+openvino_engine.PARTS_KEPT = {"CPU_RUNTIME_CACHE_CAPACITY": int(sys.argv[1])}
+engine = openvino_engine.OpenVinoEngine(checkpoint.fetch("mini"), "fp32", 2)
+for _ in range(2):
+    engine.pooled([[2000] * 256] * 2)  # the largest batch, in both streams
+before = psutil.Process().memory_info().rss
+for width in range(8, 132, 4):
+    for rows in (1, 1, 2, 2):
+        engine.pooled([[2000] * width] * rows)
+print(psutil.Process().memory_info().rss - before)
+"""
+
+
+@pytest.mark.thorough
+def test_a_stream_keeps_as_many_parts_as_it_is_told() -> None:
+    all_kept, few_kept = (
+        int(subprocess.run([sys.executable, "-c", SHAPES, kept], capture_output=True, text=True, check=True).stdout)
+        for kept in ("5000", "16")
+    )
+    assert few_kept < all_kept / 2  # 0.5 MiB and 5.4
+
+
+def test_an_openvino_that_does_not_know_the_bound_runs_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_engine, "PARTS_KEPT", {"NO_SUCH_SETTING": 1})
+    engine = openvino_engine.OpenVinoEngine(checkpoint.fetch("mini"), "fp32", 2)
+    assert engine.pooled([[101, 7, 102]]).shape == (1, engine.dimension)
 
 
 def test_padding_fills_to_a_multiple_and_keeps_lengths() -> None:

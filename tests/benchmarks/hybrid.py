@@ -1,10 +1,13 @@
 """Dense, lexical and hybrid search on BEIR folders, then late interaction over them: `python -m tests.benchmarks.hybrid FOLDER ...`
 
 The weight of BM25 is chosen on all sets but one and looked at on that one, for each of them: what choosing flatters is seen.
+`--together` searches every set among the documents of all, `--base` has all-MiniLM-L6-v2; neither re-ranks.
 """
 
-import sys
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -15,6 +18,7 @@ from medembed import EmbeddedCorpus, MedColBERT, MedEmbed
 from medembed.corpus.embed import Settings, index_rows
 from medembed.corpus.hybrid import WEIGHTS, Hybrid
 from medembed.recipes import retrieval
+from medembed.recipes.retrieval import RetrievalSet
 from medembed.rows import beir
 from medembed.rows.read import Row
 from medembed.search.bm25 import Bm25
@@ -23,7 +27,7 @@ from medembed.search.shares import FIRST_SHARE, HYBRID_WEIGHT
 from medembed.storage.manifest import FORMAT
 from medembed.storage.places import MANIFEST
 from medembed.storage.tables import Hit
-from tests.benchmarks import report
+from tests.benchmarks import models, report
 from tests.benchmarks.corpora import CORPORA
 from tests.benchmarks.report import Claim, Result
 
@@ -32,11 +36,27 @@ DEPTH = 100
 WORST = -0.003
 
 
-def measure(folder: Path, model: MedEmbed, late: MedColBERT) -> dict[str, Any]:
+def read(folders: Sequence[Path], *, together: bool) -> list[RetrievalSet]:
+    """The sets; together, each has the documents of all."""
+    sets = [retrieval.read_set(folder.name, beir.open_folder(folder)) for folder in folders]
+    if not together:
+        return sets
+    every = {f"{one.name}/{key}": text for one in sets for key, text in one.documents.items()}
+    return [
+        replace(
+            one,
+            documents=every,
+            qrels={
+                query: {f"{one.name}/{key}": score for key, score in row.items()} for query, row in one.qrels.items()
+            },
+        )
+        for one in sets
+    ]
+
+
+def measure(found: RetrievalSet, corpus: EmbeddedCorpus, late: MedColBERT | None) -> dict[str, Any]:
     """nDCG@10 of every way on one set."""
-    found = retrieval.read_set(folder.name, beir.open_folder(folder))
     texts, qrels, judged = found.queries, found.qrels, list(found.queries)
-    corpus = _corpus(folder.name, found.documents, model)
     asked = [texts[key] for key in judged]
     by_weight = corpus.choose_weight(asked, [qrels[key] for key in judged])
     words = Bm25(list(found.documents.values()))
@@ -45,18 +65,23 @@ def measure(folder: Path, model: MedEmbed, late: MedColBERT) -> dict[str, Any]:
     def mean_ndcg(rankings: Sequence[Sequence[str]]) -> float:
         return mean(ndcg(ranking, qrels[key]) for key, ranking in zip(judged, rankings, strict=True))
 
+    lexical = [[names[row] for row in np.argsort(-words.scores(text), kind="stable")[:10]] for text in asked]
+    row = {
+        "engine": found.name, "queries": len(judged), "dense": by_weight[0.0], "BM25": mean_ndcg(lexical),
+        "hybrid": by_weight[HYBRID_WEIGHT], **{f"weight {weight:g}": value for weight, value in by_weight.items()},
+    }  # fmt: skip
+    if late is None:
+        return row
     maxsim = _MaxSim(late, asked, found.documents)
 
     def second(how: Hybrid | None, share: float) -> float:
         hits = corpus.search(asked, DEPTH, hybrid=how)
         return mean_ndcg([maxsim.ordered(number, row, share) for number, row in enumerate(hits)])
 
-    lexical = [[names[row] for row in np.argsort(-words.scores(text), kind="stable")[:10]] for text in asked]
-    return {
-        "engine": folder.name, "queries": len(judged), "dense": by_weight[0.0], "BM25": mean_ndcg(lexical),
-        "hybrid": by_weight[HYBRID_WEIGHT], **{f"weight {weight:g}": value for weight, value in by_weight.items()},
-        "dense, then late": second(None, 0.0), "hybrid, then late and its share": second(Hybrid(), FIRST_SHARE),
-    }  # fmt: skip
+    return row | {
+        "dense, then late": second(None, 0.0),
+        "hybrid, then late and its share": second(Hybrid(), FIRST_SHARE),
+    }
 
 
 def left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -101,10 +126,20 @@ def _rows(documents: Mapping[str, str]) -> Iterator[Row]:
             yield Row(name, text, "corpus.jsonl", number)
 
 
-def main(folders: list[Path]) -> None:
+def main() -> None:
     """Measure, print, write."""
-    with MedEmbed() as model, MedColBERT() as late:
-        rows = [measure(folder, model, late) for folder in folders]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.hybrid", description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("--base", action="store_true")
+    parser.add_argument("--together", action="store_true")
+    options = parser.parse_args()
+    chosen = [name for name in ("base", "together") if getattr(options, name)]
+    with ExitStack() as stack:
+        model = stack.enter_context(MedEmbed(models.folder("minilm")) if options.base else MedEmbed())
+        late = None if chosen else stack.enter_context(MedColBERT())
+        sets = read(options.folders, together=options.together)
+        whole = "+".join(one.name for one in sets) if options.together else None
+        rows = [measure(one, _corpus(whole or one.name, one.documents, model), late) for one in sets]
     gains = [row["hybrid"] - row["dense"] for row in rows]
     unseen = left_out(rows)
     for row in rows:
@@ -114,11 +149,10 @@ def main(folders: list[Path]) -> None:
         Claim("hybrid less dense, worst set", min(gains), at_least=WORST),
         Claim("at the weight that the other sets choose, mean of the sets", mean(unseen.values()), at_least=0.015),
     ]
-    result = Result(
-        "corpus-hybrid", "nDCG@10", {"model": model.name, "revision": model.revision, "depth": DEPTH}, rows, claims
-    )
-    report.conclude(result, "hybrid", folders)
+    known = {"model": Path(model.name).name, "revision": model.revision, "depth": DEPTH}
+    result = Result("-".join(["corpus-hybrid", *chosen]), "nDCG@10", known, rows, claims)
+    report.conclude(result, "hybrid", options.folders, options=[f"--{name}" for name in chosen])
 
 
 if __name__ == "__main__":
-    main([Path(name) for name in sys.argv[1:]])
+    main()

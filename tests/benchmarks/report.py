@@ -87,10 +87,10 @@ def write(result: Result, command: str, date: str, results: Path = RESULTS) -> P
     return path
 
 
-def conclude(result: Result, module: str, folders: Sequence[Path]) -> None:
+def conclude(result: Result, module: str, folders: Sequence[Path], options: Sequence[str] = ()) -> None:
     """Show and write what a benchmark of its own, over folders of retrieval sets, has found."""
     show(result, Console(width=160))
-    command = f"python -m tests.benchmarks.{module} " + shlex.join(folder.name for folder in folders)
+    command = f"python -m tests.benchmarks.{module} " + shlex.join([*(folder.name for folder in folders), *options])
     write(result, command, dt.datetime.now(dt.UTC).isoformat("T", "seconds"))
 
 

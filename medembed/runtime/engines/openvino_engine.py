@@ -1,6 +1,7 @@
 """The CPU engine: OpenVINO, one single-threaded stream per core, so that no core ever waits for another."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 # Weights and activations are quantized in groups of this many inputs. Measured on mini and medical passages, in CPU time
 # of bf16 and mean cosine to fp32: groups of 32 0.94 and 0.9997, 64 0.75 and 0.9996, 128 0.83 and 0.9993.
 INT8_GROUP = 64
+# Parts made for one shape of batch that a stream keeps. OpenVINO's own 5,000 keep those of every shape. Measured on MiniLM with
+# two streams (AMD, AVX512-BF16), after 4,000 passages and 8,000 queries: 5,000 445 MiB, 256 401, 128 387; 256 cost under 1% of the
+# CPU time where calls of 72 passages meet many shapes, 128 2.5%, and neither anything in a call of 2,000.
+PARTS_KEPT = {"CPU_RUNTIME_CACHE_CAPACITY": 256}
 
 
 def can_run(config: Mapping[str, Any]) -> bool:
@@ -119,7 +124,10 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,
         }
         with signal_stack_kept():
-            compiled = ov.Core().compile_model(graph, "CPU", settings)
+            core = ov.Core()
+            if not wide:
+                _keep_fewer_parts(core)
+            compiled = core.compile_model(graph, "CPU", settings)
         return Slots(compiled.create_infer_request() for _ in range(streams))
 
     def pooled(self, ids: TokenIds, *, alone: bool = False) -> NDArray[np.float32]:
@@ -153,3 +161,10 @@ class OpenVinoEngine:
         """Drop the compiled graphs. Their threads and memory go with them."""
         with self._compiling.next().lock:
             self._requests, self._weights = {}, None
+
+
+def _keep_fewer_parts(core: Any) -> None:
+    """Bound the memory of a stream, where this OpenVINO knows the setting: it is none of its documented ones."""
+    core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # loads the plug-in: before that any setting is taken
+    with suppress(RuntimeError):
+        core.set_property("CPU", PARTS_KEPT)
