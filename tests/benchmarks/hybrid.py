@@ -149,7 +149,7 @@ def main() -> None:
         Claim("hybrid less dense, worst set", min(gains), at_least=WORST),
         Claim("at the weight that the other sets choose, mean of the sets", mean(unseen.values()), at_least=0.015),
     ]
-    known = {"model": Path(model.name).name, "revision": model.revision, "depth": DEPTH}
+    known = {"model": "all-MiniLM-L6-v2" if options.base else model.name, "revision": model.revision, "depth": DEPTH}
     result = Result("-".join(["corpus-hybrid", *chosen]), "nDCG@10", known, rows, claims)
     report.conclude(result, "hybrid", options.folders, options=[f"--{name}" for name in chosen])
 
