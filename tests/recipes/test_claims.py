@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from medembed.recipes.writers.claims import CLAIMS, PASSAGES, QUESTIONS, of_contrast, of_frame
+from medembed.recipes.writers.claims import CLAIMS, PASSAGES, QUESTIONS, _one_sentence, of_contrast, of_frame
 from medembed.recipes.writers.contrasts import Rules, from_sentences, load_rules
 
 RULES = load_rules("training")
@@ -37,6 +37,29 @@ def test_claims_of_a_row_share_the_sentence_before_them_and_the_person() -> None
     passages = [dict(item.passages) for item in drawn]
     assert all(said["yes"].replace(" has ", " has no ") == said["no"] for said in passages)
     assert len({said["yes"].split(" has ")[0] for said in passages}) > 4
+
+
+def test_a_joined_passage_differs_only_in_what_is_said_of_which_word() -> None:
+    rows = [{"now": "She has {x}.", "then": "She had {x}."}, {"now": "{X} today.", "then": "{X} before."}]
+    frame = {"kind": "when", "slot": "finding", "asks": {"now": ["{x}"], "then": ["old {x}"]}, "rows": rows}
+    words = {"findings": ["fever", "cough", "rash"], "site_findings": ["pain"]}
+    rules = Rules([frame], [], words, ["Ms. Diaz"], ["; ", ", but "])
+    joined = 0
+    for seed in range(60):
+        item = of_frame(rules, 0, random.Random(seed))
+        word = item.questions[0][1].removeprefix("old ")
+        for (_, one), (_, two) in zip(item.passages[::2], item.passages[1::2], strict=True):
+            named = [other for other in ("fever", "cough", "rash") if other != word and other in one.lower()]
+            if named:
+                joined += 1
+                assert one.lower().replace(word, "#").replace(named[0], word).replace("#", named[0]) == two.lower()
+    assert joined > 20
+
+
+def test_two_sentences_become_one_about_the_same_person() -> None:
+    assert _one_sentence(["She has a rash.", "He denies fever."], ", but ") == "She has a rash, but she denies fever."
+    assert _one_sentence(["Ms. Diaz has a rash.", "CT is clear."], "; ") == "Ms. Diaz has a rash; CT is clear."
+    assert _one_sentence(["Rash today.", "Fever last week."], ". ") == "Rash today. Fever last week."
 
 
 def test_a_changed_sentence_is_a_set_of_two_claims() -> None:

@@ -5,6 +5,7 @@ learns the claim and not the sentence.
 """
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,9 @@ from medembed.recipes.writers.contrasts import (
 QUESTIONS, PASSAGES = 4, 10
 # Claims of a set at most.
 CLAIMS = 4
+# Share of rows that are joined with another row, which makes another claim of another word. Its passages exchange the two words:
+# only what is said of which tells them apart.
+JOINED_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,53 @@ def _told(
     rng.shuffle(usable)
     told: list[tuple[str, str]] = []
     wanted = dict.fromkeys(claims, PASSAGES // len(claims))
+    plain = [row for row in frame.get("rows", ()) if rules.joins and "{o}" not in str(row).lower()]
     for row in usable:
         context, person = context_of(contexts, fillings[claims[0]], rng), rules.person(rng)
-        for claim in claims:
-            if claim in row and wanted[claim]:
+        said = {claim: said_of(person, filled(row[claim], fillings[claim])) for claim in claims if claim in row}
+        if row in plain and rng.random() < JOINED_SHARE:
+            said = _joined(rules, row, rng.choice(plain), list(said), fillings, person, rng) or said
+        for claim, text in said.items():
+            if wanted[claim]:
                 wanted[claim] -= 1
-                told.append((claim, context + said_of(person, filled(row[claim], fillings[claim]))))
+                told.append((claim, context + text))
         if not any(wanted.values()):
             break
     return told
+
+
+def _joined(
+    rules: Rules,
+    row: Mapping[str, str],
+    other: Mapping[str, str],
+    claims: Sequence[str],
+    fillings: Fillings,
+    person: str,
+    rng: random.Random,
+) -> dict[str, str]:
+    """Two claims, each of one word beside the other claim of another word. Empty where the second row does not make them."""
+    made = [claim for claim in claims if claim in other]
+    if len(made) < 2 or "o" not in fillings[claims[0]]:  # there is no word to exchange
+        return {}
+    one, two = rng.sample(made, 2)
+    words = fillings[one]
+    exchanged = {**words, "x": words["o"], "site": words["o"]}
+    both = [(row[one], 0), (other[two], 1)]
+    rng.shuffle(both)
+    join = rng.choice(rules.joins)
+    return {
+        claim: _one_sentence([said_of(person, filled(said, (own, els)[place])) for said, place in both], join)
+        for claim, own, els in ((one, words, exchanged), (two, exchanged, words))
+    }
+
+
+def _one_sentence(parts: Sequence[str], join: str) -> str:
+    """Two sentences about the same person as one."""
+    first, second = parts
+    subject = re.match(r"(?:She|He)\b", first)
+    if subject:
+        second = said_of(subject[0], second)
+    opening = second.split(" ", 1)[0]
+    if not join.startswith(".") and opening.isalpha() and opening[1:].islower():
+        second = second[0].lower() + second[1:]
+    return first.rstrip(".") + join + second

@@ -73,12 +73,14 @@ class Rules:
         edits: Changes of real sentences, as in ``edits.toml``.
         words: Words that the frames are filled with, those of the part only.
         persons: Whom a frame that begins with "She" or "He" may speak of instead.
+        joins: What may stand between two sentences that become one.
     """
 
     frames: Sequence[Mapping[str, Any]]
     edits: Sequence[Mapping[str, Any]]
     words: Mapping[str, Sequence[Any]]
     persons: Sequence[str] = ()
+    joins: Sequence[str] = ()
 
     @cached_property
     def patterns(self) -> dict[str, re.Pattern[str]]:
@@ -119,6 +121,7 @@ def load_rules(part: Part, frames: Path | None = None) -> Rules:
             for name, listed in words.items()
         },
         told.get("persons", ()),
+        told.get("joins", ()),
     )
 
 
