@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,5 +64,6 @@ def carried(query: Floats, document: Floats, spans: Sequence[Span], text: str) -
         ]
         if inside:
             share = float(of_token[inside].sum()) / total
-            found.append(Carried(match.group(), match.start(), match.end(), round(share, 4)))
+            # rounded down: shares of a whole, rounded to the nearest, came to 1.0001 of it
+            found.append(Carried(match.group(), match.start(), match.end(), floor(share * 10_000) / 10_000))
     return found

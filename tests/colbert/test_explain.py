@@ -32,8 +32,7 @@ def test_the_words_of_a_real_model(mini: MedColBERT) -> None:
     found = mini.explain("kidney infection", text)
     assert all(text[word.start : word.end] == word.text for word in found)
     assert max(found, key=lambda word: word.share).text in ("kidney", "pyelonephritis")
-    # each share is rounded to four digits
-    assert 0 < sum(word.share for word in found) <= 1 + 0.00005 * len(found)
+    assert 0 < sum(word.share for word in found) <= 1
     assert mini.explain("kidney", "kidney " * 2000)
     with pytest.raises(InputTypeError, match="one query and one document"):
         mini.explain("kidney", ["kidney"])  # type: ignore[arg-type]
